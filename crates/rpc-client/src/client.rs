@@ -1,0 +1,286 @@
+//! The connection and its calls.
+
+use std::io;
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use rpc_proto::{
+    Address, ERROR_KIND, FrameReader, FrameWriter, MAX_FRAME_LEN, Method, Request, Response,
+    RpcError,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+
+use crate::error::CallError;
+use crate::stream::Stream;
+
+/// A time-out that is set on the socket may be off by this much, so that a call in steady state
+/// needs no system call to set it.
+const TIMEOUT_PRECISION: Duration = Duration::from_millis(1);
+
+/// How to connect, and how long to wait.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use rpc_client::Client;
+///
+/// let address = "127.0.0.1:8080".parse()?;
+/// let client = Client::builder().call_timeout(Duration::from_secs(2)).connect(&address)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+#[must_use = "a builder does nothing until `connect`"]
+pub struct Builder {
+    connect_timeout: Duration,
+    call_timeout: Duration,
+    max_frame_len: usize,
+}
+
+impl Builder {
+    /// How long connecting may take over all addresses of the host; 10 s unless told. Looking the
+    /// host's name up is the system's and not bounded by this.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Builder {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// How long a call may take from its first byte sent to its last byte received; 30 s unless
+    /// told.
+    pub fn call_timeout(mut self, timeout: Duration) -> Builder {
+        self.call_timeout = timeout;
+        self
+    }
+
+    /// The longest reply body that is read, in bytes; 8 MiB unless told.
+    pub fn max_frame_len(mut self, bytes: usize) -> Builder {
+        self.max_frame_len = bytes;
+        self
+    }
+
+    /// Connects. Blocks until connected, refused, or out of time.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Connect`].
+    pub fn connect(self, address: &Address) -> Result<Client, CallError> {
+        let connect_error = |source| CallError::Connect {
+            address: address.clone(),
+            source,
+        };
+        let stream = Stream::connect(address, self.connect_timeout).map_err(connect_error)?;
+        Ok(Client {
+            stream,
+            requests: FrameWriter::new(),
+            replies: FrameReader::new(self.max_frame_len),
+            call_timeout: self.call_timeout,
+            read_timeout: None,
+            write_timeout: None,
+            usable: true,
+        })
+    }
+}
+
+/// A reply whose types nobody has looked at.
+#[derive(Debug, Clone)]
+pub struct RawReply {
+    /// The field `out`.
+    pub kind: String,
+    /// The field `result`, byte by byte as it came.
+    pub result: Box<RawValue>,
+}
+
+/// One connection to a server. Calls are made one after the other.
+///
+/// After a time-out, a close or broken framing the connection is not used again, since replies
+/// come in the order of the requests and an old one could be taken for a new one: every further
+/// call is [`CallError::Unusable`].
+pub struct Client {
+    stream: Stream,
+    requests: FrameWriter,
+    replies: FrameReader,
+    call_timeout: Duration,
+    /// What is set on the socket.
+    read_timeout: Option<Duration>,
+    write_timeout: Option<Duration>,
+    usable: bool,
+}
+
+impl Client {
+    /// Connects with the default time-outs: 10 s to connect, 30 s a call.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Connect`].
+    pub fn connect(address: &Address) -> Result<Client, CallError> {
+        Client::builder().connect(address)
+    }
+
+    /// For other time-outs and limits.
+    pub fn builder() -> Builder {
+        Builder {
+            connect_timeout: Duration::from_secs(10),
+            call_timeout: Duration::from_secs(30),
+            max_frame_len: MAX_FRAME_LEN,
+        }
+    }
+
+    /// Changes how long the following calls may take.
+    pub fn set_call_timeout(&mut self, timeout: Duration) {
+        self.call_timeout = timeout;
+    }
+
+    /// Calls a typed method. Blocks until the reply is there, at most for the call time-out.
+    ///
+    /// # Errors
+    ///
+    /// Every [`CallError`] but `Connect`.
+    pub fn call<P: Serialize, R: DeserializeOwned>(
+        &mut self,
+        method: Method<P, R>,
+        params: &P,
+    ) -> Result<R, CallError> {
+        let body = self.exchange(method.name(), params)?;
+        // One pass over the result where the reply is spelled as usual.
+        if let Ok(text) = std::str::from_utf8(body)
+            && let Some((kind, result)) = Response::split_usual(text)
+            && kind == method.kind()
+            && let Ok(result) = serde_json::from_str(result)
+        {
+            return Ok(result);
+        }
+        let reply = Response::parse(body).map_err(CallError::Message)?;
+        if reply.kind == ERROR_KIND && method.kind() != ERROR_KIND {
+            return Err(error_reply(reply.result));
+        }
+        if reply.kind != method.kind() {
+            let (expected, received) = (method.kind().to_owned(), reply.kind.into_owned());
+            return Err(CallError::Kind { expected, received });
+        }
+        serde_json::from_str(reply.result.get()).map_err(CallError::Result)
+    }
+
+    /// Calls any method with any params, and gives back what came. Blocks as
+    /// [`call`](Client::call) does.
+    ///
+    /// # Errors
+    ///
+    /// Every [`CallError`] but `Connect`, `Kind` and `Result`.
+    pub fn call_raw<P: Serialize + ?Sized>(
+        &mut self,
+        method: &str,
+        params: &P,
+    ) -> Result<RawReply, CallError> {
+        let body = self.exchange(method, params)?;
+        let reply = Response::parse(body).map_err(CallError::Message)?;
+        if reply.kind == ERROR_KIND {
+            return Err(error_reply(reply.result));
+        }
+        Ok(RawReply {
+            kind: reply.kind.into_owned(),
+            result: reply.result.to_owned(),
+        })
+    }
+
+    /// One request out, the body of one reply in.
+    fn exchange<P: Serialize + ?Sized>(
+        &mut self,
+        method: &str,
+        params: &P,
+    ) -> Result<&[u8], CallError> {
+        // A reply that nobody asked for would be taken for the answer to the next request.
+        let stray_reply = self.replies.buffered_len() > 0;
+        if !self.usable || stray_reply {
+            return Err(CallError::Unusable);
+        }
+        self.requests
+            .append(|body| Request::encode(body, method, params))
+            .map_err(CallError::Params)?;
+        // Whatever ends the exchange early leaves the connection in an unknown state.
+        self.usable = false;
+        let deadline = Instant::now().checked_add(self.call_timeout);
+        let sent = self.send(deadline);
+        self.requests.clear();
+        match sent {
+            // The server may have said why before it closed.
+            Err(CallError::Closed(_)) if self.receive(deadline).is_ok() => {}
+            sent => {
+                sent?;
+                self.receive(deadline)?;
+                self.usable = true;
+            }
+        }
+        let body = self.replies.next_frame().map_err(CallError::Frame)?;
+        Ok(body.expect("`receive` returns when a frame is there"))
+    }
+
+    fn send(&mut self, deadline: Option<Instant>) -> Result<(), CallError> {
+        let mut sent = 0;
+        while sent < self.requests.as_bytes().len() {
+            let left = self.time_left(deadline)?;
+            if needs_setting(self.write_timeout, left) {
+                self.stream
+                    .set_write_timeout(left)
+                    .map_err(CallError::Closed)?;
+                self.write_timeout = Some(left);
+            }
+            match self.stream.write(&self.requests.as_bytes()[sent..]) {
+                Ok(count) => sent += count,
+                Err(error) if should_look_at_the_clock(&error) => {}
+                Err(error) => return Err(CallError::Closed(error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads until a frame is there.
+    fn receive(&mut self, deadline: Option<Instant>) -> Result<(), CallError> {
+        while !self.replies.frame_is_ready() {
+            let left = self.time_left(deadline)?;
+            if needs_setting(self.read_timeout, left) {
+                self.stream
+                    .set_read_timeout(left)
+                    .map_err(CallError::Closed)?;
+                self.read_timeout = Some(left);
+            }
+            match self.replies.read_from(&mut self.stream) {
+                Ok(0) => {
+                    self.replies.end_of_stream().map_err(CallError::Frame)?;
+                    return Err(CallError::Closed(io::ErrorKind::UnexpectedEof.into()));
+                }
+                Ok(_) => {}
+                Err(error) if should_look_at_the_clock(&error) => {}
+                Err(error) => return Err(CallError::Closed(error)),
+            }
+        }
+        Ok(())
+    }
+
+    fn time_left(&self, deadline: Option<Instant>) -> Result<Duration, CallError> {
+        let left = deadline.map_or(Duration::MAX, |at| {
+            at.saturating_duration_since(Instant::now())
+        });
+        if left.is_zero() {
+            return Err(CallError::TimedOut {
+                limit: self.call_timeout,
+            });
+        }
+        Ok(left)
+    }
+}
+
+fn error_reply(result: &RawValue) -> CallError {
+    match serde_json::from_str::<RpcError>(result.get()) {
+        Ok(error) => CallError::Rpc(error),
+        Err(error) => CallError::Result(error),
+    }
+}
+
+fn needs_setting(current: Option<Duration>, wanted: Duration) -> bool {
+    current.is_none_or(|current| current.abs_diff(wanted) > TIMEOUT_PRECISION)
+}
+
+fn should_look_at_the_clock(error: &io::Error) -> bool {
+    use io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
+    matches!(error.kind(), Interrupted | TimedOut | WouldBlock)
+}

@@ -1,0 +1,66 @@
+//! What can go wrong with a call.
+
+use std::io;
+use std::time::Duration;
+
+use rpc_proto::{Address, FrameError, MessageError, RpcError};
+
+/// Why a call has no result.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CallError {
+    /// There is no connection. Nothing was executed.
+    #[error("cannot connect to {address}")]
+    Connect {
+        /// Where to.
+        address: Address,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The params do not serialise to JSON. Nothing was sent; the connection can be used again.
+    #[error("cannot serialise the params")]
+    Params(#[source] io::Error),
+    /// The connection was closed before the reply came. The handler may have run.
+    #[error("the connection was closed before the reply; the handler may have run")]
+    Closed(#[source] io::Error),
+    /// No reply came in time. The handler may have run.
+    #[error("no reply within {limit:?}; the handler may have run")]
+    TimedOut {
+        /// The time-out of a call.
+        limit: Duration,
+    },
+    /// The peer broke the framing, or is not a server of this protocol.
+    #[error("the peer broke the framing")]
+    Frame(#[source] FrameError),
+    /// The peer framed something that is not a reply.
+    #[error("the peer sent something else than a reply")]
+    Message(#[source] MessageError),
+    /// The server answered an error. What its code says tells whether the connection goes on.
+    #[error("the server answered: {0}")]
+    Rpc(RpcError),
+    /// The reply is of another kind than the method's. The connection can be used again.
+    #[error("expected a reply of the kind `{expected}`, got `{received}`")]
+    Kind {
+        /// The kind of the method that was called.
+        expected: String,
+        /// The kind of the reply.
+        received: String,
+    },
+    /// The result does not fit the method's type. The connection can be used again.
+    #[error("the result does not have the expected type")]
+    Result(#[source] serde_json::Error),
+    /// An earlier call left the connection with a reply outstanding or half read. Nothing was
+    /// sent; connect anew.
+    #[error("the connection is unusable after an earlier error; connect again")]
+    Unusable,
+}
+
+impl CallError {
+    /// The error that the server answered, if it did.
+    pub fn rpc_error(&self) -> Option<&RpcError> {
+        match self {
+            CallError::Rpc(error) => Some(error),
+            _ => None,
+        }
+    }
+}

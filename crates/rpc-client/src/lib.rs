@@ -1,0 +1,52 @@
+//! A blocking client: one connection, one call at a time.
+//!
+//! ```text
+//!   call ──▶ one write: prefix and request ──▶ server
+//!        ◀── one read:  prefix and reply   ◀──
+//! ```
+//!
+//! # When to use it
+//!
+//! In a program that can wait for a reply. A [`Client`] is one connection; give each thread its
+//! own.
+//!
+//! It is the wrong choice inside an asynchronous runtime, where it would block an executor thread.
+//!
+//! # Example
+//!
+//! ```
+//! # use rpc_core::{Acceptor, Registry, Service};
+//! use rpc_client::{Client, Method};
+//!
+//! const PING: Method<String, String> = Method::new("ping", "pong");
+//!
+//! # let mut registry = Registry::new();
+//! # registry.register(PING, |text, _ctx| Ok(text))?;
+//! # let mut acceptor = Acceptor::bind(&"127.0.0.1:0".parse()?)?;
+//! # let address = acceptor.address().clone();
+//! # let server = std::thread::spawn(move || {
+//! #     let conn = acceptor.accept().unwrap().unwrap();
+//! #     Service::new(registry).serve_conn(conn);
+//! # });
+//! let mut client = Client::connect(&address)?;
+//! assert_eq!(client.call(PING, &"ireader 0".to_owned())?, "ireader 0");
+//! # drop(client);
+//! # server.join().unwrap();
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Where to read next
+//!
+//! [`Client`] for the calls, [`CallError`] for what can go wrong with one.
+
+#![forbid(unsafe_code)]
+
+mod client;
+mod error;
+mod stream;
+
+pub use client::{Builder, Client, RawReply};
+pub use error::CallError;
+pub use rpc_proto::{
+    Address, ErrorCode, ForeignProtocol, FrameError, MessageError, Method, RpcError,
+};

@@ -1,0 +1,1 @@
+//! The client against peers that behave and peers that do not.

@@ -1,0 +1,382 @@
+//! The bound socket and the stop: everything about accepting that a model need not show.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use rpc_proto::{Address, ErrorCode, RpcError};
+use serde_json::json;
+
+use crate::connection::Connection;
+use crate::farewell::Farewell;
+use crate::listener::Listener;
+use crate::process::{Children, ForkError, poll_timeout};
+use crate::scoreboard::{MAX_CONNECTIONS, own_pid};
+use crate::service::shutting_down;
+use crate::shutdown::{Control, Shutdown};
+
+/// How long requests in flight may take after a stop, unless told otherwise.
+const DEFAULT_GRACE: Duration = Duration::from_secs(30);
+
+/// How long accepting pauses when the system is out of something and nobody can even be told.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Refused connections that may wait for their peers to read why. The oldest makes room.
+const MAX_FAREWELLS: usize = 64;
+
+/// Connections that are told of a stop before they were accepted.
+const MAX_QUEUED: usize = 8192;
+
+/// The least time between two warnings of the same kind.
+const WARN_EVERY: Duration = Duration::from_secs(10);
+
+/// Why a server cannot serve, or no longer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// The address cannot be bound: in use by another server, not allowed, not of this machine.
+    #[error("cannot listen on {address}")]
+    Bind {
+        /// The address that was asked for.
+        address: Address,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The memory or the descriptors that a server shares with its children cannot be had.
+    #[error("cannot set up the server's shared state")]
+    Setup(#[source] io::Error),
+    /// The handlers for stop signals cannot be installed.
+    #[error("cannot install signal handlers")]
+    Signals(#[source] io::Error),
+    /// The listening socket is broken.
+    #[error("cannot accept connections")]
+    Accept(#[source] io::Error),
+    /// This process must not or cannot have children.
+    #[error("cannot serve in child processes")]
+    Fork(#[from] ForkError),
+    /// The children or the listening socket cannot be watched.
+    #[error("cannot wait for events")]
+    Watch(#[source] io::Error),
+    /// The server stopped, but not everything that it had begun was finished within the grace.
+    #[error("stopped with {count} unfinished after a grace of {grace:?}")]
+    Unfinished {
+        /// How many threads or processes were still at work.
+        count: usize,
+        /// How long they were given.
+        grace: Duration,
+    },
+}
+
+/// A bound socket that hands out connections until it is told to stop.
+///
+/// A model pulls: its loop is `while let Some(conn) = acceptor.accept()? { … }`. Interrupted
+/// calls, connections that died in the queue, running out of descriptors, stop signals and the
+/// slow goodbyes of refused peers are dealt with in here.
+pub struct Acceptor {
+    control: Arc<Control>,
+    /// `None` once the server was told to stop.
+    listener: Option<Listener>,
+    address: Address,
+    /// Whoever bound the socket answers for what is left in its queue at the end.
+    creator: i32,
+    farewells: Vec<Farewell>,
+    /// Given up for a moment when descriptors run out, so that the next peer can be told.
+    reserve: Option<OwnedFd>,
+    paused_until: Option<Instant>,
+    next_warning: Option<Instant>,
+}
+
+impl Acceptor {
+    /// Binds `address` and listens. Port 0 lets the kernel choose; [`address`](Acceptor::address)
+    /// tells what it chose.
+    ///
+    /// The file of a Unix socket gets the mode 0600. One that nobody listens on is replaced, and
+    /// it is removed when the acceptor is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`ServeError::Bind`], above all when another server listens there; [`ServeError::Setup`].
+    pub fn bind(address: &Address) -> Result<Acceptor, ServeError> {
+        let bind_error = |source| ServeError::Bind {
+            address: address.clone(),
+            source,
+        };
+        let listener = Listener::bind(address).map_err(bind_error)?;
+        let local_address = listener.local_address().map_err(bind_error)?;
+        let control = Control::new(DEFAULT_GRACE).map_err(ServeError::Setup)?;
+        let mut acceptor = Acceptor {
+            control: Arc::new(control),
+            listener: Some(listener),
+            address: local_address,
+            creator: own_pid(),
+            farewells: Vec::new(),
+            reserve: None,
+            paused_until: None,
+            next_warning: None,
+        };
+        acceptor.restore_reserve();
+        Ok(acceptor)
+    }
+
+    /// Lets SIGTERM and SIGINT stop the server; a second SIGINT ends the process at once.
+    ///
+    /// Signal handlers belong to the whole process: of several acceptors, the one that asked last
+    /// is stopped. When the grace is over and handlers still run, their callers are told and the
+    /// process ends with the status [`EXIT_GRACE_EXPIRED`](crate::EXIT_GRACE_EXPIRED); SIGALRM and
+    /// setitimer(2) serve for that.
+    ///
+    /// # Errors
+    ///
+    /// [`ServeError::Signals`] when sigaction(2) fails.
+    pub fn stop_on_signals(self) -> Result<Acceptor, ServeError> {
+        self.control
+            .stop_on_signals()
+            .map_err(ServeError::Signals)?;
+        Ok(self)
+    }
+
+    /// How long requests in flight may take once the server was told to stop; 30 s unless told.
+    #[must_use]
+    pub fn with_grace(self, grace: Duration) -> Acceptor {
+        self.control.set_grace(grace);
+        self
+    }
+
+    /// How long requests in flight may take once the server was told to stop.
+    pub fn grace(&self) -> Duration {
+        self.control.grace()
+    }
+
+    /// Where the server really listens.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// A handle that stops this server from another thread.
+    pub fn shutdown(&self) -> Shutdown {
+        Shutdown::new(Arc::clone(&self.control))
+    }
+
+    pub(crate) fn control(&self) -> Arc<Control> {
+        Arc::clone(&self.control)
+    }
+
+    /// The next connection; `None` when the server was told to stop.
+    ///
+    /// Blocks until one of the two. After `None` nobody is listening any more, and who was still
+    /// in the queue has been told -32002.
+    ///
+    /// # Errors
+    ///
+    /// [`ServeError`] only when the listening socket itself is broken. Running out of descriptors
+    /// or memory is not an error: whoever comes is told -32000, and accepting goes on.
+    pub fn accept(&mut self) -> Result<Option<Connection>, ServeError> {
+        self.accept_beside(None)
+    }
+
+    /// As [`accept`](Acceptor::accept), and meanwhile reaps the children that end.
+    ///
+    /// # Errors
+    ///
+    /// As [`accept`](Acceptor::accept).
+    pub fn accept_and_reap(
+        &mut self,
+        children: &mut Children,
+    ) -> Result<Option<Connection>, ServeError> {
+        self.accept_beside(Some(children))
+    }
+
+    fn accept_beside(
+        &mut self,
+        mut children: Option<&mut Children>,
+    ) -> Result<Option<Connection>, ServeError> {
+        loop {
+            if self.control.is_stopping() {
+                self.close();
+            }
+            if self.listener.is_none() {
+                return Ok(None);
+            }
+            let ready = self.wait(children.as_deref())?;
+            if let Some(children) = &mut children {
+                children.reap();
+            }
+            self.farewells.retain_mut(|farewell| !farewell.is_over());
+            if ready && let Some(conn) = self.accept_now()? {
+                return Ok(Some(conn));
+            }
+        }
+    }
+
+    /// Blocks until there is something to do; `true` when a connection waits.
+    fn wait(&self, children: Option<&Children>) -> Result<bool, ServeError> {
+        let farewell_ends = self.farewells.iter().map(Farewell::deadline).min();
+        let wake_at = [farewell_ends, self.paused_until]
+            .into_iter()
+            .flatten()
+            .min();
+        let timeout = wake_at.map_or(PollTimeout::NONE, |at| {
+            poll_timeout(at.saturating_duration_since(Instant::now()))
+        });
+        let paused = self
+            .paused_until
+            .is_some_and(|until| Instant::now() < until);
+        let listener = self.listener.as_ref().filter(|_| !paused);
+
+        let mut events = vec![PollFd::new(self.control.wake(), PollFlags::POLLIN)];
+        let mut watch = |fd| events.push(PollFd::new(fd, PollFlags::POLLIN));
+        children
+            .and_then(Children::deaths)
+            .into_iter()
+            .for_each(&mut watch);
+        self.farewells.iter().map(AsFd::as_fd).for_each(&mut watch);
+        listener.map(AsFd::as_fd).into_iter().for_each(&mut watch);
+        match poll(&mut events, timeout) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(ServeError::Watch(errno.into())),
+        }
+        if events[0].any() == Some(true) {
+            self.control.drain_wake();
+        }
+        let last = events.last().and_then(PollFd::any);
+        Ok(listener.is_some() && last == Some(true))
+    }
+
+    fn accept_now(&mut self) -> Result<Option<Connection>, ServeError> {
+        let Some(listener) = &self.listener else {
+            return Ok(None);
+        };
+        self.paused_until = None;
+        match listener.accept() {
+            Ok((socket, peer)) => match Connection::new(socket, peer, &self.control) {
+                Ok(conn) => Ok(Some(conn)),
+                Err(socket) => {
+                    self.say_farewell(Farewell::say(socket, &busy("connections", MAX_CONNECTIONS)));
+                    Ok(None)
+                }
+            },
+            Err(error) => match Errno::from_raw(error.raw_os_error().unwrap_or(0)) {
+                // Somebody else took it, or a signal came.
+                Errno::EAGAIN | Errno::EINTR => Ok(None),
+                Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM => {
+                    self.shed(&error);
+                    Ok(None)
+                }
+                Errno::EBADF | Errno::EFAULT | Errno::EINVAL | Errno::ENOTSOCK => {
+                    Err(ServeError::Accept(error))
+                }
+                // What accept(2) lists as errors of the connection that was in the queue.
+                Errno::ECONNABORTED
+                | Errno::EPERM
+                | Errno::ENETDOWN
+                | Errno::EPROTO
+                | Errno::ENOPROTOOPT
+                | Errno::EHOSTDOWN
+                | Errno::ENONET
+                | Errno::EHOSTUNREACH
+                | Errno::EOPNOTSUPP
+                | Errno::ENETUNREACH => Ok(None),
+                _ => {
+                    self.warn("cannot accept, pausing", &error);
+                    self.pause();
+                    Ok(None)
+                }
+            },
+        }
+    }
+
+    /// Out of descriptors or memory: tells the next peer `busy` with the descriptor that is kept
+    /// for this, and pauses if even that fails.
+    fn shed(&mut self, error: &io::Error) {
+        self.warn("cannot accept, refusing", error);
+        self.farewells.clear();
+        self.reserve = None;
+        let told = match self.listener.as_ref().map(Listener::accept) {
+            Some(Ok((socket, _))) => {
+                let refusal = RpcError::new(
+                    ErrorCode::Busy,
+                    format!("the server is out of resources: {error}"),
+                )
+                .with_data(&json!({ "executed": "no" }));
+                Farewell::say(socket, &refusal).is_over();
+                true
+            }
+            Some(Err(error)) => error.kind() == io::ErrorKind::WouldBlock,
+            None => true,
+        };
+        self.restore_reserve();
+        if !told || self.reserve.is_none() {
+            self.pause();
+        }
+    }
+
+    fn restore_reserve(&mut self) {
+        self.reserve = self.control.wake().try_clone_to_owned().ok();
+    }
+
+    fn pause(&mut self) {
+        self.paused_until = Some(Instant::now() + PAUSE);
+    }
+
+    /// Refuses a connection: tells the peer `error`, and closes once it has had the time to read
+    /// it. Does not block; the goodbye goes on beside [`accept`](Acceptor::accept).
+    pub fn refuse(&mut self, conn: Connection, error: &RpcError) {
+        tracing::debug!(peer = %conn.peer(), %error, "connection refused");
+        self.warn("refusing connections", error);
+        self.say_farewell(Farewell::say(conn.into_socket(), error));
+    }
+
+    fn say_farewell(&mut self, mut farewell: Farewell) {
+        if farewell.is_over() {
+            return;
+        }
+        if self.farewells.len() == MAX_FAREWELLS {
+            self.farewells.remove(0);
+        }
+        self.farewells.push(farewell);
+    }
+
+    fn warn(&mut self, what: &str, reason: &dyn std::fmt::Display) {
+        let now = Instant::now();
+        if self.next_warning.is_none_or(|next| now >= next) {
+            tracing::warn!(%reason, "{what}");
+            self.next_warning = Some(now + WARN_EVERY);
+        }
+    }
+
+    /// Ends the listening. In the process that bound the socket, tells those who wait in the queue.
+    fn close(&mut self) {
+        let Some(listener) = self.listener.take() else {
+            return;
+        };
+        if self.creator != own_pid() {
+            return;
+        }
+        for _ in 0..MAX_QUEUED {
+            match listener.accept() {
+                Ok((socket, _)) => drop(Farewell::say(socket, &shutting_down()).is_over()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(_) => break,
+            }
+        }
+    }
+}
+
+impl Drop for Acceptor {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// The refusal of a server that serves as many as it may: `limit` of `what`.
+pub fn busy(what: &str, limit: usize) -> RpcError {
+    RpcError::new(
+        ErrorCode::Busy,
+        format!("the server serves as many {what} as it may: {limit}"),
+    )
+    .with_data(&json!({ "limit": limit, "executed": "no" }))
+}

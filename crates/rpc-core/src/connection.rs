@@ -1,0 +1,334 @@
+//! One accepted connection: its socket, its peer, its slot on the scoreboard.
+
+use std::io::{self, Read};
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::linux::net::TcpStreamExt;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, poll};
+use nix::sys::socket::{MsgFlags, recv, send, setsockopt, sockopt};
+use nix::sys::time::TimeVal;
+use rpc_proto::{FrameReader, FrameWriter};
+
+use crate::context::Peer;
+use crate::process::poll_timeout;
+use crate::scoreboard::{HeldSlot, Slot, own_pid};
+use crate::shutdown::Control;
+
+/// Buffers above this many bytes are given back when the connection falls silent.
+const KEPT_BUFFER_LEN: usize = 64 * 1024;
+
+/// How long a connection with large buffers must be silent before it gives them back.
+const SHRINK_AFTER: Duration = Duration::from_millis(100);
+
+/// What a wait for more bytes came to.
+pub(crate) enum Received {
+    Bytes,
+    EndOfStream,
+    /// The idle timeout passed between two frames.
+    NoRequest,
+    /// The frame timeout passed inside a frame.
+    NoWholeFrame,
+}
+
+/// A connection that was accepted and is not served yet. Dropping it closes it without a word;
+/// [`Acceptor::refuse`](crate::Acceptor::refuse) says why.
+pub struct Connection {
+    // Dropped first: the scoreboard must not name a descriptor that is closed.
+    slot: HeldSlot,
+    control: Arc<Control>,
+    pub(crate) socket: Socket,
+    peer: Peer,
+}
+
+impl Connection {
+    /// `Err` gives the socket back: every slot is taken.
+    pub(crate) fn new(socket: Socket, peer: Peer, control: &Arc<Control>) -> Result<Self, Socket> {
+        let scoreboard = Arc::clone(&control.scoreboard);
+        match HeldSlot::claim(scoreboard, socket.as_fd().as_raw_fd()) {
+            Some(slot) => Ok(Connection {
+                slot,
+                control: Arc::clone(control),
+                socket,
+                peer,
+            }),
+            None => Err(socket),
+        }
+    }
+
+    /// Who is at the other end.
+    pub fn peer(&self) -> Peer {
+        self.peer
+    }
+
+    /// Closes this process's copy of the connection and leaves it to the child `pid`, whose copy
+    /// stays open. The connection itself ends when the last copy is closed (close(2)).
+    pub fn leave_to(self, pid: i32) {
+        self.slot.set_owner(pid);
+    }
+
+    /// Makes this process the one that the scoreboard names: a child may be here before its
+    /// parent has said so.
+    pub(crate) fn adopt(&self) {
+        self.slot.set_owner(own_pid());
+    }
+
+    #[inline]
+    pub(crate) fn slot(&self) -> &Slot {
+        &self.slot
+    }
+
+    /// Sets what holds for the whole connection. The slot is published already, so a stop that
+    /// comes later finds it; one that came before is made up for here.
+    pub(crate) fn begin(&self, idle_timeout: Duration) -> io::Result<()> {
+        self.socket.set_read_timeout(idle_timeout)?;
+        if self.is_stopping() {
+            self.socket.end_reading();
+        }
+        Ok(())
+    }
+
+    /// Blocks until bytes have come, at most for the idle timeout between two frames and until
+    /// `frame_deadline` inside one, which begins here.
+    ///
+    /// Between two frames this is one read. Only a frame that comes in pieces costs more.
+    #[inline]
+    pub(crate) fn receive(
+        &self,
+        requests: &mut FrameReader,
+        replies: &mut FrameWriter,
+        frame_deadline: &mut Option<Instant>,
+        frame_timeout: Duration,
+    ) -> io::Result<Received> {
+        if requests.buffered_len() > 0 {
+            return self.receive_rest(requests, frame_deadline, frame_timeout);
+        }
+        self.slot.become_idle();
+        if requests.capacity() > KEPT_BUFFER_LEN || replies.capacity() > KEPT_BUFFER_LEN {
+            self.shrink_when_silent(requests, replies)?;
+        }
+        loop {
+            match requests.read_from(&mut &self.socket) {
+                Ok(0) => return Ok(Received::EndOfStream),
+                Ok(_) => return Ok(Received::Bytes),
+                Err(error) => match error.kind() {
+                    io::ErrorKind::Interrupted => {}
+                    io::ErrorKind::WouldBlock => return Ok(Received::NoRequest),
+                    _ => return Err(error),
+                },
+            }
+        }
+    }
+
+    /// The wait for the rest of a frame: by the clock, so that a peer which sends a byte now and
+    /// then gains nothing.
+    #[cold]
+    fn receive_rest(
+        &self,
+        requests: &mut FrameReader,
+        frame_deadline: &mut Option<Instant>,
+        frame_timeout: Duration,
+    ) -> io::Result<Received> {
+        loop {
+            match requests.read_from(&mut NoWait(&self.socket)) {
+                Ok(0) => return Ok(Received::EndOfStream),
+                Ok(_) => return Ok(Received::Bytes),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.socket.acknowledge_now();
+                    let deadline = *frame_deadline.get_or_insert_with(|| after(frame_timeout));
+                    if !self.socket.wait_for(PollFlags::POLLIN, deadline)? {
+                        return Ok(Received::NoWholeFrame);
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Gives large buffers back if nothing comes for a moment.
+    #[cold]
+    fn shrink_when_silent(
+        &self,
+        requests: &mut FrameReader,
+        replies: &mut FrameWriter,
+    ) -> io::Result<()> {
+        if !self
+            .socket
+            .wait_for(PollFlags::POLLIN, after(SHRINK_AFTER))?
+        {
+            requests.shrink();
+            replies.shrink();
+        }
+        Ok(())
+    }
+
+    /// Writes all replies that wait; one write if the peer reads. Blocks at most for `timeout`.
+    #[inline]
+    pub(crate) fn send(&self, replies: &mut FrameWriter, timeout: Duration) -> io::Result<()> {
+        let bytes = replies.as_bytes();
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        match self.socket.write_now(bytes) {
+            Ok(count) if count == bytes.len() => {}
+            Ok(count) => self.send_rest(&bytes[count..], timeout)?,
+            Err(error) if would_come_later(&error) => self.send_rest(bytes, timeout)?,
+            Err(error) => return Err(error),
+        }
+        replies.clear();
+        Ok(())
+    }
+
+    #[cold]
+    fn send_rest(&self, mut bytes: &[u8], timeout: Duration) -> io::Result<()> {
+        let deadline = after(timeout);
+        while !bytes.is_empty() {
+            if !self.socket.wait_for(PollFlags::POLLOUT, deadline)? {
+                let message = format!("the peer did not take its replies within {timeout:?}");
+                return Err(io::Error::new(io::ErrorKind::TimedOut, message));
+            }
+            match self.socket.write_now(bytes) {
+                Ok(count) => bytes = &bytes[count..],
+                Err(error) if would_come_later(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.control.is_stopping()
+    }
+
+    pub(crate) fn into_socket(self) -> Socket {
+        self.socket
+    }
+}
+
+/// A stream socket of either family.
+pub(crate) enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Socket {
+    /// How long one read may block; socket(7), SO_RCVTIMEO.
+    fn set_read_timeout(&self, timeout: Duration) -> io::Result<()> {
+        setsockopt(&self.as_fd(), sockopt::ReceiveTimeout, &time_val(timeout))?;
+        Ok(())
+    }
+
+    /// Blocks until the socket is ready or failed; `false` when the deadline passed.
+    fn wait_for(&self, ready: PollFlags, deadline: Instant) -> io::Result<bool> {
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match poll(&mut [PollFd::new(self.as_fd(), ready)], poll_timeout(left)) {
+                Ok(0) if left.is_zero() => return Ok(false),
+                Ok(0) | Err(Errno::EINTR) => {}
+                Ok(_) => return Ok(true),
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+
+    /// Acknowledges what came at once. A peer that writes prefix and body separately with Nagle's
+    /// algorithm on keeps the body back until the prefix is acknowledged; a delayed
+    /// acknowledgement would cost it 40 ms (tcp(7), TCP_QUICKACK).
+    pub(crate) fn acknowledge_now(&self) {
+        if let Socket::Tcp(stream) = self {
+            let _ = stream.set_quickack(true);
+        }
+    }
+
+    pub(crate) fn end_reading(&self) {
+        let _ = match self {
+            Socket::Tcp(stream) => stream.shutdown(Shutdown::Read),
+            Socket::Unix(stream) => stream.shutdown(Shutdown::Read),
+        };
+    }
+
+    pub(crate) fn end_writing(&self) {
+        let _ = match self {
+            Socket::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            Socket::Unix(stream) => stream.shutdown(Shutdown::Write),
+        };
+    }
+
+    /// Reads what is there, without waiting.
+    pub(crate) fn read_now(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        Ok(recv(
+            self.as_fd().as_raw_fd(),
+            buffer,
+            MsgFlags::MSG_DONTWAIT,
+        )?)
+    }
+
+    /// Writes what the socket takes, without waiting.
+    pub(crate) fn write_now(&self, bytes: &[u8]) -> io::Result<usize> {
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+        Ok(send(self.as_fd().as_raw_fd(), bytes, flags)?)
+    }
+}
+
+impl AsFd for Socket {
+    #[inline]
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Socket::Tcp(stream) => stream.as_fd(),
+            Socket::Unix(stream) => stream.as_fd(),
+        }
+    }
+}
+
+impl From<TcpStream> for Socket {
+    fn from(stream: TcpStream) -> Socket {
+        Socket::Tcp(stream)
+    }
+}
+
+impl From<UnixStream> for Socket {
+    fn from(stream: UnixStream) -> Socket {
+        Socket::Unix(stream)
+    }
+}
+
+impl Read for &Socket {
+    #[inline]
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        Ok(recv(self.as_fd().as_raw_fd(), buffer, MsgFlags::empty())?)
+    }
+}
+
+/// Reads what is there, without waiting.
+struct NoWait<'a>(&'a Socket);
+
+impl Read for NoWait<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read_now(buffer)
+    }
+}
+
+fn would_come_later(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+    )
+}
+
+/// The moment `timeout` from now, or one so late that nobody sees it.
+fn after(timeout: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(timeout)
+        .unwrap_or_else(|| now + Duration::from_secs(u32::MAX.into()))
+}
+
+/// Rounded up to a microsecond, since zero would mean for ever.
+fn time_val(time: Duration) -> TimeVal {
+    let micros = i64::from(time.subsec_micros()).max(i64::from(time.as_secs() == 0));
+    TimeVal::new(i64::try_from(time.as_secs()).unwrap_or(i64::MAX), micros)
+}

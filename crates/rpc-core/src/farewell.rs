@@ -1,0 +1,86 @@
+//! Closing a connection so that the peer can read why.
+//!
+//! A close(2) while unread bytes wait in the receive queue, or before the peer has sent its
+//! request, makes the kernel answer with a reset, and a reset can destroy the reply that tells the
+//! reason (RFC 1122, section 4.2.2.13). So: say it, end the writing side, read and throw away what
+//! still comes for a short while, then close.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, poll};
+use rpc_proto::{FrameWriter, RpcError};
+
+use crate::connection::Socket;
+use crate::process::poll_timeout;
+use crate::registry::append_error;
+
+/// How long a refused peer has to read the answer and close.
+const LINGER_TIME: Duration = Duration::from_millis(250);
+
+/// How much of what a refused peer still sends is read, in bytes.
+const LINGER_LEN: usize = 64 * 1024;
+
+/// A connection that was told its last reply and waits for its peer to close.
+pub(crate) struct Farewell {
+    socket: Socket,
+    deadline: Instant,
+    len_left: usize,
+}
+
+impl Farewell {
+    /// Says `error` without waiting and ends the writing side.
+    pub(crate) fn say(socket: Socket, error: &RpcError) -> Farewell {
+        let mut frame = FrameWriter::new();
+        append_error(&mut frame, error);
+        let _ = socket.write_now(frame.as_bytes());
+        Farewell::after_last_reply(socket)
+    }
+
+    /// The last reply is written; ends the writing side.
+    pub(crate) fn after_last_reply(socket: Socket) -> Farewell {
+        socket.end_writing();
+        Farewell {
+            socket,
+            deadline: Instant::now() + LINGER_TIME,
+            len_left: LINGER_LEN,
+        }
+    }
+
+    pub(crate) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// Throws away what has come, without waiting. `true`: nothing more to wait for.
+    pub(crate) fn is_over(&mut self) -> bool {
+        let mut sink = [0; 4096];
+        loop {
+            match self.socket.read_now(&mut sink) {
+                Ok(0) => return true,
+                Ok(count) if count >= self.len_left => return true,
+                Ok(count) => self.len_left -= count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Instant::now() >= self.deadline;
+                }
+                Err(_) => return true,
+            }
+        }
+    }
+
+    /// Blocks until the peer has closed, at most a quarter of a second.
+    pub(crate) fn wait(mut self) {
+        while !self.is_over() {
+            let left = self.deadline.saturating_duration_since(Instant::now());
+            let mut events = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
+            let _ = poll(&mut events, poll_timeout(left));
+        }
+    }
+}
+
+impl AsFd for Farewell {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}

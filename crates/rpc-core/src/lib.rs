@@ -1,0 +1,71 @@
+//! What blocking RPC servers share: the method registry, the connection loop, the acceptor, the
+//! graceful stop and the care for child processes.
+//!
+//! ```text
+//!   Acceptor ── accept() ──▶ Connection ── serve_conn() ──▶ Service ──▶ Registry ──▶ handler
+//!      ▲                          │
+//!      │ stop: signal or call     │ one slot on the scoreboard, in shared memory
+//!   Shutdown ──── SHUT_RD ────────┘
+//! ```
+//!
+//! This crate owns no accept loop, spawns no thread and prints nothing. A *model* is a loop that
+//! pulls connections from an [`Acceptor`] and runs [`Service::serve_conn`] somewhere: in the same
+//! thread (`rpc-server-single`), in another one (`rpc-server-thread`), in a child process
+//! (`rpc-server-fork`), in one of several processes forked ahead (`rpc-server-prefork`).
+//!
+//! # When to use it
+//!
+//! Depend on it to write a model of your own. To serve with one of the four, depend on that crate;
+//! it re-exports what a program needs from here.
+//!
+//! It is the wrong choice for thousands of connections that are mostly active at once (take an
+//! asynchronous runtime), and on anything but Linux: pidfds, eventfds and the behaviour of
+//! `shutdown(SHUT_RD)` are Linux's.
+//!
+//! # Example
+//!
+//! The whole single-threaded model:
+//!
+//! ```
+//! use rpc_core::{Acceptor, Method, Registry, Service};
+//!
+//! const PING: Method<String, String> = Method::new("ping", "pong");
+//!
+//! let mut registry = Registry::new();
+//! registry.register(PING, |text, _ctx| Ok(text))?;
+//! let service = Service::new(registry);
+//! let mut acceptor = Acceptor::bind(&"127.0.0.1:0".parse()?)?;
+//! # acceptor.shutdown().stop();
+//!
+//! while let Some(conn) = acceptor.accept()? {
+//!     service.serve_conn(conn);
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Where to read next
+//!
+//! [`Acceptor`], then [`Service`], then [`Children`]; `docs/architecture.md` in the repository for
+//! why it is cut like this.
+
+mod acceptor;
+mod connection;
+mod context;
+mod farewell;
+mod listener;
+mod process;
+mod registry;
+mod scoreboard;
+mod service;
+mod shutdown;
+
+pub use acceptor::{Acceptor, ServeError, busy};
+pub use connection::Connection;
+pub use context::{Context, Peer};
+pub use process::{Child, Children, Death, Exit, Fork, ForkError};
+pub use registry::{RegisterError, Registry};
+pub use scoreboard::MAX_CONNECTIONS;
+pub use service::Service;
+pub use shutdown::{EXIT_GRACE_EXPIRED, Shutdown};
+
+pub use rpc_proto::{Address, ErrorCode, Method, RpcError};

@@ -1,0 +1,421 @@
+//! Child processes: the only place that forks.
+//!
+//! A process with more than one thread is never forked: the child would have the memory of all
+//! threads and only one of them, so a lock that another thread held stays locked for ever.
+//!
+//! Children are watched through pidfds (pidfd_open(2), Linux 5.3). SIGCHLD is not used and nobody
+//! calls `waitpid(-1)`, so children that the host program started itself are never touched.
+#![allow(unsafe_code)]
+
+use std::collections::HashMap;
+use std::fmt;
+use std::fs;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::prctl;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill};
+use nix::unistd::Pid;
+
+use crate::acceptor::{Acceptor, ServeError};
+use crate::scoreboard::own_pid;
+use crate::shutdown::{Control, exit_now};
+
+/// The status of a child whose code panicked outside of any handler: the one Rust itself uses.
+const EXIT_PANICKED: i32 = 101;
+
+/// How long after the grace a parent waits before it kills, so that children can use all of it.
+const KILL_DELAY: Duration = Duration::from_secs(1);
+
+/// Why there is no new child.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ForkError {
+    /// The process has other threads.
+    #[error("refusing to fork a process with {threads} threads: only one may run")]
+    Threads {
+        /// How many there are.
+        threads: u64,
+    },
+    /// The threads of this process cannot be counted.
+    #[error("cannot count the threads of this process in /proc/self/task")]
+    CountThreads(#[source] io::Error),
+    /// No descriptor to watch the child with.
+    #[error("no descriptor left to watch a child with")]
+    Descriptor(#[source] io::Error),
+    /// fork(2) failed: a limit on processes, or no memory.
+    #[error("cannot fork")]
+    Fork(#[source] io::Error),
+    /// The child cannot be watched. It was killed; it may have begun to serve.
+    #[error("cannot watch the new child, which was killed")]
+    Watch(#[source] io::Error),
+}
+
+/// What [`Children::fork`] is, on either side.
+#[must_use = "both sides have work to do"]
+pub enum Fork {
+    /// This is the parent; the child has this process id.
+    Parent(i32),
+    /// This is the child.
+    Child(Child),
+}
+
+/// The child's side of a fork. However it is dropped, the process ends: control never returns to
+/// the frames that it shares with its parent.
+#[must_use = "dropping it ends the process"]
+pub struct Child {
+    _private: (),
+}
+
+impl Child {
+    /// Ends this process with `status`. Destructors of the parent's values do not run.
+    pub fn exit(self, status: i32) -> ! {
+        let _ = io::stdout().flush();
+        exit_now(status)
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        exit_now(EXIT_PANICKED);
+    }
+}
+
+/// How a child ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Exit {
+    /// It exited with this status.
+    Status(i32),
+    /// This signal ended it.
+    Signal(i32),
+    /// Somebody else has waited for it, or SIGCHLD is ignored.
+    Unknown,
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Exit::Status(status) => write!(f, "exited with status {status}"),
+            Exit::Signal(number) => match Signal::try_from(number) {
+                Ok(signal) => write!(f, "killed by {signal}"),
+                Err(_) => write!(f, "killed by real-time signal {number}"),
+            },
+            Exit::Unknown => f.write_str("ended, status unknown"),
+        }
+    }
+}
+
+/// A child that has ended and was reaped.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Death {
+    /// Its process id, which may belong to somebody else by now.
+    pub pid: i32,
+    /// How it ended.
+    pub exit: Exit,
+    /// How long it lived.
+    pub age: Duration,
+}
+
+/// The children of one server. The owner never serves a connection itself.
+pub struct Children {
+    control: Arc<Control>,
+    /// Tells which of `members` have ended. `None` on the child's side of a fork.
+    deaths: Option<Epoll>,
+    members: HashMap<i32, Member>,
+}
+
+struct Member {
+    born: Instant,
+    /// Dropping it takes the child out of `Children::deaths`.
+    _pidfd: OwnedFd,
+}
+
+impl Children {
+    /// No children yet; they will serve what `acceptor` accepts and stop when it is told to.
+    ///
+    /// # Errors
+    ///
+    /// [`ServeError::Fork`] when this process has other threads, [`ServeError::Watch`] when there
+    /// is no descriptor for watching children.
+    pub fn new(acceptor: &Acceptor) -> Result<Children, ServeError> {
+        refuse_threads()?;
+        let deaths = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)
+            .map_err(|errno| ServeError::Watch(errno.into()))?;
+        let control = acceptor.control();
+        control.supervise();
+        Ok(Children {
+            control,
+            deaths: Some(deaths),
+            members: HashMap::new(),
+        })
+    }
+
+    /// How many children there are that were not reaped yet.
+    pub fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// Forks this process. Returns twice: [`Fork::Parent`] here, [`Fork::Child`] in the child.
+    ///
+    /// The child has default stop signals: SIGTERM and SIGINT let it finish its requests, also
+    /// when its parent dies (`PR_SET_PDEATHSIG`, prctl(2)). A signal that arrives between the fork
+    /// and the child's first instruction waits until the child can act on it.
+    ///
+    /// # Errors
+    ///
+    /// [`ForkError`]; the process goes on as if nothing had been tried.
+    pub fn fork(&mut self) -> Result<Fork, ForkError> {
+        refuse_threads()?;
+        // The pidfd needs a number. Holding one now means that only the parent can fail for it.
+        let reserve = self
+            .control
+            .wake()
+            .try_clone_to_owned()
+            .map_err(ForkError::Descriptor)?;
+        let _ = io::stdout().flush();
+        let parent = own_pid();
+        let mask = SigSet::all()
+            .thread_swap_mask(SigmaskHow::SIG_SETMASK)
+            .map_err(|errno| ForkError::Fork(errno.into()))?;
+        // SAFETY: this is the only thread, so the child's memory is consistent and it may run any
+        // code, not only async-signal-safe code.
+        let pid = unsafe { libc::fork() };
+        if pid == 0 {
+            let child = Child { _private: () };
+            drop(reserve);
+            self.forget_in_child();
+            if self.prepare_child(parent).is_err() {
+                drop(child);
+                unreachable!("dropping `child` ends the process");
+            }
+            let _ = mask.thread_set_mask();
+            return Ok(Fork::Child(child));
+        }
+        let forked = if pid < 0 {
+            Err(io::Error::last_os_error())
+        } else {
+            Ok(pid)
+        };
+        drop(reserve);
+        let watched = forked
+            .map_err(ForkError::Fork)
+            .and_then(|pid| self.watch(pid));
+        let _ = mask.thread_set_mask();
+        watched.map(|()| Fork::Parent(pid))
+    }
+
+    fn forget_in_child(&mut self) {
+        self.members.clear();
+        self.deaths = None;
+    }
+
+    fn prepare_child(&self, parent: i32) -> io::Result<()> {
+        self.control.adopt_in_child()?;
+        prctl::set_pdeathsig(Signal::SIGTERM)?;
+        if nix::unistd::getppid().as_raw() != parent {
+            return Err(io::Error::other(
+                "the parent died before it could be watched",
+            ));
+        }
+        Ok(())
+    }
+
+    fn watch(&mut self, pid: i32) -> Result<(), ForkError> {
+        let watched = pidfd_open(pid).and_then(|pidfd| {
+            let event = EpollEvent::new(EpollFlags::EPOLLIN, pid as u64);
+            if let Some(deaths) = &self.deaths {
+                deaths.add(&pidfd, event)?;
+            }
+            Ok(pidfd)
+        });
+        match watched {
+            Ok(pidfd) => {
+                self.members.insert(
+                    pid,
+                    Member {
+                        born: Instant::now(),
+                        _pidfd: pidfd,
+                    },
+                );
+                Ok(())
+            }
+            Err(error) => {
+                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+                wait_for_end(pid, 0);
+                Err(ForkError::Watch(error))
+            }
+        }
+    }
+
+    /// The descriptor that is readable while an ended child waits to be reaped.
+    pub(crate) fn deaths(&self) -> Option<BorrowedFd<'_>> {
+        self.deaths.as_ref().map(|deaths| deaths.0.as_fd())
+    }
+
+    /// Takes leave of every child that has ended, without waiting. Nothing else waits for them:
+    /// no zombie stays, however many end at once.
+    pub fn reap(&mut self) -> Vec<Death> {
+        let mut reaped = Vec::new();
+        let mut events = [EpollEvent::empty(); 64];
+        while let Some(deaths) = &self.deaths {
+            let count = match deaths.wait(&mut events, EpollTimeout::ZERO) {
+                Ok(count) => count,
+                Err(nix::errno::Errno::EINTR) => continue,
+                Err(_) => break,
+            };
+            for event in &events[..count] {
+                let pid = event.data() as i32;
+                if let Some(member) = self.members.remove(&pid) {
+                    let exit = wait_for_end(pid, libc::WNOHANG);
+                    self.control.scoreboard.release_all_of(pid);
+                    log_death(pid, exit);
+                    reaped.push(Death {
+                        pid,
+                        exit,
+                        age: member.born.elapsed(),
+                    });
+                }
+            }
+            if count < events.len() {
+                break;
+            }
+        }
+        reaped
+    }
+
+    /// Blocks until a child has ended, the server is told to stop, or `timeout` is over; then
+    /// reaps. `None` waits without a bound.
+    ///
+    /// # Errors
+    ///
+    /// [`ServeError::Watch`] when poll(2) fails.
+    pub fn wait(&mut self, timeout: Option<Duration>) -> Result<Vec<Death>, ServeError> {
+        let timeout = timeout.map_or(PollTimeout::NONE, poll_timeout);
+        let mut events = vec![PollFd::new(self.control.wake(), PollFlags::POLLIN)];
+        events.extend(
+            self.deaths()
+                .map(|deaths| PollFd::new(deaths, PollFlags::POLLIN)),
+        );
+        match poll(&mut events, timeout) {
+            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Err(errno) => return Err(ServeError::Watch(errno.into())),
+        }
+        self.control.drain_wake();
+        Ok(self.reap())
+    }
+
+    /// Whether the server was told to stop.
+    pub fn is_stopping(&self) -> bool {
+        self.control.is_stopping()
+    }
+
+    /// Tells every child to stop and blocks until all have ended: those that are idle at once,
+    /// the others after the requests that they have received. Who has not ended a second after
+    /// the grace is killed.
+    ///
+    /// # Errors
+    ///
+    /// [`ServeError::Unfinished`] when children were killed, or ended by themselves because the
+    /// grace was over; [`ServeError::Watch`] when waiting failed.
+    pub fn stop(mut self) -> Result<(), ServeError> {
+        let grace = self.control.grace();
+        let deadline = Instant::now() + grace + KILL_DELAY;
+        self.signal_all(Signal::SIGTERM);
+        let mut unfinished = 0;
+        while !self.is_empty() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                self.signal_all(Signal::SIGKILL);
+            }
+            let timeout = if left.is_zero() { KILL_DELAY } else { left };
+            let ended = self.wait(Some(timeout))?;
+            unfinished += ended
+                .iter()
+                .filter(|death| death.exit != Exit::Status(0))
+                .count();
+        }
+        match unfinished {
+            0 => Ok(()),
+            count => Err(ServeError::Unfinished { count, grace }),
+        }
+    }
+
+    fn signal_all(&self, signal: Signal) {
+        for &pid in self.members.keys() {
+            let _ = kill(Pid::from_raw(pid), signal);
+        }
+    }
+}
+
+fn log_death(pid: i32, exit: Exit) {
+    match exit {
+        Exit::Status(0) => tracing::debug!(pid, "child {exit}"),
+        _ => tracing::warn!(pid, "child {exit}"),
+    }
+}
+
+fn refuse_threads() -> Result<(), ForkError> {
+    match count_threads().map_err(ForkError::CountThreads)? {
+        1 => Ok(()),
+        threads => Err(ForkError::Threads { threads }),
+    }
+}
+
+/// How many threads this process has. One stat(2): the link count of /proc/self/task is the number
+/// of its subdirectories, one a thread, and two.
+fn count_threads() -> io::Result<u64> {
+    Ok(fs::metadata("/proc/self/task")?.nlink().saturating_sub(2))
+}
+
+fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
+    // SAFETY: pidfd_open(2) takes two integers.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the call has just returned this descriptor; pidfds are close-on-exec by themselves.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// waitid(2) for one child of ours. Not through nix, whose status type has no room for a death by
+/// a real-time signal.
+fn wait_for_end(pid: i32, options: libc::c_int) -> Exit {
+    // SAFETY: all-zero is a valid siginfo_t.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let id = pid as libc::id_t;
+    loop {
+        // SAFETY: `info` is a live siginfo_t.
+        if unsafe { libc::waitid(libc::P_PID, id, &mut info, libc::WEXITED | options) } == 0 {
+            break;
+        }
+        if io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
+            return Exit::Unknown;
+        }
+    }
+    // SAFETY: waitid filled the fields that belong to SIGCHLD, or left zeroes.
+    let status = unsafe { info.si_status() };
+    match info.si_code {
+        libc::CLD_EXITED => Exit::Status(status),
+        libc::CLD_KILLED | libc::CLD_DUMPED => Exit::Signal(status),
+        _ => Exit::Unknown,
+    }
+}
+
+/// The time for poll(2), rounded up to its milliseconds.
+pub(crate) fn poll_timeout(timeout: Duration) -> PollTimeout {
+    let millis = timeout.as_nanos().div_ceil(1_000_000);
+    PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX)
+}

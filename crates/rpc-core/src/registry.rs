@@ -1,0 +1,217 @@
+//! The method table: names, reply kinds, handlers.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fmt;
+
+use rpc_proto::{ERROR_KIND, FrameWriter, Method, RESERVED_METHOD_PREFIX, Response, RpcError};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+
+use crate::context::Context;
+use crate::scoreboard::Slot;
+
+/// Why a method cannot be registered.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RegisterError {
+    /// The name is taken.
+    #[error("method `{0}` is registered already")]
+    Duplicate(String),
+    /// Names that begin with `rpc.` belong to the server.
+    #[error("method `{0}`: names that begin with `{RESERVED_METHOD_PREFIX}` are reserved")]
+    ReservedName(String),
+    /// The kind `error` marks refusals.
+    #[error("method `{0}`: the reply kind `{ERROR_KIND}` is reserved")]
+    ReservedKind(String),
+}
+
+/// The methods of a server.
+///
+/// Handlers must be `Send + Sync` even for a single-threaded server, so that the model can be
+/// swapped by changing one line.
+///
+/// ```
+/// use rpc_core::Registry;
+/// use rpc_proto::{Method, RpcError};
+///
+/// const ADD: Method<(f64, f64), f64> = Method::new("add", "sum");
+///
+/// let mut registry = Registry::new();
+/// registry.register(ADD, |(a, b), _ctx| Ok(a + b))?;
+/// assert!(registry.register(ADD, |(a, _), _ctx| Ok(a)).is_err(), "one name, one handler");
+/// # Ok::<(), rpc_core::RegisterError>(())
+/// ```
+#[derive(Default)]
+pub struct Registry {
+    methods: HashMap<Cow<'static, str>, Entry>,
+}
+
+/// A registered method.
+pub(crate) struct Entry {
+    kind: Cow<'static, str>,
+    handler: Box<Handler>,
+}
+
+/// A handler with its types erased: parses the params, runs, gives its result to the [`Answer`].
+/// An error means that the params do not parse; then the handler did not run.
+type Handler = dyn Fn(&str, &Context, Answer<'_>) -> Result<(), serde_json::Error> + Send + Sync;
+
+impl Registry {
+    /// A registry without methods.
+    pub fn new() -> Registry {
+        Registry::default()
+    }
+
+    /// Registers a handler for a typed method.
+    ///
+    /// The params are parsed before the handler is called; params that do not fit the type are
+    /// answered with -32602. An `Err` of the handler travels as it is. A panic is answered with
+    /// -32603 and disturbs nobody else.
+    ///
+    /// # Errors
+    ///
+    /// [`RegisterError`] when the name or the kind is reserved, or the name is taken.
+    pub fn register<P, R>(
+        &mut self,
+        method: Method<P, R>,
+        handler: impl Fn(P, &Context) -> Result<R, RpcError> + Send + Sync + 'static,
+    ) -> Result<(), RegisterError>
+    where
+        P: DeserializeOwned + 'static,
+        R: Serialize + 'static,
+    {
+        let erased = move |params: &str, ctx: &Context, answer: Answer<'_>| {
+            let params = serde_json::from_str(params)?;
+            answer.give(handler(params, ctx));
+            Ok(())
+        };
+        self.insert(method.name().into(), method.kind().into(), Box::new(erased))
+    }
+
+    /// Registers a handler that takes its params and gives its result as JSON text.
+    ///
+    /// What the handler passes through comes back byte by byte: numbers, escapes, the order of
+    /// keys. Returning [`Cow::Borrowed`] costs no allocation.
+    ///
+    /// ```
+    /// # use rpc_core::Registry;
+    /// use std::borrow::Cow;
+    ///
+    /// let mut registry = Registry::new();
+    /// registry.register_raw("ping", "pong", |params, _ctx| Ok(Cow::Borrowed(params)))?;
+    /// # Ok::<(), rpc_core::RegisterError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`register`](Registry::register).
+    pub fn register_raw(
+        &mut self,
+        name: impl Into<Cow<'static, str>>,
+        kind: impl Into<Cow<'static, str>>,
+        handler: impl for<'a> Fn(&'a RawValue, &Context) -> Result<Cow<'a, RawValue>, RpcError>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Result<(), RegisterError> {
+        let erased = move |params: &str, ctx: &Context, answer: Answer<'_>| {
+            let params = serde_json::from_str(params)?;
+            answer.give(handler(params, ctx));
+            Ok(())
+        };
+        self.insert(name.into(), kind.into(), Box::new(erased))
+    }
+
+    fn insert(
+        &mut self,
+        name: Cow<'static, str>,
+        kind: Cow<'static, str>,
+        handler: Box<Handler>,
+    ) -> Result<(), RegisterError> {
+        if name.starts_with(RESERVED_METHOD_PREFIX) {
+            return Err(RegisterError::ReservedName(name.into_owned()));
+        }
+        if kind == ERROR_KIND {
+            return Err(RegisterError::ReservedKind(name.into_owned()));
+        }
+        if self.methods.contains_key(&name) {
+            return Err(RegisterError::Duplicate(name.into_owned()));
+        }
+        self.methods.insert(name, Entry { kind, handler });
+        Ok(())
+    }
+
+    #[inline]
+    pub(crate) fn find(&self, name: &str) -> Option<&Entry> {
+        self.methods.get(name)
+    }
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.methods.keys()).finish()
+    }
+}
+
+impl Entry {
+    /// Calls the handler and appends its reply to `replies`.
+    /// An error means that the params do not parse; then the handler did not run.
+    #[inline]
+    pub(crate) fn call(
+        &self,
+        params: &str,
+        ctx: &Context,
+        slot: &Slot,
+        replies: &mut FrameWriter,
+    ) -> Result<(), serde_json::Error> {
+        (self.handler)(
+            params,
+            ctx,
+            Answer {
+                kind: &self.kind,
+                slot,
+                replies,
+            },
+        )
+    }
+}
+
+/// The place for the one answer to one request.
+struct Answer<'a> {
+    kind: &'a str,
+    slot: &'a Slot,
+    replies: &'a mut FrameWriter,
+}
+
+impl Answer<'_> {
+    /// Appends the reply, unless somebody else has answered the request already.
+    #[inline]
+    fn give<R: Serialize>(self, result: Result<R, RpcError>) {
+        if !self.slot.finish_handling() {
+            return;
+        }
+        let appended = match &result {
+            Ok(result) => self
+                .replies
+                .append(|body| Response::encode(body, self.kind, result)),
+            Err(error) => return append_error(self.replies, error),
+        };
+        if let Err(error) = appended {
+            let message = format!("the result does not serialise: {error}");
+            append_error(self.replies, &RpcError::internal(message));
+        }
+    }
+}
+
+pub(crate) fn append_error(replies: &mut FrameWriter, error: &RpcError) {
+    if replies
+        .append(|body| Response::encode(body, ERROR_KIND, error))
+        .is_err()
+    {
+        // Only an error of more than 4 GiB does not fit, and this one does.
+        let short = RpcError::internal("the error was longer than a frame can be");
+        let _ = replies.append(|body| Response::encode(body, ERROR_KIND, &short));
+    }
+}

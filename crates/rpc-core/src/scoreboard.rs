@@ -1,0 +1,324 @@
+//! The scoreboard: one slot a connection, in memory that every process of the server shares.
+//!
+//! A slot says which process serves a connection, through which descriptor, and where in a call
+//! it stands. It is what makes a stop instant and an answer unique:
+//!
+//! - **Stop.** Whoever learns that it is time to stop walks the slots of its own process and calls
+//!   `shutdown(fd, SHUT_RD)` on each. A blocked read returns at once; what was received before is
+//!   still read and answered.
+//! - **Last words.** A process that must end while handlers run answers in their place. One
+//!   compare-and-swap on the phase decides whether the handler or the last words answer.
+//!
+//! Only atomics, no locks that outlive a process, and no pointer that another process follows, so
+//! a process that dies at any instruction leaves the table usable.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::num::NonZeroUsize;
+use std::ops::Deref;
+use std::os::fd::RawFd;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicUsize, Ordering};
+
+use nix::libc;
+use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+
+/// Connections that one server can serve at a time, over all its threads and processes.
+///
+/// The table is 1 MiB of address space; only the pages that were ever used take memory.
+pub const MAX_CONNECTIONS: usize = 16_384;
+
+#[repr(C)]
+struct Table {
+    /// Slots from here on were never used; a walk ends here.
+    used: AtomicUsize,
+    /// Where the search for a free slot starts: low slots are used again first.
+    hint: AtomicUsize,
+    slots: [Slot; MAX_CONNECTIONS],
+}
+
+/// The state of one connection. A cache line of its own, so that neighbours do not slow it down.
+#[repr(C, align(64))]
+pub(crate) struct Slot {
+    /// The process that serves the connection, 0 when the slot is free.
+    owner: AtomicI32,
+    /// The descriptor plus one, 0 when there is none; see [`SOCKET_HELD`].
+    socket: AtomicI32,
+    phase: AtomicU32,
+    /// Replies that are finished but not yet written, for the last words to send first.
+    /// The address means something in the owner's process only.
+    waiting_start: AtomicUsize,
+    waiting_len: AtomicUsize,
+}
+
+/// Set in `Slot::socket` while somebody else than the owner uses the descriptor. The owner waits
+/// for it before it closes the descriptor, so nobody ever touches a number that was used again.
+const SOCKET_HELD: i32 = 1 << 30;
+
+/// Between two calls, or receiving a request.
+const IDLE: u32 = 0;
+/// The handler runs; nobody has answered.
+const HANDLING: u32 = 1;
+/// The handler's result is the answer.
+const ANSWERING: u32 = 2;
+/// Somebody else has answered; the handler's result must be thrown away.
+const TAKEN: u32 = 3;
+
+impl Slot {
+    /// Publishes that a handler is about to run, and which replies must go out before its own.
+    #[inline]
+    pub(crate) fn begin_handling(&self, waiting: &[u8]) {
+        self.waiting_start
+            .store(waiting.as_ptr() as usize, Ordering::Relaxed);
+        self.waiting_len.store(waiting.len(), Ordering::Relaxed);
+        self.phase.store(HANDLING, Ordering::Release);
+    }
+
+    /// Claims the right to answer for the handler. `false`: somebody else has answered.
+    #[inline]
+    pub(crate) fn finish_handling(&self) -> bool {
+        let (success, failure) = (Ordering::AcqRel, Ordering::Acquire);
+        match self
+            .phase
+            .compare_exchange(HANDLING, ANSWERING, success, failure)
+        {
+            Ok(_) => true,
+            Err(phase) => phase == ANSWERING,
+        }
+    }
+
+    /// Whether somebody else has answered in the handler's place.
+    #[inline]
+    pub(crate) fn is_taken(&self) -> bool {
+        self.phase.load(Ordering::Acquire) == TAKEN
+    }
+
+    /// Publishes that the connection stands between two calls.
+    #[inline]
+    pub(crate) fn become_idle(&self) {
+        self.phase.store(IDLE, Ordering::Release);
+    }
+
+    pub(crate) fn set_owner(&self, pid: i32) {
+        self.owner.store(pid, Ordering::SeqCst);
+    }
+
+    fn set_socket(&self, socket: RawFd) {
+        self.socket.store(socket + 1, Ordering::SeqCst);
+    }
+
+    /// Waits until nobody else uses the descriptor and makes it unknown. It may then be closed.
+    fn forget_socket(&self) {
+        loop {
+            let socket = self.socket.load(Ordering::SeqCst);
+            if socket & SOCKET_HELD != 0 {
+                std::thread::yield_now();
+                continue;
+            }
+            let (success, failure) = (Ordering::SeqCst, Ordering::SeqCst);
+            if self
+                .socket
+                .compare_exchange(socket, 0, success, failure)
+                .is_ok()
+            {
+                return;
+            }
+        }
+    }
+
+    /// Runs `action` on the descriptor, unless there is none or somebody else is at it.
+    /// Async-signal-safe if `action` is.
+    fn with_socket(&self, action: impl FnOnce(RawFd)) {
+        let socket = self.socket.load(Ordering::SeqCst);
+        if socket == 0 || socket & SOCKET_HELD != 0 {
+            return;
+        }
+        let (success, failure) = (Ordering::SeqCst, Ordering::SeqCst);
+        if self
+            .socket
+            .compare_exchange(socket, socket | SOCKET_HELD, success, failure)
+            .is_err()
+        {
+            return;
+        }
+        action(socket - 1);
+        self.socket.store(socket, Ordering::SeqCst);
+    }
+
+    /// Ends the reading side of the connection. Async-signal-safe.
+    fn stop_reading(&self) {
+        self.with_socket(|fd| {
+            // SAFETY: shutdown(2) takes no pointer. The owner does not close `fd` meanwhile,
+            // since SOCKET_HELD is set, so it is this slot's connection.
+            unsafe { libc::shutdown(fd, libc::SHUT_RD) };
+        });
+    }
+
+    /// Answers in the handler's place, if it has not answered. Async-signal-safe.
+    fn answer_instead(&self, frame: &[u8]) {
+        let (success, failure) = (Ordering::AcqRel, Ordering::Acquire);
+        if self
+            .phase
+            .compare_exchange(HANDLING, TAKEN, success, failure)
+            .is_err()
+        {
+            return;
+        }
+        let start = self.waiting_start.load(Ordering::Relaxed) as *const u8;
+        let len = self.waiting_len.load(Ordering::Relaxed);
+        self.with_socket(|fd| {
+            // SAFETY: the owner is this process, so the address is valid here. It was published
+            // with the phase HANDLING, and the owner changes those bytes only after it has moved
+            // the phase on, which the exchange above prevents from now on.
+            let waiting = unsafe { std::slice::from_raw_parts(start, len) };
+            if send_now(fd, waiting) {
+                send_now(fd, frame);
+            }
+        });
+    }
+}
+
+/// Sends all of `bytes` without waiting, or gives up. Async-signal-safe.
+fn send_now(fd: RawFd, bytes: &[u8]) -> bool {
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    // SAFETY: the pointer and the length are those of one live slice.
+    let sent = unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), flags) };
+    usize::try_from(sent) == Ok(bytes.len())
+}
+
+/// The table of slots. Made before any fork; every process of the server then sees the same one.
+pub(crate) struct Scoreboard {
+    table: NonNull<Table>,
+}
+
+// SAFETY: the table is reached through shared references only and consists of atomics.
+unsafe impl Send for Scoreboard {}
+// SAFETY: as above.
+unsafe impl Sync for Scoreboard {}
+
+impl Scoreboard {
+    pub(crate) fn new() -> io::Result<Scoreboard> {
+        let len = NonZeroUsize::new(size_of::<Table>()).expect("a table has slots");
+        let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        let flags = MapFlags::MAP_SHARED | MapFlags::MAP_NORESERVE;
+        // SAFETY: a new anonymous mapping, placed by the kernel, overlaps nothing.
+        let address = unsafe { mmap_anonymous(None, len, protection, flags) }?;
+        Ok(Scoreboard {
+            table: address.cast(),
+        })
+    }
+
+    fn table(&self) -> &Table {
+        // SAFETY: the mapping is page-aligned, as long as a Table, and lives until drop. It is
+        // all zeroes at first, which is a valid value of every field; all are atomics.
+        unsafe { self.table.as_ref() }
+    }
+
+    fn used_slots(&self) -> &[Slot] {
+        let table = self.table();
+        &table.slots[..table.used.load(Ordering::SeqCst).min(MAX_CONNECTIONS)]
+    }
+
+    /// Takes a free slot for the process `owner`; `None` when all are taken.
+    fn claim(&self, owner: i32) -> Option<usize> {
+        let table = self.table();
+        let start = table.hint.load(Ordering::Relaxed);
+        let index = (0..MAX_CONNECTIONS)
+            .map(|step| (start + step) % MAX_CONNECTIONS)
+            .find(|&index| {
+                let (success, failure) = (Ordering::SeqCst, Ordering::Relaxed);
+                table.slots[index]
+                    .owner
+                    .compare_exchange(0, owner, success, failure)
+                    .is_ok()
+            })?;
+        table.used.fetch_max(index + 1, Ordering::SeqCst);
+        table.hint.store(index + 1, Ordering::Relaxed);
+        Some(index)
+    }
+
+    /// Ends the reading side of every connection that `owner`, this process, serves.
+    /// Async-signal-safe.
+    pub(crate) fn stop_reading(&self, owner: i32) {
+        for slot in self.slots_of(owner) {
+            slot.stop_reading();
+        }
+    }
+
+    /// Sends `frame` to every caller whose handler runs in `owner`, this process.
+    /// Async-signal-safe.
+    pub(crate) fn answer_instead(&self, owner: i32, frame: &[u8]) {
+        for slot in self.slots_of(owner) {
+            slot.answer_instead(frame);
+        }
+    }
+
+    /// Frees the slots of a process that has died.
+    pub(crate) fn release_all_of(&self, owner: i32) {
+        for slot in self.slots_of(owner) {
+            slot.phase.store(IDLE, Ordering::SeqCst);
+            slot.socket.store(0, Ordering::SeqCst);
+            slot.set_owner(0);
+        }
+    }
+
+    fn slots_of(&self, owner: i32) -> impl Iterator<Item = &Slot> {
+        self.used_slots()
+            .iter()
+            .filter(move |slot| slot.owner.load(Ordering::SeqCst) == owner)
+    }
+}
+
+impl Drop for Scoreboard {
+    fn drop(&mut self) {
+        // SAFETY: the mapping was made by `new` with this length, and nobody borrows from it.
+        let _ = unsafe { munmap(self.table.cast(), size_of::<Table>()) };
+    }
+}
+
+/// A slot that is held for a connection and given back on drop, if it still belongs to this
+/// process.
+pub(crate) struct HeldSlot {
+    scoreboard: Arc<Scoreboard>,
+    index: usize,
+}
+
+impl HeldSlot {
+    /// `None` when all slots are taken.
+    pub(crate) fn claim(scoreboard: Arc<Scoreboard>, socket: RawFd) -> Option<HeldSlot> {
+        let index = scoreboard.claim(own_pid())?;
+        let held = HeldSlot { scoreboard, index };
+        held.set_socket(socket);
+        Some(held)
+    }
+}
+
+impl Deref for HeldSlot {
+    type Target = Slot;
+
+    #[inline]
+    fn deref(&self) -> &Slot {
+        &self.scoreboard.table().slots[self.index]
+    }
+}
+
+impl Drop for HeldSlot {
+    fn drop(&mut self) {
+        if self.owner.load(Ordering::SeqCst) == own_pid() {
+            self.forget_socket();
+            self.become_idle();
+            self.set_owner(0);
+            self.scoreboard
+                .table()
+                .hint
+                .fetch_min(self.index, Ordering::Relaxed);
+        }
+    }
+}
+
+/// getpid(2), each time anew: a fork changes the answer. Async-signal-safe.
+pub(crate) fn own_pid() -> i32 {
+    // SAFETY: getpid(2) takes nothing and cannot fail.
+    unsafe { libc::getpid() }
+}

@@ -1,0 +1,240 @@
+//! Serving one connection: the registry with its limits, and the loop that every model calls.
+
+use std::any::Any;
+use std::borrow::Cow;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rpc_proto::{ErrorCode, FrameReader, FrameWriter, MAX_FRAME_LEN, Request, RpcError};
+use serde_json::json;
+
+use crate::connection::{Connection, Received};
+use crate::context::Context;
+use crate::farewell::Farewell;
+use crate::registry::{Registry, append_error};
+use crate::scoreboard::Slot;
+
+/// Replies are written when this many bytes wait, even if more requests are there already.
+const FLUSH_LEN: usize = 64 * 1024;
+
+/// How much of an unknown method's name an error repeats, in bytes.
+const SHOWN_NAME_LEN: usize = 64;
+
+/// A registry and the limits of its connections. Cheap to clone; clones share the registry.
+#[derive(Clone, Debug)]
+pub struct Service {
+    registry: Arc<Registry>,
+    max_frame_len: usize,
+    idle_timeout: Duration,
+    frame_timeout: Duration,
+    write_timeout: Duration,
+}
+
+impl Service {
+    /// The methods of `registry` with the default limits.
+    pub fn new(registry: Registry) -> Service {
+        Service {
+            registry: Arc::new(registry),
+            max_frame_len: MAX_FRAME_LEN,
+            idle_timeout: Duration::from_secs(60),
+            frame_timeout: Duration::from_secs(10),
+            write_timeout: Duration::from_secs(10),
+        }
+    }
+
+    /// The longest request body that is read, in bytes; 8 MiB unless told. A longer one is
+    /// answered with -32003, the limit and its length, and the connection ends. Replies may be
+    /// longer: the peer's own limit decides about those.
+    #[must_use]
+    pub fn max_frame_len(mut self, bytes: usize) -> Service {
+        self.max_frame_len = bytes;
+        self
+    }
+
+    /// How long a connection may be silent between two requests; 60 s unless told. Then it is
+    /// told -32005 and closed.
+    #[must_use]
+    pub fn idle_timeout(mut self, timeout: Duration) -> Service {
+        self.idle_timeout = timeout;
+        self
+    }
+
+    /// How long a whole request may take to arrive once a part of it has come, in however many
+    /// pieces; 10 s unless told. Then the peer is told -32005 and the connection ends.
+    #[must_use]
+    pub fn frame_timeout(mut self, timeout: Duration) -> Service {
+        self.frame_timeout = timeout;
+        self
+    }
+
+    /// How long the peer may take to accept the replies that are written at once; 10 s unless
+    /// told. Then the connection ends without a word, since nobody reads.
+    #[must_use]
+    pub fn write_timeout(mut self, timeout: Duration) -> Service {
+        self.write_timeout = timeout;
+        self
+    }
+
+    /// Serves one connection until the peer closes it, breaks a limit, or the server stops.
+    ///
+    /// Blocks for as long as that takes. In steady state a call costs one read and one write; a
+    /// peer that sends several requests at once gets their replies in one write.
+    ///
+    /// Nothing that the peer does ends in an error here: what is wrong with a request is answered,
+    /// what is wrong with the connection ends it and is logged at the level `debug`.
+    pub fn serve_conn(&self, conn: Connection) {
+        conn.adopt();
+        let peer = conn.peer();
+        tracing::debug!(%peer, "connection opened");
+        match self.exchange(&conn) {
+            Ok(Ending::Silent) => {}
+            Ok(Ending::Refused) if conn.is_stopping() => {}
+            Ok(Ending::Refused) => Farewell::after_last_reply(conn.into_socket()).wait(),
+            Err(error) => tracing::debug!(%peer, %error, "connection failed"),
+        }
+        tracing::debug!(%peer, "connection closed");
+    }
+
+    fn exchange(&self, conn: &Connection) -> io::Result<Ending> {
+        conn.begin(self.idle_timeout)?;
+        let context = Context::new(conn.peer());
+        let mut requests = FrameReader::new(self.max_frame_len);
+        let mut replies = FrameWriter::new();
+        let mut frame_deadline = None;
+        let refusal = loop {
+            match requests.next_frame() {
+                Ok(Some(body)) => {
+                    frame_deadline = None;
+                    if !self.answer(body, &context, conn.slot(), &mut replies) {
+                        return Ok(Ending::Silent);
+                    }
+                    if replies.as_bytes().len() >= FLUSH_LEN {
+                        conn.send(&mut replies, self.write_timeout)?;
+                    }
+                    continue;
+                }
+                Ok(None) => {}
+                Err(broken) => break RpcError::from(&broken),
+            }
+            conn.send(&mut replies, self.write_timeout)?;
+            match conn.receive(
+                &mut requests,
+                &mut replies,
+                &mut frame_deadline,
+                self.frame_timeout,
+            )? {
+                Received::Bytes => {}
+                Received::EndOfStream if conn.is_stopping() => break shutting_down(),
+                Received::EndOfStream => {
+                    if let Err(error) = requests.end_of_stream() {
+                        tracing::debug!(peer = %conn.peer(), %error, "connection broken");
+                    }
+                    return Ok(Ending::Silent);
+                }
+                Received::NoRequest => break timed_out("no request came", self.idle_timeout),
+                Received::NoWholeFrame => {
+                    break timed_out("the rest of a request did not come", self.frame_timeout);
+                }
+            }
+        };
+        append_error(&mut replies, &refusal);
+        conn.send(&mut replies, self.write_timeout)?;
+        Ok(Ending::Refused)
+    }
+
+    /// Appends the one reply to the request in `body`. `false`: somebody else has answered it, and
+    /// the connection is theirs.
+    #[inline]
+    fn answer(
+        &self,
+        body: &[u8],
+        context: &Context,
+        slot: &Slot,
+        replies: &mut FrameWriter,
+    ) -> bool {
+        slot.begin_handling(replies.as_bytes());
+        let dispatched = catch_unwind(AssertUnwindSafe(|| {
+            self.dispatch(body, context, slot, replies)
+        }));
+        let refusal = match dispatched {
+            Ok(Ok(())) => return !slot.is_taken(),
+            Ok(Err(refusal)) => refusal,
+            Err(panic) => {
+                tracing::error!(message = panic_message(&*panic), "handler panicked");
+                RpcError::internal("the handler panicked")
+            }
+        };
+        let ours = slot.finish_handling();
+        if ours {
+            append_error(replies, &refusal);
+        }
+        ours
+    }
+
+    /// Finds the handler and calls it. An error is the reason why no handler was called.
+    #[inline]
+    fn dispatch(
+        &self,
+        body: &[u8],
+        context: &Context,
+        slot: &Slot,
+        replies: &mut FrameWriter,
+    ) -> Result<(), RpcError> {
+        // One pass over the params: the handler's own type parses them and thereby checks that
+        // the body is JSON. Whatever is unusual or wrong takes the way below.
+        if let Ok(text) = std::str::from_utf8(body)
+            && let Some((name, params)) = Request::split_usual(text)
+            && let Some(method) = self.registry.find(name)
+            && method.call(params, context, slot, replies).is_ok()
+        {
+            return Ok(());
+        }
+        let request = Request::parse(body)?;
+        let Some(method) = self.registry.find(&request.method) else {
+            let name = shown(&request.method);
+            return Err(RpcError::new(
+                ErrorCode::MethodNotFound,
+                format!("no method `{name}`"),
+            ));
+        };
+        let called = method.call(request.params.get(), context, slot, replies);
+        called.map_err(RpcError::invalid_params)
+    }
+}
+
+/// How a connection ends that did not fail.
+enum Ending {
+    /// Everything was said, or there is nobody to say it to.
+    Silent,
+    /// The last reply says why, and the peer should be given the time to read it.
+    Refused,
+}
+
+pub(crate) fn shutting_down() -> RpcError {
+    RpcError::new(
+        ErrorCode::ShuttingDown,
+        "the server is stopping; nothing was executed",
+    )
+    .with_data(&json!({ "executed": "no" }))
+}
+
+fn timed_out(what: &str, limit: Duration) -> RpcError {
+    RpcError::new(ErrorCode::TimedOut, format!("{what} within {limit:?}"))
+        .with_data(&json!({ "limit_ms": u64::try_from(limit.as_millis()).unwrap_or(u64::MAX) }))
+}
+
+fn shown(name: &str) -> Cow<'_, str> {
+    match name.char_indices().find(|(at, _)| *at >= SHOWN_NAME_LEN) {
+        None => name.into(),
+        Some((at, _)) => format!("{}…", &name[..at]).into(),
+    }
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    let literal = panic.downcast_ref::<&str>().copied();
+    literal
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("(no message)")
+}

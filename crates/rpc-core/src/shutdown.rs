@@ -1,0 +1,239 @@
+//! Stopping: by a signal or by a call, at once for idle connections, after the request for others.
+//!
+//! A stop is a flag, a walk over the process's own slots, and a wake-up for the accept loop. All
+//! three are async-signal-safe, so the signal handler does what [`Shutdown::stop`] does and no
+//! polling interval exists.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::ptr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
+use std::time::Duration;
+
+use nix::libc;
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use rpc_proto::{ErrorCode, FrameWriter, RpcError};
+
+use crate::registry::append_error;
+use crate::scoreboard::{Scoreboard, own_pid};
+
+/// The status with which a process ends that was told to stop by a signal and still had handlers
+/// running when the grace was over; the number that timeout(1) uses for the same thing.
+pub const EXIT_GRACE_EXPIRED: i32 = 124;
+
+/// The status of a process that a second SIGINT ended at once: 128 and the signal's number, as
+/// shells report it.
+const EXIT_INTERRUPTED: i32 = 128 + libc::SIGINT;
+
+/// Ends the serving of one acceptor, from any thread.
+///
+/// ```
+/// # use rpc_core::{Acceptor, Address};
+/// let acceptor = Acceptor::bind(&"127.0.0.1:0".parse()?)?;
+/// let shutdown = acceptor.shutdown();
+/// let controlling_thread = std::thread::spawn(move || shutdown.stop());
+/// # controlling_thread.join().unwrap();
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Shutdown {
+    control: Arc<Control>,
+}
+
+impl Shutdown {
+    pub(crate) fn new(control: Arc<Control>) -> Shutdown {
+        Shutdown { control }
+    }
+
+    /// Tells the server to stop, and returns at once.
+    ///
+    /// It accepts nobody any more, ends idle connections, and answers the requests that it has
+    /// received. `serve` returns when that is done. A second call changes nothing.
+    pub fn stop(&self) {
+        self.control.stop();
+    }
+
+    /// Whether the server was told to stop.
+    pub fn is_stopping(&self) -> bool {
+        self.control.is_stopping()
+    }
+}
+
+/// What an acceptor, its connections and the signal handler share within one process.
+pub(crate) struct Control {
+    stopping: AtomicBool,
+    wake: EventFd,
+    pub(crate) scoreboard: Arc<Scoreboard>,
+    grace_ms: AtomicU64,
+    /// Set in a process whose children serve: it waits for them and ends them, so its own time
+    /// must not be cut short.
+    supervises: AtomicBool,
+    interrupted: AtomicBool,
+    /// The framed error for callers whose handlers run when the grace is over.
+    last_words: Box<[u8]>,
+}
+
+impl Control {
+    pub(crate) fn new(grace: Duration) -> io::Result<Control> {
+        let error = RpcError::new(
+            ErrorCode::ShuttingDown,
+            "the server stopped before the handler returned; the handler may have run",
+        )
+        .with_data(&serde_json::json!({ "executed": "maybe" }));
+        let mut frame = FrameWriter::new();
+        append_error(&mut frame, &error);
+        let control = Control {
+            stopping: AtomicBool::new(false),
+            wake: new_wake()?,
+            scoreboard: Arc::new(Scoreboard::new()?),
+            grace_ms: AtomicU64::new(0),
+            supervises: AtomicBool::new(false),
+            interrupted: AtomicBool::new(false),
+            last_words: frame.as_bytes().into(),
+        };
+        control.set_grace(grace);
+        Ok(control)
+    }
+
+    pub(crate) fn set_grace(&self, grace: Duration) {
+        let millis = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
+        self.grace_ms.store(millis.max(1), Ordering::SeqCst);
+    }
+
+    pub(crate) fn grace(&self) -> Duration {
+        Duration::from_millis(self.grace_ms.load(Ordering::SeqCst))
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
+    }
+
+    /// Async-signal-safe. The flag is set before the walk, and a connection publishes its slot
+    /// before it looks at the flag, so none is missed.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        self.scoreboard.stop_reading(own_pid());
+        let one = 1_u64.to_ne_bytes();
+        // SAFETY: `one` is eight live bytes; the descriptor is open as long as `self`.
+        unsafe { libc::write(self.wake.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+    }
+
+    pub(crate) fn supervise(&self) {
+        self.supervises.store(true, Ordering::SeqCst);
+    }
+
+    /// The descriptor that becomes readable when the server is told to stop.
+    pub(crate) fn wake(&self) -> BorrowedFd<'_> {
+        self.wake.as_fd()
+    }
+
+    /// Makes the descriptor unreadable again after a wake-up that meant nothing.
+    pub(crate) fn drain_wake(&self) {
+        let _ = self.wake.read();
+    }
+
+    /// In a new child: a wake-up of its own, since an eventfd is shared by a fork, and handlers
+    /// for the stop signals even if its parent has none.
+    pub(crate) fn adopt_in_child(self: &Arc<Control>) -> io::Result<()> {
+        let wake = OwnedFd::from(new_wake()?);
+        // SAFETY: both descriptors are open; the old one is replaced in one step, so that a
+        // signal handler never writes into a closed one.
+        if unsafe { libc::dup3(wake.as_raw_fd(), self.wake.as_raw_fd(), libc::O_CLOEXEC) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        self.supervises.store(false, Ordering::SeqCst);
+        if !ptr::eq(SIGNALLED.load(Ordering::Acquire), Arc::as_ptr(self)) {
+            self.stop_on_signals()?;
+        }
+        Ok(())
+    }
+
+    /// Lets SIGTERM and SIGINT stop this acceptor.
+    pub(crate) fn stop_on_signals(self: &Arc<Control>) -> io::Result<()> {
+        let leaked = Arc::into_raw(Arc::clone(self)).cast_mut();
+        SIGNALLED.store(leaked, Ordering::Release);
+        let mut both = SigSet::empty();
+        both.add(Signal::SIGTERM);
+        both.add(Signal::SIGINT);
+        install(Signal::SIGTERM, on_stop_signal, both)?;
+        install(Signal::SIGINT, on_stop_signal, both)?;
+        install(Signal::SIGALRM, on_grace_expired, both)
+    }
+
+    /// Async-signal-safe.
+    fn on_stop_signal(&self, signal: libc::c_int) {
+        if signal == libc::SIGINT && self.interrupted.swap(true, Ordering::SeqCst) {
+            exit_now(EXIT_INTERRUPTED);
+        }
+        let already_stopping = self.is_stopping();
+        self.stop();
+        if !already_stopping && !self.supervises.load(Ordering::SeqCst) {
+            start_alarm(self.grace());
+        }
+    }
+}
+
+fn new_wake() -> io::Result<EventFd> {
+    let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+    Ok(EventFd::from_value_and_flags(0, flags)?)
+}
+
+/// The acceptor that signals stop. Leaked once per acceptor that asked, never freed: a signal
+/// handler may be looking at it.
+static SIGNALLED: AtomicPtr<Control> = AtomicPtr::new(ptr::null_mut());
+
+fn install(signal: Signal, handler: extern "C" fn(libc::c_int), mask: SigSet) -> io::Result<()> {
+    let action = SigAction::new(SigHandler::Handler(handler), SaFlags::SA_RESTART, mask);
+    // SAFETY: the handlers below call async-signal-safe functions only and keep errno.
+    unsafe { sigaction(signal, &action) }?;
+    Ok(())
+}
+
+extern "C" fn on_stop_signal(signal: libc::c_int) {
+    // SAFETY: errno's address is valid in every thread.
+    let saved_errno = unsafe { *libc::__errno_location() };
+    // SAFETY: null, or a leaked Control.
+    if let Some(control) = unsafe { SIGNALLED.load(Ordering::Acquire).as_ref() } {
+        control.on_stop_signal(signal);
+    }
+    // SAFETY: as above.
+    unsafe { *libc::__errno_location() = saved_errno };
+}
+
+extern "C" fn on_grace_expired(_signal: libc::c_int) {
+    // SAFETY: null, or a leaked Control.
+    if let Some(control) = unsafe { SIGNALLED.load(Ordering::Acquire).as_ref() } {
+        control
+            .scoreboard
+            .answer_instead(own_pid(), &control.last_words);
+        exit_now(EXIT_GRACE_EXPIRED);
+    }
+}
+
+/// SIGALRM after `delay`. Async-signal-safe.
+fn start_alarm(delay: Duration) {
+    let delay = libc::timeval {
+        tv_sec: libc::time_t::try_from(delay.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_usec: libc::suseconds_t::from(delay.subsec_micros()),
+    };
+    let once = libc::timeval {
+        tv_sec: 0,
+        tv_usec: 0,
+    };
+    let timer = libc::itimerval {
+        it_interval: once,
+        it_value: delay,
+    };
+    // SAFETY: `timer` is a live, valid itimerval; the old value is not asked for. setitimer(2) is
+    // a plain system call without state in the C library.
+    unsafe { libc::setitimer(libc::ITIMER_REAL, &timer, ptr::null_mut()) };
+}
+
+/// Ends the process without running anything else in it. Async-signal-safe.
+pub(crate) fn exit_now(status: i32) -> ! {
+    // SAFETY: _exit(2) takes no pointer and does not return.
+    unsafe { libc::_exit(status) }
+}

@@ -1,0 +1,247 @@
+//! The error that travels in a reply of the kind `error`.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{self, IgnoredAny, MapAccess, Visitor};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::RawValue;
+
+use crate::frame::FrameError;
+use crate::message::MessageError;
+
+macro_rules! error_codes {
+    ($($(#[$doc:meta])* $name:ident = $code:literal, $text:literal;)*) => {
+        /// The codes that this system itself answers with.
+        ///
+        /// -32700 to -32600 are those of the
+        /// [JSON-RPC 2.0 specification](https://www.jsonrpc.org/specification#error_object);
+        /// -32000 to -32099, which it leaves to implementations, are the server's own.
+        /// Handlers are free to use any other number.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum ErrorCode {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl ErrorCode {
+            /// Every code, in the order of docs/wire.md.
+            pub const ALL: &'static [ErrorCode] = &[$(ErrorCode::$name),*];
+
+            /// The number on the wire.
+            pub const fn code(self) -> i32 {
+                match self { $(ErrorCode::$name => $code,)* }
+            }
+
+            /// The code in words, as docs/wire.md lists it.
+            pub const fn text(self) -> &'static str {
+                match self { $(ErrorCode::$name => $text,)* }
+            }
+
+            /// The code with this number, if it is one of ours.
+            pub const fn from_code(code: i32) -> Option<ErrorCode> {
+                match code { $($code => Some(ErrorCode::$name),)* _ => None }
+            }
+        }
+    };
+}
+
+error_codes! {
+    /// The body is not JSON, or not UTF-8. The connection goes on.
+    ParseError = -32700, "parse error";
+    /// The body is JSON but not a request. The connection goes on.
+    InvalidRequest = -32600, "invalid request";
+    /// No method of that name is registered. The connection goes on.
+    MethodNotFound = -32601, "method not found";
+    /// The params do not fit the method's type; the handler did not run. The connection goes on.
+    InvalidParams = -32602, "invalid params";
+    /// The handler failed or panicked. The connection goes on.
+    InternalError = -32603, "internal error";
+    /// A limit on connections, threads, processes or descriptors is reached. Nothing was executed.
+    Busy = -32000, "busy";
+    /// The call's time ran out; the handler may have run.
+    DeadlineExceeded = -32001, "deadline exceeded";
+    /// The server is stopping. What `data.executed` says tells whether a handler may have run.
+    ShuttingDown = -32002, "shutting down";
+    /// The frame is longer than the server's limit. Nothing was executed; the connection ends.
+    FrameTooLarge = -32003, "frame too large";
+    /// The process died in the handler, which may have run.
+    Crashed = -32004, "crashed";
+    /// The connection was silent for too long, or a frame took too long to arrive.
+    TimedOut = -32005, "timed out";
+    /// The first bytes belong to another protocol. The connection ends.
+    WrongProtocol = -32006, "wrong protocol";
+}
+
+impl fmt::Display for ErrorCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
+    }
+}
+
+impl From<ErrorCode> for i32 {
+    fn from(code: ErrorCode) -> i32 {
+        code.code()
+    }
+}
+
+/// An error as it travels: `{"code":…,"message":…,"data":…}`, the error object of JSON-RPC 2.0.
+///
+/// Handlers return it, clients receive it.
+#[derive(Clone, Debug)]
+pub struct RpcError {
+    /// One of [`ErrorCode`]'s numbers, or a number of the handler's own.
+    pub code: i32,
+    /// One short sentence for a person.
+    pub message: Cow<'static, str>,
+    /// Anything more, as JSON; absent on the wire when `None`.
+    pub data: Option<Box<RawValue>>,
+}
+
+impl RpcError {
+    /// An error with a code of [`ErrorCode`] or of your own.
+    pub fn new(code: impl Into<i32>, message: impl Into<Cow<'static, str>>) -> RpcError {
+        RpcError {
+            code: code.into(),
+            message: message.into(),
+            data: None,
+        }
+    }
+
+    /// The handler failed: code -32603 with what `error` displays.
+    pub fn internal(error: impl fmt::Display) -> RpcError {
+        RpcError::new(ErrorCode::InternalError, error.to_string())
+    }
+
+    /// The params parsed but make no sense to the handler: code -32602.
+    pub fn invalid_params(error: impl fmt::Display) -> RpcError {
+        RpcError::new(ErrorCode::InvalidParams, error.to_string())
+    }
+
+    /// Adds `data`. A value that does not serialise is left out, since an error about an error
+    /// would help nobody.
+    #[must_use]
+    pub fn with_data(mut self, data: &impl Serialize) -> RpcError {
+        self.data = serde_json::value::to_raw_value(data).ok();
+        self
+    }
+
+    /// The code as one of [`ErrorCode`], if it is one of those.
+    pub fn known_code(&self) -> Option<ErrorCode> {
+        ErrorCode::from_code(self.code)
+    }
+}
+
+impl fmt::Display for RpcError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (code {})", self.message, self.code)?;
+        match &self.data {
+            Some(data) => write!(f, ", data {data}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for RpcError {}
+
+impl PartialEq for RpcError {
+    /// Two errors are equal when they are the same on the wire.
+    fn eq(&self, other: &RpcError) -> bool {
+        let data = |error: &RpcError| error.data.as_deref().map(|data| data.get().to_owned());
+        self.code == other.code && self.message == other.message && data(self) == data(other)
+    }
+}
+
+impl Serialize for RpcError {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("code", &self.code)?;
+        map.serialize_entry("message", &self.message)?;
+        if let Some(data) = &self.data {
+            map.serialize_entry("data", data)?;
+        }
+        map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for RpcError {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<RpcError, D::Error> {
+        deserializer.deserialize_map(RpcErrorVisitor)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(field_identifier, rename_all = "lowercase")]
+enum Field {
+    Code,
+    Message,
+    Data,
+    #[serde(other)]
+    Unknown,
+}
+
+struct RpcErrorVisitor;
+
+impl<'de> Visitor<'de> for RpcErrorVisitor {
+    type Value = RpcError;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an error object with `code` and `message`")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RpcError, A::Error> {
+        let (mut code, mut message, mut data) = (None, None, None);
+        while let Some(field) = map.next_key()? {
+            match field {
+                Field::Code => code = Some(map.next_value()?),
+                Field::Message => message = Some(map.next_value::<String>()?),
+                Field::Data => data = Some(map.next_value::<Box<RawValue>>()?),
+                Field::Unknown => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(RpcError {
+            code: code.ok_or_else(|| de::Error::missing_field("code"))?,
+            message: message
+                .ok_or_else(|| de::Error::missing_field("message"))?
+                .into(),
+            data,
+        })
+    }
+}
+
+impl From<&FrameError> for RpcError {
+    /// How a server answers broken framing before it closes the connection.
+    fn from(error: &FrameError) -> RpcError {
+        match *error {
+            FrameError::TooLarge { len, max } => {
+                #[derive(Serialize)]
+                struct Figures {
+                    limit: usize,
+                    length: usize,
+                }
+                RpcError::new(ErrorCode::FrameTooLarge, error.to_string()).with_data(&Figures {
+                    limit: max,
+                    length: len,
+                })
+            }
+            FrameError::Foreign(_) => RpcError::new(ErrorCode::WrongProtocol, error.to_string()),
+            FrameError::Truncated { .. } => RpcError::new(ErrorCode::TimedOut, error.to_string()),
+        }
+    }
+}
+
+impl From<MessageError> for RpcError {
+    /// How a server answers a body that is not a request.
+    fn from(error: MessageError) -> RpcError {
+        let code = match error {
+            MessageError::NotUtf8(_) | MessageError::NotJson(_) => ErrorCode::ParseError,
+            MessageError::NotAMessage { .. } => ErrorCode::InvalidRequest,
+        };
+        let message = match std::error::Error::source(&error) {
+            Some(source) => format!("{error}: {source}"),
+            None => error.to_string(),
+        };
+        RpcError::new(code, message)
+    }
+}

@@ -1,0 +1,64 @@
+//! Telling a client of another protocol that it reached the wrong port.
+//!
+//! Read as a length, the first bytes of HTTP or TLS are hundreds of megabytes.
+//! "Frame too large" would be true and would help nobody to find the mistake.
+
+use std::fmt;
+
+/// What the first bytes of a connection are, when they are not a frame of this protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ForeignProtocol {
+    /// An HTTP/1 request or response line, or the HTTP/2 preface.
+    Http,
+    /// A TLS handshake record (RFC 8446, section 5.1).
+    Tls,
+    /// The right framing with the prefix in network byte order.
+    BigEndianPrefix,
+    /// JSON without a length prefix.
+    BareJson,
+}
+
+const HTTP_STARTS: [&[u8; 4]; 11] = [
+    b"GET ", b"POST", b"PUT ", b"HEAD", b"DELE", b"OPTI", b"PATC", b"CONN", b"TRAC", b"PRI ",
+    b"HTTP",
+];
+
+impl ForeignProtocol {
+    /// Names the protocol by the four bytes that, read as a length, passed the limit.
+    pub(crate) fn of_prefix(prefix: [u8; 4], max_frame_len: usize) -> Option<ForeignProtocol> {
+        let [first, second, ..] = prefix;
+        if HTTP_STARTS.contains(&&prefix) {
+            return Some(ForeignProtocol::Http);
+        }
+        if first == 0x16 && second == 0x03 {
+            return Some(ForeignProtocol::Tls);
+        }
+        let json_goes_on = matches!(second, b'"' | b' ' | b'\t' | b'\r' | b'\n' | b'{' | b'[');
+        if matches!(first, b'{' | b'[') && json_goes_on {
+            return Some(ForeignProtocol::BareJson);
+        }
+        let big_endian = u32::from_be_bytes(prefix) as usize;
+        (1..=max_frame_len)
+            .contains(&big_endian)
+            .then_some(ForeignProtocol::BigEndianPrefix)
+    }
+
+    /// Recognises a TLS hello shorter than 256 bytes, whose first four bytes are a length below
+    /// 8 MiB. The sixth byte, 1 for a hello, cannot stand there in any JSON text, so no frame of
+    /// ours is mistaken for one.
+    pub(crate) fn is_short_tls_hello(start: &[u8]) -> bool {
+        matches!(start, [0x16, 0x03, 0x00..=0x04, 0x00, _, 0x01, ..])
+    }
+}
+
+impl fmt::Display for ForeignProtocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ForeignProtocol::Http => "HTTP",
+            ForeignProtocol::Tls => "TLS",
+            ForeignProtocol::BigEndianPrefix => "a length prefix in big-endian byte order",
+            ForeignProtocol::BareJson => "JSON without a length prefix",
+        })
+    }
+}

@@ -1,0 +1,290 @@
+//! Frames: a 4-byte little-endian length and that many bytes.
+
+use std::io::{self, Read, Write};
+
+use crate::foreign::ForeignProtocol;
+
+/// Bytes of the length prefix.
+pub const PREFIX_LEN: usize = 4;
+
+/// The default limit for the body of a received frame, in bytes: 8 MiB.
+pub const MAX_FRAME_LEN: usize = 8 * 1024 * 1024;
+
+/// The buffer a connection starts with, in bytes. Most calls fit; an idle connection costs little.
+const INITIAL_BUFFER_LEN: usize = 1024;
+
+/// How far a buffer grows because reads fill it, in bytes, without one large frame asking for more.
+const PIPELINE_BUFFER_LEN: usize = 64 * 1024;
+
+/// What is wrong with the framing. After any of these the stream has no known frame boundary.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FrameError {
+    /// The prefix announces more than the limit.
+    #[error("frame of {len} bytes exceeds the limit of {max} bytes")]
+    TooLarge {
+        /// The announced length of the body, in bytes.
+        len: usize,
+        /// The limit, in bytes.
+        max: usize,
+    },
+    /// The first bytes of the connection belong to another protocol.
+    #[error(
+        "this is {0}, not this protocol: expected a 4-byte little-endian length, then a JSON body"
+    )]
+    Foreign(ForeignProtocol),
+    /// The stream ended inside a frame.
+    #[error("the stream ended after {have} bytes of a frame")]
+    Truncated {
+        /// Bytes of the frame that came, the prefix included.
+        have: usize,
+    },
+}
+
+/// Splits a byte stream into frames.
+///
+/// One [`read_from`](FrameReader::read_from) is one `read`; it takes as much as came, so that a
+/// frame needs one read and a pipelining peer needs less than one.
+/// Memory grows with the bytes that came, never with the length that a prefix announces.
+#[derive(Debug)]
+pub struct FrameReader {
+    buffer: Vec<u8>,
+    /// The bytes that came and were not handed out yet are `buffer[start..end]`.
+    start: usize,
+    end: usize,
+    max_frame_len: usize,
+    at_first_frame: bool,
+}
+
+impl FrameReader {
+    /// A reader that refuses bodies longer than `max_frame_len` bytes. Allocates nothing yet.
+    pub fn new(max_frame_len: usize) -> FrameReader {
+        FrameReader {
+            buffer: Vec::new(),
+            start: 0,
+            end: 0,
+            max_frame_len,
+            at_first_frame: true,
+        }
+    }
+
+    /// The body of the next frame, or `None` until more bytes were read.
+    ///
+    /// # Errors
+    ///
+    /// [`FrameError::TooLarge`] as soon as the prefix is there, and [`FrameError::Foreign`]
+    /// instead of it when the first bytes of the stream show another protocol.
+    #[inline]
+    pub fn next_frame(&mut self) -> Result<Option<&[u8]>, FrameError> {
+        let received = &self.buffer[self.start..self.end];
+        let Some((prefix, rest)) = received.split_first_chunk::<PREFIX_LEN>() else {
+            return Ok(None);
+        };
+        let len = u32::from_le_bytes(*prefix) as usize;
+        if len > self.max_frame_len || self.at_first_frame {
+            self.check_prefix(*prefix, len)?;
+        }
+        if rest.len() < len {
+            return Ok(None);
+        }
+        self.at_first_frame = false;
+        let body = self.start + PREFIX_LEN;
+        self.start = body + len;
+        Ok(Some(&self.buffer[body..body + len]))
+    }
+
+    /// Whether [`next_frame`](FrameReader::next_frame) has something to say: a frame, or an error.
+    pub fn frame_is_ready(&self) -> bool {
+        let announced = self.announced_frame_len();
+        let too_large = |len| len > PREFIX_LEN + self.max_frame_len;
+        announced.is_some_and(|len| too_large(len) || len <= self.buffered_len())
+    }
+
+    #[cold]
+    fn check_prefix(&self, prefix: [u8; PREFIX_LEN], len: usize) -> Result<(), FrameError> {
+        let max = self.max_frame_len;
+        if self.at_first_frame {
+            if ForeignProtocol::is_short_tls_hello(&self.buffer[self.start..self.end]) {
+                return Err(FrameError::Foreign(ForeignProtocol::Tls));
+            }
+            if len > max
+                && let Some(foreign) = ForeignProtocol::of_prefix(prefix, max)
+            {
+                return Err(FrameError::Foreign(foreign));
+            }
+        }
+        if len > max {
+            Err(FrameError::TooLarge { len, max })
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Reads once from `source` and returns how many bytes came; 0 is the end of the stream.
+    ///
+    /// # Errors
+    ///
+    /// What `source` returns, unchanged: [`io::ErrorKind::Interrupted`] and
+    /// [`io::ErrorKind::WouldBlock`] lose no byte, so the call can be repeated.
+    #[inline]
+    pub fn read_from(&mut self, source: &mut impl Read) -> io::Result<usize> {
+        self.make_room();
+        let count = source.read(&mut self.buffer[self.end..])?;
+        self.end += count;
+        Ok(count)
+    }
+
+    fn make_room(&mut self) {
+        if self.start == self.end {
+            let last_read_filled_it = self.end == self.buffer.len();
+            self.start = 0;
+            self.end = 0;
+            if !last_read_filled_it || self.buffer.len() >= PIPELINE_BUFFER_LEN {
+                return;
+            }
+        } else if self.end < self.buffer.len() {
+            return;
+        } else if self.start > 0 {
+            self.buffer.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+            let half_is_free = self.end <= self.buffer.len() / 2;
+            if half_is_free {
+                return;
+            }
+        }
+        self.grow();
+    }
+
+    /// Doubles the buffer, but not past the frame that is being received.
+    #[cold]
+    fn grow(&mut self) {
+        let doubled = (self.buffer.len() * 2).max(INITIAL_BUFFER_LEN);
+        let limit = self
+            .announced_frame_len()
+            .unwrap_or(0)
+            .max(PIPELINE_BUFFER_LEN);
+        let len = doubled.min(limit);
+        if len > self.buffer.len() {
+            self.buffer.reserve_exact(len - self.buffer.len());
+            self.buffer.resize(len, 0);
+        }
+    }
+
+    /// Prefix and body of the frame that is being received, once its prefix is there.
+    fn announced_frame_len(&self) -> Option<usize> {
+        let prefix = self.buffer[self.start..self.end].first_chunk::<PREFIX_LEN>()?;
+        Some(PREFIX_LEN + u32::from_le_bytes(*prefix) as usize)
+    }
+
+    /// Bytes that came and are not part of a frame that was handed out.
+    ///
+    /// After [`next_frame`](FrameReader::next_frame) returned `None` this is the part of a frame
+    /// that was received so far; 0 means that the stream stands between two frames.
+    pub fn buffered_len(&self) -> usize {
+        self.end - self.start
+    }
+
+    /// Bytes of memory held.
+    pub fn capacity(&self) -> usize {
+        self.buffer.capacity()
+    }
+
+    /// Gives memory back when the stream stands between two frames; keeps what came otherwise.
+    pub fn shrink(&mut self) {
+        if self.buffered_len() == 0 {
+            self.buffer = Vec::new();
+            self.start = 0;
+            self.end = 0;
+        }
+    }
+
+    /// What the end of the stream means now: clean between two frames, an error inside one.
+    ///
+    /// # Errors
+    ///
+    /// [`FrameError::Truncated`] inside a frame.
+    pub fn end_of_stream(&self) -> Result<(), FrameError> {
+        match self.buffered_len() {
+            0 => Ok(()),
+            have => Err(FrameError::Truncated { have }),
+        }
+    }
+}
+
+/// Collects frames, so that prefix and body, or many replies, leave in one `write`.
+#[derive(Debug, Default)]
+pub struct FrameWriter {
+    buffer: Vec<u8>,
+    /// Whole frames end here; what lies behind is a frame that was begun and given up.
+    committed: usize,
+}
+
+impl FrameWriter {
+    /// An empty writer. Allocates nothing yet.
+    pub fn new() -> FrameWriter {
+        FrameWriter::default()
+    }
+
+    /// Appends one frame whose body `write_body` appends to the vector it is given.
+    ///
+    /// If `write_body` fails or panics, no byte of the frame is kept.
+    ///
+    /// # Errors
+    ///
+    /// What `write_body` returned, or an [`io::Error`] of the kind
+    /// [`InvalidData`](io::ErrorKind::InvalidData) when the body is longer than a prefix can say
+    /// (4 GiB).
+    #[inline]
+    pub fn append<E: From<io::Error>>(
+        &mut self,
+        write_body: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.buffer.truncate(self.committed);
+        self.buffer.extend_from_slice(&[0; PREFIX_LEN]);
+        let body = self.buffer.len();
+        write_body(&mut self.buffer)?;
+        let len = u32::try_from(self.buffer.len() - body)
+            .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "frame longer than 4 GiB"))?;
+        self.buffer[self.committed..body].copy_from_slice(&len.to_le_bytes());
+        self.committed = self.buffer.len();
+        Ok(())
+    }
+
+    /// The frames that wait to be written, prefixes included.
+    #[inline]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.buffer[..self.committed]
+    }
+
+    /// Forgets the frames that wait, keeping the memory for the next ones.
+    #[inline]
+    pub fn clear(&mut self) {
+        self.buffer.clear();
+        self.committed = 0;
+    }
+
+    /// Writes what waits and forgets it: one `write` unless `sink` takes only a part.
+    ///
+    /// # Errors
+    ///
+    /// What `sink` returns; [`io::ErrorKind::Interrupted`] is tried again. The frames are
+    /// forgotten in any case: after an error nobody knows how much of them went out.
+    pub fn write_to(&mut self, sink: &mut impl Write) -> io::Result<()> {
+        let written = sink.write_all(self.as_bytes());
+        self.clear();
+        written
+    }
+
+    /// Bytes of memory held.
+    pub fn capacity(&self) -> usize {
+        self.buffer.capacity()
+    }
+
+    /// Gives memory back when nothing waits to be written.
+    pub fn shrink(&mut self) {
+        if self.committed == 0 {
+            self.buffer = Vec::new();
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! Messages: what the JSON in a frame means.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::io;
+use std::marker::PhantomData;
+
+use serde::de::{self, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
+
+use crate::error::RpcError;
+
+/// The kind of a reply whose result is an [`RpcError`]. No method may use it.
+pub const ERROR_KIND: &str = "error";
+
+/// Why a body is not a message.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MessageError {
+    /// The body is not UTF-8.
+    #[error("the body is not UTF-8")]
+    NotUtf8(#[source] std::str::Utf8Error),
+    /// The body is not one JSON text.
+    #[error("the body is not JSON")]
+    NotJson(#[source] serde_json::Error),
+    /// The body is JSON, but not the message that was expected.
+    #[error("the body is JSON but not a {expected}")]
+    NotAMessage {
+        /// `request` or `reply`.
+        expected: &'static str,
+        /// What was wrong.
+        source: serde_json::Error,
+    },
+}
+
+/// A request: which method, with what params. Borrowed from the frame that it came in.
+///
+/// On the wire `{"in": method, "params": any}`. Unknown fields are ignored, absent `params` are
+/// `null`, a field that stands twice makes the request invalid.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// The field `in`.
+    pub method: Cow<'a, str>,
+    /// The field `params`, byte by byte as it came.
+    pub params: &'a RawValue,
+}
+
+impl<'a> Request<'a> {
+    /// Parses the body of a frame. Params are checked to be JSON and not looked at otherwise.
+    ///
+    /// # Errors
+    ///
+    /// [`MessageError`], of which the first two mean code -32700 and the third -32600.
+    pub fn parse(body: &'a [u8]) -> Result<Request<'a>, MessageError> {
+        let body = utf8(body)?;
+        let (method, params) = parse_envelope::<RequestFields>(body)?;
+        Ok(Request { method, params })
+    }
+
+    /// Takes apart a request in its usual spelling, without parsing the params.
+    ///
+    /// The usual spelling is `{"in":"METHOD","params":…}` without white space, as this crate
+    /// writes it, or with a space after each colon and comma, as Python's `json.dumps` does, and
+    /// a method name without escapes. Returns the name and the text between `"params":` and the
+    /// final brace.
+    ///
+    /// That text is not checked. Whoever parses it as exactly one JSON value, with nothing behind
+    /// it, and succeeds has the same method and params as [`Request::parse`]; whoever fails must
+    /// ask [`Request::parse`] what the body really is.
+    #[inline]
+    pub fn split_usual(body: &str) -> Option<(&str, &str)> {
+        split_usual::<RequestFields>(body)
+    }
+
+    /// Appends the body of a request to `body`.
+    ///
+    /// # Errors
+    ///
+    /// When `params` does not serialise to JSON: a map whose keys are not strings, for example.
+    pub fn encode<P: Serialize + ?Sized>(
+        body: &mut Vec<u8>,
+        method: &str,
+        params: &P,
+    ) -> io::Result<()> {
+        encode_envelope::<RequestFields, P>(body, method, params)
+    }
+}
+
+/// A reply: what kind it is and the result. Borrowed from the frame that it came in.
+///
+/// On the wire `{"out": kind, "result": any}`. A reply of the kind [`ERROR_KIND`] has an
+/// [`RpcError`] as its result.
+#[derive(Debug)]
+pub struct Response<'a> {
+    /// The field `out`.
+    pub kind: Cow<'a, str>,
+    /// The field `result`, byte by byte as it came.
+    pub result: &'a RawValue,
+}
+
+impl<'a> Response<'a> {
+    /// Parses the body of a frame. The result is checked to be JSON and not looked at otherwise.
+    ///
+    /// # Errors
+    ///
+    /// [`MessageError`] when the body is not a reply.
+    pub fn parse(body: &'a [u8]) -> Result<Response<'a>, MessageError> {
+        let body = utf8(body)?;
+        let (kind, result) = match split_usual::<ResponseFields>(body)
+            .and_then(|(kind, result)| Some((kind, serde_json::from_str(result).ok()?)))
+        {
+            Some((kind, result)) => (Cow::Borrowed(kind), result),
+            None => parse_envelope::<ResponseFields>(body)?,
+        };
+        Ok(Response { kind, result })
+    }
+
+    /// Takes apart a reply in its usual spelling, without parsing the result; see
+    /// [`Request::split_usual`].
+    #[inline]
+    pub fn split_usual(body: &str) -> Option<(&str, &str)> {
+        split_usual::<ResponseFields>(body)
+    }
+
+    /// Appends the body of a reply to `body`.
+    ///
+    /// # Errors
+    ///
+    /// When `result` does not serialise to JSON: a map whose keys are not strings, for example.
+    #[inline]
+    pub fn encode<R: Serialize + ?Sized>(
+        body: &mut Vec<u8>,
+        kind: &str,
+        result: &R,
+    ) -> io::Result<()> {
+        encode_envelope::<ResponseFields, R>(body, kind, result)
+    }
+}
+
+fn utf8(body: &[u8]) -> Result<&str, MessageError> {
+    std::str::from_utf8(body).map_err(MessageError::NotUtf8)
+}
+
+/// The two fields of a message: a name and a payload. Requests and replies differ in nothing else.
+trait Fields {
+    const MESSAGE: &'static str;
+    const NAME: &'static str;
+    const PAYLOAD: &'static str;
+    const PAYLOAD_MAY_BE_ABSENT: bool;
+    /// The usual spellings, up to the name and from the name to the payload.
+    const COMPACT: (&'static str, &'static str);
+    const SPACED: (&'static str, &'static str);
+}
+
+struct RequestFields;
+
+impl Fields for RequestFields {
+    const MESSAGE: &'static str = "request";
+    const NAME: &'static str = "in";
+    const PAYLOAD: &'static str = "params";
+    const PAYLOAD_MAY_BE_ABSENT: bool = true;
+    const COMPACT: (&'static str, &'static str) = (r#"{"in":""#, r#"","params":"#);
+    const SPACED: (&'static str, &'static str) = (r#"{"in": ""#, r#"", "params": "#);
+}
+
+struct ResponseFields;
+
+impl Fields for ResponseFields {
+    const MESSAGE: &'static str = "reply";
+    const NAME: &'static str = "out";
+    const PAYLOAD: &'static str = "result";
+    const PAYLOAD_MAY_BE_ABSENT: bool = false;
+    const COMPACT: (&'static str, &'static str) = (r#"{"out":""#, r#"","result":"#);
+    const SPACED: (&'static str, &'static str) = (r#"{"out": ""#, r#"", "result": "#);
+}
+
+#[inline]
+fn split_usual<F: Fields>(body: &str) -> Option<(&str, &str)> {
+    let inside = body.strip_suffix('}')?;
+    let (rest, to_payload) = match inside.strip_prefix(F::COMPACT.0) {
+        Some(rest) => (rest, F::COMPACT.1),
+        None => (inside.strip_prefix(F::SPACED.0)?, F::SPACED.1),
+    };
+    let name_len = rest
+        .bytes()
+        .position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20))?;
+    let payload = rest[name_len..].strip_prefix(to_payload)?;
+    Some((&rest[..name_len], payload))
+}
+
+fn parse_envelope<F: Fields>(body: &str) -> Result<(Cow<'_, str>, &RawValue), MessageError> {
+    serde_json::from_str::<Envelope<'_, F>>(body)
+        .map(|envelope| (envelope.name, envelope.payload))
+        .map_err(|error| match serde_json::from_str::<IgnoredAny>(body) {
+            Err(not_json) => MessageError::NotJson(not_json),
+            Ok(_) => MessageError::NotAMessage {
+                expected: F::MESSAGE,
+                source: error,
+            },
+        })
+}
+
+#[inline]
+fn encode_envelope<F: Fields, P: Serialize + ?Sized>(
+    body: &mut Vec<u8>,
+    name: &str,
+    payload: &P,
+) -> io::Result<()> {
+    let (to_name, to_payload) = F::COMPACT;
+    body.extend_from_slice(to_name.as_bytes());
+    let plain = !name
+        .bytes()
+        .any(|byte| matches!(byte, b'"' | b'\\' | 0..0x20));
+    if plain {
+        body.extend_from_slice(name.as_bytes());
+    } else {
+        let quoted = serde_json::to_string(name)?;
+        body.extend_from_slice(&quoted.as_bytes()[1..quoted.len() - 1]);
+    }
+    body.extend_from_slice(to_payload.as_bytes());
+    serde_json::to_writer(&mut *body, payload)?;
+    body.push(b'}');
+    Ok(())
+}
+
+struct Envelope<'a, F> {
+    name: Cow<'a, str>,
+    payload: &'a RawValue,
+    fields: PhantomData<F>,
+}
+
+impl<'de: 'a, 'a, F: Fields> Deserialize<'de> for Envelope<'a, F> {
+    /// Written by hand because a derived struct also accepts an array of its fields.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(EnvelopeVisitor(PhantomData))
+    }
+}
+
+struct EnvelopeVisitor<'a, F>(PhantomData<(&'a (), F)>);
+
+impl<'de: 'a, 'a, F: Fields> Visitor<'de> for EnvelopeVisitor<'a, F> {
+    type Value = Envelope<'a, F>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "an object with `{}` and `{}`", F::NAME, F::PAYLOAD)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut name: Option<Text<'a>> = None;
+        let mut payload: Option<&'a RawValue> = None;
+        while let Some(Text(key)) = map.next_key()? {
+            if key == F::NAME {
+                set_once(&mut name, map.next_value()?, F::NAME)?;
+            } else if key == F::PAYLOAD {
+                set_once(&mut payload, map.next_value()?, F::PAYLOAD)?;
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        let Text(name) = name.ok_or_else(|| de::Error::missing_field(F::NAME))?;
+        let payload = match payload {
+            None if F::PAYLOAD_MAY_BE_ABSENT => RawValue::NULL,
+            None => return Err(de::Error::missing_field(F::PAYLOAD)),
+            Some(payload) => payload,
+        };
+        Ok(Envelope {
+            name,
+            payload,
+            fields: PhantomData,
+        })
+    }
+}
+
+fn set_once<T, E: de::Error>(field: &mut Option<T>, value: T, name: &'static str) -> Result<(), E> {
+    match field.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(E::duplicate_field(name)),
+    }
+}
+
+/// A string that borrows from the input where it has no escapes; `Cow` itself always copies.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);

@@ -1,0 +1,120 @@
+//! A blocking RPC server with a process per connection.
+//!
+//! ```text
+//!   parent: accept ──▶ fork ──▶ closes its copy of the connection ──▶ accept …
+//!                       │
+//!                       ├─ child 1: closes its copy of the listener, serves A, exits
+//!                       └─ child 2: closes its copy of the listener, serves B, exits
+//! ```
+//!
+//! # When to use it
+//!
+//! When a handler may crash, leak or hang: it takes down its own connection and nobody else's, and
+//! the system takes back all that the child held. The parent stays small and never runs a handler.
+//!
+//! It is the wrong choice when handlers share state in memory (each child has a copy, and its
+//! changes die with it), when connections are short (a fork costs more than a call), and in a
+//! program with other threads: this crate refuses to fork there.
+//!
+//! # Example
+//!
+//! ```no_run
+//! use rpc_server_fork::{Acceptor, Method, Registry, Service, serve};
+//!
+//! const PING: Method<String, String> = Method::new("ping", "pong");
+//!
+//! let mut registry = Registry::new();
+//! registry.register(PING, |text, _ctx| Ok(text))?;
+//! let acceptor = Acceptor::bind(&"127.0.0.1:8080".parse()?)?.stop_on_signals()?;
+//! serve(acceptor, &Service::new(registry))?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! It is not run as a test because a test has threads; `examples/ping.rs` is a whole program.
+//!
+//! # Where to read next
+//!
+//! `rpc-server-prefork`, which forks before the connections come.
+
+#![forbid(unsafe_code)]
+
+use rpc_core::{Children, Fork, ForkError, busy};
+
+pub use rpc_core::{
+    Acceptor, Address, Context, ErrorCode, Method, Registry, RpcError, ServeError, Service,
+};
+
+/// Serves every connection in a process of its own, with the default [`Config`].
+///
+/// # Errors
+///
+/// As [`Config::serve`].
+pub fn serve(acceptor: Acceptor, service: &Service) -> Result<(), ServeError> {
+    Config::new().serve(acceptor, service)
+}
+
+/// The options of this model.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    max_children: usize,
+}
+
+impl Config {
+    /// At most 512 children at a time.
+    pub const fn new() -> Config {
+        Config { max_children: 512 }
+    }
+
+    /// How many connections are served at a time. Who comes beyond is told -32000 at once.
+    #[must_use]
+    pub const fn max_children(mut self, children: usize) -> Config {
+        self.max_children = children;
+        self
+    }
+
+    /// Serves every connection in a process of its own; this process only accepts and forks.
+    ///
+    /// Blocks until the acceptor is told to stop, and then until the children have answered the
+    /// requests that they have received; who needs longer than the acceptor's grace is killed.
+    ///
+    /// # Errors
+    ///
+    /// [`ServeError::Fork`] at once when the process has other threads;
+    /// [`ServeError::Unfinished`] when children did not end by themselves in time; another
+    /// [`ServeError`] when the listening socket breaks. Nothing that a client does ends the loop,
+    /// and neither does a fork that fails: that client is told -32000.
+    pub fn serve(&self, mut acceptor: Acceptor, service: &Service) -> Result<(), ServeError> {
+        let mut children = Children::new(&acceptor)?;
+
+        while let Some(conn) = acceptor.accept_and_reap(&mut children)? {
+            if children.len() >= self.max_children {
+                acceptor.refuse(conn, &busy("children", self.max_children));
+                continue;
+            }
+            match children.fork() {
+                Ok(Fork::Parent(child)) => conn.leave_to(child),
+                Ok(Fork::Child(child)) => {
+                    drop(acceptor);
+                    service.serve_conn(conn);
+                    child.exit(0)
+                }
+                Err(error) => acceptor.refuse(conn, &cannot_fork(&error)),
+            }
+        }
+
+        children.stop()
+    }
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config::new()
+    }
+}
+
+fn cannot_fork(error: &ForkError) -> RpcError {
+    RpcError::new(
+        ErrorCode::Busy,
+        format!("no process could be started: {error}"),
+    )
+}

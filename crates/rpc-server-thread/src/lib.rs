@@ -1,0 +1,153 @@
+//! A blocking RPC server with a thread per connection.
+//!
+//! ```text
+//!              ┌────────────────────── one process ─┐
+//!              │ accepting thread                   │
+//!   client A ──┼──▶ hands A to ──▶ thread 1         │
+//!   client B ──┼──▶ hands B to ──▶ thread 2         │
+//!              │                   thread 3 (idle)  │
+//!              └────────────────────────────────────┘
+//! ```
+//!
+//! A thread whose connection has ended waits a while for the next one, so that short connections
+//! do not pay for a new thread each.
+//!
+//! # When to use it
+//!
+//! When clients keep their connections open and are served side by side, and handlers share state
+//! in memory. The usual first choice.
+//!
+//! It is the wrong choice when a handler may abort or crash the process: that ends every
+//! connection. And a thread whose handler never returns is lost; nothing can end it from outside.
+//!
+//! # Example
+//!
+//! ```
+//! use rpc_server_thread::{Acceptor, Method, Registry, Service, serve};
+//!
+//! const PING: Method<String, String> = Method::new("ping", "pong");
+//!
+//! let mut registry = Registry::new();
+//! registry.register(PING, |text, _ctx| Ok(text))?;
+//! let acceptor = Acceptor::bind(&"127.0.0.1:0".parse()?)?.stop_on_signals()?;
+//! # acceptor.shutdown().stop();
+//! serve(acceptor, &Service::new(registry))?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Where to read next
+//!
+//! `rpc-server-fork`, where the body of this loop forks.
+
+#![forbid(unsafe_code)]
+
+mod places;
+
+use std::io;
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, TrySendError, bounded};
+use places::{Place, Places};
+use rpc_core::{Connection, busy};
+
+pub use rpc_core::{
+    Acceptor, Address, Context, ErrorCode, Method, Registry, RpcError, ServeError, Service,
+};
+
+/// How long a thread without a connection waits for the next one before it ends.
+const IDLE_THREAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Serves every connection in a thread of its own, with the default [`Config`].
+///
+/// # Errors
+///
+/// As [`Config::serve`].
+pub fn serve(acceptor: Acceptor, service: &Service) -> Result<(), ServeError> {
+    Config::new().serve(acceptor, service)
+}
+
+/// The options of this model.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    max_connections: usize,
+}
+
+impl Config {
+    /// At most 1,024 connections at a time.
+    pub const fn new() -> Config {
+        Config {
+            max_connections: 1024,
+        }
+    }
+
+    /// How many connections are served at a time. Who comes beyond is told -32000 at once.
+    #[must_use]
+    pub const fn max_connections(mut self, connections: usize) -> Config {
+        self.max_connections = connections;
+        self
+    }
+
+    /// Serves every connection in a thread of its own; this thread only accepts.
+    ///
+    /// Blocks until the acceptor is told to stop, and then until the requests in flight are
+    /// answered, at most for the acceptor's grace.
+    ///
+    /// # Errors
+    ///
+    /// [`ServeError::Unfinished`] when connections were still served at the end of the grace:
+    /// their threads go on until the process ends. Another [`ServeError`] when the listening
+    /// socket breaks. Nothing that a client does ends the loop.
+    pub fn serve(&self, mut acceptor: Acceptor, service: &Service) -> Result<(), ServeError> {
+        let places = Places::new(self.max_connections);
+        let (to_idle_thread, inbox) = bounded(0);
+
+        while let Some(conn) = acceptor.accept()? {
+            let Some(place) = places.take() else {
+                acceptor.refuse(conn, &busy("connections", self.max_connections));
+                continue;
+            };
+            // A rendezvous: only a thread that waits right now can take it.
+            let Err(TrySendError::Full((conn, place))) = to_idle_thread.try_send((conn, place))
+            else {
+                continue;
+            };
+            match start_thread(inbox.clone(), service.clone()) {
+                Ok(()) => drop(to_idle_thread.send((conn, place))),
+                Err(error) => acceptor.refuse(conn, &no_thread(&error)),
+            }
+        }
+
+        let grace = acceptor.grace();
+        match places.wait_until_all_are_back(grace) {
+            0 => Ok(()),
+            count => Err(ServeError::Unfinished { count, grace }),
+        }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config::new()
+    }
+}
+
+fn start_thread(inbox: Receiver<(Connection, Place)>, service: Service) -> io::Result<()> {
+    let serve_one_after_another = move || {
+        while let Ok((conn, place)) = inbox.recv_timeout(IDLE_THREAD_TIMEOUT) {
+            service.serve_conn(conn);
+            drop(place);
+        }
+    };
+    thread::Builder::new()
+        .name("rpc-conn".into())
+        .spawn(serve_one_after_another)?;
+    Ok(())
+}
+
+fn no_thread(error: &io::Error) -> RpcError {
+    RpcError::new(
+        ErrorCode::Busy,
+        format!("no thread could be started: {error}"),
+    )
+}

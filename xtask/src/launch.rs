@@ -1,0 +1,144 @@
+//! Starting servers as real processes, for the demo and for the tests.
+
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use rpc_client::Client;
+use rpc_proto::Address;
+
+use crate::model::Model;
+
+/// A running `xtask serve`. Dropping it kills its process and waits for it.
+pub struct Server {
+    process: Child,
+    /// Kept open, so that the server's standard output stays what it was.
+    _stdout: BufReader<ChildStdout>,
+    address: Address,
+}
+
+impl Server {
+    /// Starts `program serve MODEL` on a port of the kernel's choice, with further arguments, and
+    /// waits until it says that it is ready.
+    ///
+    /// # Errors
+    ///
+    /// When the program cannot be started, or ends without a word.
+    pub fn start<A: AsRef<OsStr>>(
+        program: &Path,
+        model: Model,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> anyhow::Result<Server> {
+        let mut command = Command::new(program);
+        command
+            .args(["serve", model.name(), "--addr", "127.0.0.1:0"])
+            .args(arguments);
+        Server::start_command(command)
+    }
+
+    /// Starts `command`, which prints `listening on ADDRESS` when it is ready.
+    ///
+    /// # Errors
+    ///
+    /// When the program cannot be started, or ends without saying so.
+    pub fn start_command(mut command: Command) -> anyhow::Result<Server> {
+        let mut process = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot start {}", command.get_program().display()))?;
+        let stdout = process
+            .stdout
+            .take()
+            .context("the server's standard output is a pipe")?;
+        let mut stdout = BufReader::new(stdout);
+        let mut line = String::new();
+        stdout.read_line(&mut line)?;
+        let Some(address) = line.trim_end().strip_prefix("listening on ") else {
+            let status = process.wait()?;
+            bail!("the server ended before it was ready ({status}); it said {line:?}");
+        };
+        Ok(Server {
+            address: address.parse()?,
+            process,
+            _stdout: stdout,
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// The process id of the server: the master or parent, where there is one.
+    pub fn pid(&self) -> i32 {
+        self.process.id() as i32
+    }
+
+    /// A new connection.
+    ///
+    /// # Errors
+    ///
+    /// When connecting fails.
+    pub fn connect(&self) -> anyhow::Result<Client> {
+        Ok(Client::connect(&self.address)?)
+    }
+
+    /// Sends a signal to the server's process.
+    ///
+    /// # Errors
+    ///
+    /// When the process is gone.
+    pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        Ok(kill(Pid::from_raw(self.pid()), signal)?)
+    }
+
+    /// Waits until the server has ended; kills it after `timeout`, which is an error.
+    ///
+    /// # Errors
+    ///
+    /// When it did not end in time.
+    pub fn wait(&mut self, timeout: Duration) -> anyhow::Result<ExitStatus> {
+        let pid = Pid::from_raw(self.pid());
+        let (ended, has_ended) = mpsc::channel();
+        thread::scope(|scope| {
+            let killer = scope.spawn(move || {
+                let late = has_ended.recv_timeout(timeout).is_err();
+                if late {
+                    let _ = kill(pid, Signal::SIGKILL);
+                }
+                late
+            });
+            let status = self.process.wait();
+            let _ = ended.send(());
+            match killer.join() {
+                Ok(false) => Ok(status?),
+                _ => bail!("the server did not end within {timeout:?} and was killed"),
+            }
+        })
+    }
+
+    /// SIGTERM, and then the wait for the end.
+    ///
+    /// # Errors
+    ///
+    /// As [`wait`](Server::wait).
+    pub fn stop(&mut self, timeout: Duration) -> anyhow::Result<ExitStatus> {
+        self.signal(Signal::SIGTERM)?;
+        self.wait(timeout)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}

@@ -1,0 +1,12 @@
+//! Launches the servers and clients of this workspace together.
+//!
+//! The only place that knows every model. Each command is a module; `cargo xtask help` lists them.
+
+#![forbid(unsafe_code)]
+
+pub mod call;
+pub mod launch;
+pub mod log;
+pub mod methods;
+pub mod model;
+pub mod serve;

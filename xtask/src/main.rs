@@ -1,0 +1,39 @@
+//! `cargo xtask COMMAND`; see [`xtask`].
+
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    about = "Servers and clients of this workspace, launched together"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve in the foreground until SIGTERM or SIGINT
+    Serve(xtask::serve::Options),
+    /// Call a method of a running server and print the reply
+    Call(xtask::call::Options),
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
+        Command::Serve(options) => xtask::serve::run(options),
+        Command::Call(options) => xtask::call::run(options),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            xtask::log::say_error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}

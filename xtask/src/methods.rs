@@ -1,0 +1,62 @@
+//! The methods that `serve` offers.
+
+use std::borrow::Cow;
+use std::thread;
+use std::time::Duration;
+
+use rpc_core::{Method, RegisterError, Registry};
+
+/// The sum of 1/(2k+1)² for k from 0 to n, times 8, and the root of that: towards π.
+pub const PI: Method<u64, f64> = Method::new("pi", "pi_r");
+
+/// Sleeps for so many milliseconds and returns the number.
+pub const SLEEP: Method<u64, u64> = Method::new("sleep", "slept");
+
+/// Panics.
+pub const PANIC: Method<(), ()> = Method::new("panic", "panicked");
+
+/// Aborts the process.
+pub const ABORT: Method<(), ()> = Method::new("abort", "aborted");
+
+/// Never returns.
+pub const SPIN: Method<(), ()> = Method::new("spin", "spun");
+
+/// `ping` and `pi`.
+///
+/// # Errors
+///
+/// Never: the names are distinct and not reserved.
+pub fn registry() -> Result<Registry, RegisterError> {
+    let mut registry = Registry::new();
+    registry.register_raw("ping", "pong", |params, _ctx| Ok(Cow::Borrowed(params)))?;
+    registry.register(PI, |n, _ctx| Ok(pi(n)))?;
+    Ok(registry)
+}
+
+/// The methods that misbehave.
+///
+/// # Errors
+///
+/// As [`registry`].
+///
+/// # Panics
+///
+/// Not here: the method `panic` does, when it is called.
+pub fn add_fault_methods(registry: &mut Registry) -> Result<(), RegisterError> {
+    registry.register(SLEEP, |millis, _ctx| {
+        thread::sleep(Duration::from_millis(millis));
+        Ok(millis)
+    })?;
+    registry.register(PANIC, |(), _ctx| panic!("asked to panic"))?;
+    registry.register(ABORT, |(), _ctx| std::process::abort())?;
+    registry.register(SPIN, |(), _ctx| {
+        loop {
+            std::hint::spin_loop();
+        }
+    })
+}
+
+fn pi(n: u64) -> f64 {
+    let sum: f64 = (0..=n).map(|k| 1.0 / (2.0 * k as f64 + 1.0).powi(2)).sum();
+    (8.0 * sum).sqrt()
+}

@@ -1,0 +1,79 @@
+//! `cargo xtask serve MODEL`: one server in the foreground.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use rpc_core::{Acceptor, Address, Service};
+
+use crate::log;
+use crate::methods;
+use crate::model::{Model, ModelOptions};
+
+/// The options of `serve`.
+#[derive(clap::Args, Debug)]
+pub struct Options {
+    /// Which model serves
+    #[arg(value_enum)]
+    model: Model,
+    /// Where to listen: HOST:PORT or unix:PATH; port 0 lets the kernel choose
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    addr: Address,
+    #[command(flatten)]
+    model_options: ModelOptions,
+    /// The longest request body, in bytes [default: 8388608]
+    #[arg(long, value_name = "BYTES")]
+    max_frame_len: Option<usize>,
+    /// How long a whole request may take to arrive once it began, such as 250ms or 3s [default: 10s]
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    frame_timeout: Option<Duration>,
+    /// How long a peer may take to accept a reply [default: 10s]
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    write_timeout: Option<Duration>,
+    /// How long a connection may be silent between two requests [default: 60s]
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    idle_timeout: Option<Duration>,
+    /// How long requests in flight may take after SIGTERM or SIGINT [default: 30s]
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    grace: Option<Duration>,
+    /// Also offer sleep, panic, abort and spin, which misbehave
+    #[arg(long)]
+    fault_methods: bool,
+    /// What to log to standard error: error, warn, info, debug or trace
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    log: tracing::Level,
+}
+
+/// Serves until SIGTERM or SIGINT. Prints one line when it is ready.
+///
+/// # Errors
+///
+/// When the address cannot be bound, and as the model's own `serve`.
+pub fn run(options: Options) -> anyhow::Result<()> {
+    log::start(options.log);
+    let mut registry = methods::registry()?;
+    if options.fault_methods {
+        methods::add_fault_methods(&mut registry)?;
+    }
+    let mut service = Service::new(registry);
+    if let Some(bytes) = options.max_frame_len {
+        service = service.max_frame_len(bytes);
+    }
+    if let Some(timeout) = options.frame_timeout {
+        service = service.frame_timeout(timeout);
+    }
+    if let Some(timeout) = options.write_timeout {
+        service = service.write_timeout(timeout);
+    }
+    if let Some(timeout) = options.idle_timeout {
+        service = service.idle_timeout(timeout);
+    }
+    let mut acceptor = Acceptor::bind(&options.addr)?.stop_on_signals()?;
+    if let Some(grace) = options.grace {
+        acceptor = acceptor.with_grace(grace);
+    }
+    log::say(&format!("listening on {}", acceptor.address()));
+    options
+        .model
+        .serve(acceptor, &service, options.model_options)
+        .with_context(|| format!("the server ({}) ended", options.model))
+}

@@ -1,0 +1,1 @@
+//! Every promise, over every model, through real processes and real sockets.
