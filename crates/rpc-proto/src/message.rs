@@ -9,9 +9,8 @@ use serde::de::{self, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
-use crate::error::RpcError;
 
-/// The kind of a reply whose result is an [`RpcError`]. No method may use it.
+/// The kind of a reply whose result is an [`RpcError`](crate::RpcError). No method may use it.
 pub const ERROR_KIND: &str = "error";
 
 /// Why a body is not a message.
@@ -90,7 +89,7 @@ impl<'a> Request<'a> {
 /// A reply: what kind it is and the result. Borrowed from the frame that it came in.
 ///
 /// On the wire `{"out": kind, "result": any}`. A reply of the kind [`ERROR_KIND`] has an
-/// [`RpcError`] as its result.
+/// [`RpcError`](crate::RpcError) as its result.
 #[derive(Debug)]
 pub struct Response<'a> {
     /// The field `out`.
