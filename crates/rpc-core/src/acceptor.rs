@@ -213,18 +213,14 @@ impl Acceptor {
 
     /// Blocks until there is something to do; `true` when a connection waits.
     fn wait(&self, children: Option<&Children>) -> Result<bool, ServeError> {
+        let now = Instant::now();
+        let paused_until = self.paused_until.filter(|until| now < *until);
         let farewell_ends = self.farewells.iter().map(Farewell::deadline).min();
-        let wake_at = [farewell_ends, self.paused_until]
-            .into_iter()
-            .flatten()
-            .min();
+        let wake_at = [farewell_ends, paused_until].into_iter().flatten().min();
         let timeout = wake_at.map_or(PollTimeout::NONE, |at| {
-            poll_timeout(at.saturating_duration_since(Instant::now()))
+            poll_timeout(at.saturating_duration_since(now))
         });
-        let paused = self
-            .paused_until
-            .is_some_and(|until| Instant::now() < until);
-        let listener = self.listener.as_ref().filter(|_| !paused);
+        let listener = self.listener.as_ref().filter(|_| paused_until.is_none());
 
         let mut events = vec![PollFd::new(self.control.wake(), PollFlags::POLLIN)];
         let mut watch = |fd| events.push(PollFd::new(fd, PollFlags::POLLIN));

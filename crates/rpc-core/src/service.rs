@@ -1,7 +1,6 @@
 //! Serving one connection: the registry with its limits, and the loop that every model calls.
 
 use std::any::Any;
-use std::borrow::Cow;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -18,9 +17,6 @@ use crate::scoreboard::Slot;
 
 /// Replies are written when this many bytes wait, even if more requests are there already.
 const FLUSH_LEN: usize = 64 * 1024;
-
-/// How much of an unknown method's name an error repeats, in bytes.
-const SHOWN_NAME_LEN: usize = 64;
 
 /// A registry and the limits of its connections. Cheap to clone; clones share the registry.
 #[derive(Clone, Debug)]
@@ -193,11 +189,7 @@ impl Service {
         }
         let request = Request::parse(body)?;
         let Some(method) = self.registry.find(&request.method) else {
-            let name = shown(&request.method);
-            return Err(RpcError::new(
-                ErrorCode::MethodNotFound,
-                format!("no method `{name}`"),
-            ));
+            return Err(RpcError::method_not_found(&request.method));
         };
         let called = method.call(request.params.get(), context, slot, replies);
         called.map_err(RpcError::invalid_params)
@@ -223,13 +215,6 @@ pub(crate) fn shutting_down() -> RpcError {
 fn timed_out(what: &str, limit: Duration) -> RpcError {
     RpcError::new(ErrorCode::TimedOut, format!("{what} within {limit:?}"))
         .with_data(&json!({ "limit_ms": u64::try_from(limit.as_millis()).unwrap_or(u64::MAX) }))
-}
-
-fn shown(name: &str) -> Cow<'_, str> {
-    match name.char_indices().find(|(at, _)| *at >= SHOWN_NAME_LEN) {
-        None => name.into(),
-        Some((at, _)) => format!("{}…", &name[..at]).into(),
-    }
 }
 
 fn panic_message(panic: &(dyn Any + Send)) -> &str {

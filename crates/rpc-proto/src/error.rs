@@ -11,6 +11,9 @@ use serde_json::value::RawValue;
 use crate::frame::FrameError;
 use crate::message::MessageError;
 
+/// How much of what the peer sent an error may repeat, in bytes.
+const SHOWN_LEN: usize = 200;
+
 macro_rules! error_codes {
     ($($(#[$doc:meta])* $name:ident = $code:literal, $text:literal;)*) => {
         /// The codes that this system itself answers with.
@@ -114,9 +117,17 @@ impl RpcError {
         RpcError::new(ErrorCode::InternalError, error.to_string())
     }
 
-    /// The params parsed but make no sense to the handler: code -32602.
+    /// The params do not fit the method, or make no sense to the handler: code -32602.
     pub fn invalid_params(error: impl fmt::Display) -> RpcError {
-        RpcError::new(ErrorCode::InvalidParams, error.to_string())
+        RpcError::new(ErrorCode::InvalidParams, cut(error.to_string()))
+    }
+
+    /// No method is called `name`: code -32601.
+    pub fn method_not_found(name: &str) -> RpcError {
+        RpcError::new(
+            ErrorCode::MethodNotFound,
+            format!("no method `{}`", cut(name.to_owned())),
+        )
     }
 
     /// Adds `data`. A value that does not serialise is left out, since an error about an error
@@ -242,6 +253,14 @@ impl From<MessageError> for RpcError {
             Some(source) => format!("{error}: {source}"),
             None => error.to_string(),
         };
-        RpcError::new(code, message)
+        RpcError::new(code, cut(message))
+    }
+}
+
+/// Shortens a text that may repeat what the peer sent, which may be megabytes.
+fn cut(text: String) -> String {
+    match text.char_indices().find(|(at, _)| *at >= SHOWN_LEN) {
+        None => text,
+        Some((at, _)) => format!("{}…", &text[..at]),
     }
 }

@@ -9,7 +9,6 @@ use serde::de::{self, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
-
 /// The kind of a reply whose result is an [`RpcError`](crate::RpcError). No method may use it.
 pub const ERROR_KIND: &str = "error";
 
