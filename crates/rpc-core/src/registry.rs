@@ -1,7 +1,6 @@
 //! The method table: names, reply kinds, handlers.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::fmt;
 
 use rpc_proto::{ERROR_KIND, FrameWriter, Method, RESERVED_METHOD_PREFIX, Response, RpcError};
@@ -45,11 +44,14 @@ pub enum RegisterError {
 /// ```
 #[derive(Default)]
 pub struct Registry {
-    methods: HashMap<Cow<'static, str>, Entry>,
+    /// Sorted by the length of the name, then by the name: a search compares numbers before it
+    /// compares bytes, which is faster here than hashing.
+    methods: Vec<Entry>,
 }
 
 /// A registered method.
 pub(crate) struct Entry {
+    name: Cow<'static, str>,
     kind: Cow<'static, str>,
     handler: Box<Handler>,
 }
@@ -136,22 +138,43 @@ impl Registry {
         if kind == ERROR_KIND {
             return Err(RegisterError::ReservedKind(name.into_owned()));
         }
-        if self.methods.contains_key(&name) {
-            return Err(RegisterError::Duplicate(name.into_owned()));
+        match self.position(&name) {
+            Ok(_) => Err(RegisterError::Duplicate(name.into_owned())),
+            Err(free) => {
+                self.methods.insert(
+                    free,
+                    Entry {
+                        name,
+                        kind,
+                        handler,
+                    },
+                );
+                Ok(())
+            }
         }
-        self.methods.insert(name, Entry { kind, handler });
-        Ok(())
     }
 
     #[inline]
     pub(crate) fn find(&self, name: &str) -> Option<&Entry> {
-        self.methods.get(name)
+        self.position(name)
+            .ok()
+            .map(|position| &self.methods[position])
+    }
+
+    /// Where the method is, or where it would have to be inserted.
+    #[inline]
+    fn position(&self, name: &str) -> Result<usize, usize> {
+        let wanted = (name.len(), name);
+        self.methods
+            .binary_search_by(|entry| (entry.name.len(), &*entry.name).cmp(&wanted))
     }
 }
 
 impl fmt::Debug for Registry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.methods.keys()).finish()
+        f.debug_set()
+            .entries(self.methods.iter().map(|entry| &entry.name))
+            .finish()
     }
 }
 

@@ -134,29 +134,26 @@ impl FrameReader {
         Ok(count)
     }
 
+    /// Leaves room for at least one byte. A buffer that the last read has filled grows: more was
+    /// probably waiting.
+    #[inline]
     fn make_room(&mut self) {
+        let was_filled = self.end == self.buffer.len();
         if self.start == self.end {
-            let last_read_filled_it = self.end == self.buffer.len();
             self.start = 0;
             self.end = 0;
-            if !last_read_filled_it || self.buffer.len() >= PIPELINE_BUFFER_LEN {
-                return;
-            }
-        } else if self.end < self.buffer.len() {
-            return;
-        } else if self.start > 0 {
+        } else if was_filled && self.start > 0 {
             self.buffer.copy_within(self.start..self.end, 0);
             self.end -= self.start;
             self.start = 0;
-            let half_is_free = self.end <= self.buffer.len() / 2;
-            if half_is_free {
-                return;
-            }
         }
-        self.grow();
+        if was_filled {
+            self.grow();
+        }
     }
 
-    /// Doubles the buffer, but not past the frame that is being received.
+    /// Doubles the buffer up to what pipelining gains from, and beyond that only up to the frame
+    /// that is being received.
     #[cold]
     fn grow(&mut self) {
         let doubled = (self.buffer.len() * 2).max(INITIAL_BUFFER_LEN);
