@@ -325,6 +325,14 @@ impl Acceptor {
         self.say_farewell(Farewell::say(conn.into_socket(), error));
     }
 
+    /// Tells the callers whose handlers still run in this process that the server will not wait
+    /// for them: -32002, the handler may have run. Whatever their handlers return is thrown away.
+    ///
+    /// For a model that gives up when the grace is over. Does not block.
+    pub fn answer_unfinished(&self) {
+        self.control.answer_unfinished();
+    }
+
     fn say_farewell(&mut self, mut farewell: Farewell) {
         if farewell.is_over() {
             return;

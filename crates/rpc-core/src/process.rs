@@ -7,7 +7,6 @@
 //! calls `waitpid(-1)`, so children that the host program started itself are never touched.
 #![allow(unsafe_code)]
 
-use std::collections::HashMap;
 use std::fmt;
 use std::fs;
 use std::io::{self, Write};
@@ -129,10 +128,13 @@ pub struct Children {
     control: Arc<Control>,
     /// Tells which of `members` have ended. `None` on the child's side of a fork.
     deaths: Option<Epoll>,
-    members: HashMap<i32, Member>,
+    /// In no order. A new member is written at the end: every page that a parent writes after a
+    /// fork costs a copy for each child that shares it, so a map would cost many.
+    members: Vec<Member>,
 }
 
 struct Member {
+    pid: i32,
     born: Instant,
     /// Dropping it takes the child out of `Children::deaths`.
     _pidfd: OwnedFd,
@@ -154,7 +156,7 @@ impl Children {
         Ok(Children {
             control,
             deaths: Some(deaths),
-            members: HashMap::new(),
+            members: Vec::new(),
         })
     }
 
@@ -243,13 +245,11 @@ impl Children {
         });
         match watched {
             Ok(pidfd) => {
-                self.members.insert(
+                self.members.push(Member {
                     pid,
-                    Member {
-                        born: Instant::now(),
-                        _pidfd: pidfd,
-                    },
-                );
+                    born: Instant::now(),
+                    _pidfd: pidfd,
+                });
                 Ok(())
             }
             Err(error) => {
@@ -278,7 +278,8 @@ impl Children {
             };
             for event in &events[..count] {
                 let pid = event.data() as i32;
-                if let Some(member) = self.members.remove(&pid) {
+                if let Some(at) = self.members.iter().position(|member| member.pid == pid) {
+                    let member = self.members.swap_remove(at);
                     let exit = wait_for_end(pid, libc::WNOHANG);
                     self.control.scoreboard.release_all_of(pid);
                     log_death(pid, exit);
@@ -354,8 +355,8 @@ impl Children {
     }
 
     fn signal_all(&self, signal: Signal) {
-        for &pid in self.members.keys() {
-            let _ = kill(Pid::from_raw(pid), signal);
+        for member in &self.members {
+            let _ = kill(Pid::from_raw(member.pid), signal);
         }
     }
 }

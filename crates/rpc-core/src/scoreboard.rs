@@ -155,7 +155,8 @@ impl Slot {
         });
     }
 
-    /// Answers in the handler's place, if it has not answered. Async-signal-safe.
+    /// Answers in the handler's place, if it has not answered, and ends the connection.
+    /// Async-signal-safe.
     fn answer_instead(&self, frame: &[u8]) {
         let (success, failure) = (Ordering::AcqRel, Ordering::Acquire);
         if self
@@ -175,6 +176,8 @@ impl Slot {
             if send_now(fd, waiting) {
                 send_now(fd, frame);
             }
+            // SAFETY: as in `stop_reading`.
+            unsafe { libc::shutdown(fd, libc::SHUT_WR) };
         });
     }
 }

@@ -121,6 +121,12 @@ impl Control {
         unsafe { libc::write(self.wake.as_raw_fd(), one.as_ptr().cast(), one.len()) };
     }
 
+    /// Tells the callers whose handlers still run in this process that they will get no result.
+    /// Async-signal-safe.
+    pub(crate) fn answer_unfinished(&self) {
+        self.scoreboard.answer_instead(own_pid(), &self.last_words);
+    }
+
     pub(crate) fn supervise(&self) {
         self.supervises.store(true, Ordering::SeqCst);
     }

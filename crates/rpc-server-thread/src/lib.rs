@@ -95,8 +95,8 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// [`ServeError::Unfinished`] when connections were still served at the end of the grace:
-    /// their threads go on until the process ends. Another [`ServeError`] when the listening
+    /// [`ServeError::Unfinished`] when connections were still served at the end of the grace: their
+    /// callers were told -32002, their threads go on until the process ends. Another [`ServeError`] when the listening
     /// socket breaks. Nothing that a client does ends the loop.
     pub fn serve(&self, mut acceptor: Acceptor, service: &Service) -> Result<(), ServeError> {
         let places = Places::new(self.max_connections);
@@ -121,7 +121,10 @@ impl Config {
         let grace = acceptor.grace();
         match places.wait_until_all_are_back(grace) {
             0 => Ok(()),
-            count => Err(ServeError::Unfinished { count, grace }),
+            count => {
+                acceptor.answer_unfinished();
+                Err(ServeError::Unfinished { count, grace })
+            }
         }
     }
 }
