@@ -10,7 +10,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rpc_proto::{Address, ErrorCode, RpcError};
 use serde_json::json;
 
-use crate::connection::Connection;
+use crate::connection::{Connection, Socket};
+use crate::context::Peer;
 use crate::farewell::Farewell;
 use crate::listener::Listener;
 use crate::process::{Children, ForkError, poll_timeout};
@@ -82,6 +83,9 @@ pub struct Acceptor {
     address: Address,
     /// Whoever bound the socket answers for what is left in its queue at the end.
     creator: i32,
+    /// Whether workers accept, each waiting in accept(2), where the kernel wakes one of them for
+    /// a connection. In poll(2) it would wake all.
+    is_shared: bool,
     farewells: Vec<Farewell>,
     /// Given up for a moment when descriptors run out, so that the next peer can be told.
     reserve: Option<OwnedFd>,
@@ -112,6 +116,7 @@ impl Acceptor {
             listener: Some(listener),
             address: local_address,
             creator: own_pid(),
+            is_shared: false,
             farewells: Vec::new(),
             reserve: None,
             paused_until: None,
@@ -160,6 +165,20 @@ impl Acceptor {
         Shutdown::new(Arc::clone(&self.control))
     }
 
+    /// Prepares the socket for workers, forked from this process, that accept on it side by side:
+    /// each connection wakes one of them. This process itself must not accept any more.
+    ///
+    /// # Errors
+    ///
+    /// [`ServeError::Accept`] when the socket cannot be made blocking.
+    pub fn share_with_workers(&mut self) -> Result<(), ServeError> {
+        self.is_shared = true;
+        let listener = self.listener.as_ref();
+        listener
+            .map_or(Ok(()), |listener| listener.set_blocking(true))
+            .map_err(ServeError::Accept)
+    }
+
     pub(crate) fn control(&self) -> Arc<Control> {
         Arc::clone(&self.control)
     }
@@ -200,7 +219,9 @@ impl Acceptor {
             if self.listener.is_none() {
                 return Ok(None);
             }
-            let ready = self.wait(children.as_deref())?;
+            let nothing_else_to_do =
+                children.is_none() && self.farewells.is_empty() && self.paused_until.is_none();
+            let ready = self.is_shared && nothing_else_to_do || self.wait(children.as_deref())?;
             if let Some(children) = &mut children {
                 children.reap();
             }
@@ -242,11 +263,11 @@ impl Acceptor {
     }
 
     fn accept_now(&mut self) -> Result<Option<Connection>, ServeError> {
-        let Some(listener) = &self.listener else {
+        self.paused_until = None;
+        let Some(accepted) = self.accept_socket() else {
             return Ok(None);
         };
-        self.paused_until = None;
-        match listener.accept() {
+        match accepted {
             Ok((socket, peer)) => match Connection::new(socket, peer, &self.control) {
                 Ok(conn) => Ok(Some(conn)),
                 Err(socket) => {
@@ -254,6 +275,8 @@ impl Acceptor {
                     Ok(None)
                 }
             },
+            // A stop has ended the accept.
+            Err(_) if self.control.is_stopping() => Ok(None),
             Err(error) => match Errno::from_raw(error.raw_os_error().unwrap_or(0)) {
                 // Somebody else took it, or a signal came.
                 Errno::EAGAIN | Errno::EINTR => Ok(None),
@@ -284,13 +307,28 @@ impl Acceptor {
         }
     }
 
+    /// Takes the next connection from the queue. A worker waits for it, and only one of the workers
+    /// that wait is woken for each; others take what is there. `None` after a stop.
+    fn accept_socket(&self) -> Option<io::Result<(Socket, Peer)>> {
+        let listener = self.listener.as_ref()?;
+        if !self.is_shared {
+            return Some(listener.accept());
+        }
+        self.control
+            .while_accepting(listener.as_fd(), || listener.accept())
+    }
+
     /// Out of descriptors or memory: tells the next peer `busy` with the descriptor that is kept
     /// for this, and pauses if even that fails.
     fn shed(&mut self, error: &io::Error) {
         self.warn("cannot accept, refusing", error);
         self.farewells.clear();
+        if !self.connection_waits() {
+            // accept(2) finds out that there is no descriptor before it looks into the queue.
+            return self.pause();
+        }
         self.reserve = None;
-        let told = match self.listener.as_ref().map(Listener::accept) {
+        let told = match self.accept_socket() {
             Some(Ok((socket, _))) => {
                 let refusal = RpcError::new(
                     ErrorCode::Busy,
@@ -307,6 +345,14 @@ impl Acceptor {
         if !told || self.reserve.is_none() {
             self.pause();
         }
+    }
+
+    fn connection_waits(&self) -> bool {
+        let listener = self
+            .listener
+            .iter()
+            .map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN));
+        poll(&mut listener.collect::<Vec<_>>(), PollTimeout::ZERO) == Ok(1)
     }
 
     fn restore_reserve(&mut self) {
@@ -356,7 +402,7 @@ impl Acceptor {
         let Some(listener) = self.listener.take() else {
             return;
         };
-        if self.creator != own_pid() {
+        if self.creator != own_pid() || listener.set_blocking(false).is_err() {
             return;
         }
         for _ in 0..MAX_QUEUED {

@@ -66,7 +66,15 @@ impl Listener {
         }
     }
 
-    /// The next connection, without waiting.
+    /// Whether `accept` waits. The processes that share the socket share this.
+    pub(crate) fn set_blocking(&self, blocking: bool) -> io::Result<()> {
+        match self {
+            Listener::Tcp(listener) => listener.set_nonblocking(!blocking),
+            Listener::Unix(listener, _) => listener.set_nonblocking(!blocking),
+        }
+    }
+
+    /// The next connection.
     pub(crate) fn accept(&self) -> io::Result<(Socket, Peer)> {
         match self {
             Listener::Tcp(listener) => {

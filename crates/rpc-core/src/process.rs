@@ -323,18 +323,19 @@ impl Children {
         self.control.is_stopping()
     }
 
-    /// Tells every child to stop and blocks until all have ended: those that are idle at once,
-    /// the others after the requests that they have received. Who has not ended a second after
+    /// Tells every child to stop, closes `acceptor`, and blocks until all children have ended:
+    /// those that are idle at once, the others after the requests that they have received. Who has not ended a second after
     /// the grace is killed.
     ///
     /// # Errors
     ///
     /// [`ServeError::Unfinished`] when children were killed, or ended by themselves because the
     /// grace was over; [`ServeError::Watch`] when waiting failed.
-    pub fn stop(mut self) -> Result<(), ServeError> {
+    pub fn stop(mut self, acceptor: Acceptor) -> Result<(), ServeError> {
         let grace = self.control.grace();
         let deadline = Instant::now() + grace + KILL_DELAY;
         self.signal_all(Signal::SIGTERM);
+        drop(acceptor);
         let mut unfinished = 0;
         while !self.is_empty() {
             let left = deadline.saturating_duration_since(Instant::now());

@@ -9,7 +9,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, Ordering};
 use std::time::Duration;
 
 use nix::libc;
@@ -74,6 +74,9 @@ pub(crate) struct Control {
     interrupted: AtomicBool,
     /// The framed error for callers whose handlers run when the grace is over.
     last_words: Box<[u8]>,
+    /// The thread that is in a blocking accept(2), 0 when none is, and its listening socket.
+    accepting_thread: AtomicI32,
+    accepting_on: AtomicI32,
 }
 
 impl Control {
@@ -93,6 +96,8 @@ impl Control {
             supervises: AtomicBool::new(false),
             interrupted: AtomicBool::new(false),
             last_words: frame.as_bytes().into(),
+            accepting_thread: AtomicI32::new(0),
+            accepting_on: AtomicI32::new(-1),
         };
         control.set_grace(grace);
         Ok(control)
@@ -119,6 +124,41 @@ impl Control {
         let one = 1_u64.to_ne_bytes();
         // SAFETY: `one` is eight live bytes; the descriptor is open as long as `self`.
         unsafe { libc::write(self.wake.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+        self.end_blocking_accept();
+    }
+
+    /// Runs `accept`, which blocks in accept(2) on `listener`, so that a stop ends it.
+    ///
+    /// In workers only: they have handlers for the stop signals, and their copy of the listening
+    /// socket is theirs to break. `None` when the stop came before.
+    pub(crate) fn while_accepting<T>(
+        &self,
+        listener: BorrowedFd<'_>,
+        accept: impl FnOnce() -> T,
+    ) -> Option<T> {
+        self.accepting_on
+            .store(listener.as_raw_fd(), Ordering::SeqCst);
+        self.accepting_thread.store(own_thread(), Ordering::SeqCst);
+        let accepted = (!self.is_stopping()).then(accept);
+        self.accepting_thread.store(0, Ordering::SeqCst);
+        accepted
+    }
+
+    /// Ends a blocking accept. The accepting thread interrupts itself: in its signal handler it
+    /// puts the wake-up descriptor in the place of the listening socket. If accept(2) was running,
+    /// the signal has ended it; if it was about to run, it now fails with ENOTSOCK. A flag alone
+    /// would be missed by a thread that has just looked at it. Async-signal-safe.
+    fn end_blocking_accept(&self) {
+        let thread = self.accepting_thread.load(Ordering::SeqCst);
+        if thread == own_thread() {
+            let listener = self.accepting_on.load(Ordering::SeqCst);
+            // SAFETY: both descriptors are open: the thread that owns the second one is this one,
+            // and it is inside `while_accepting`.
+            unsafe { libc::dup3(self.wake.as_raw_fd(), listener, libc::O_CLOEXEC) };
+        } else if thread != 0 {
+            // SAFETY: tgkill(2) takes three integers.
+            unsafe { libc::syscall(libc::SYS_tgkill, own_pid(), thread, libc::SIGTERM) };
+        }
     }
 
     /// Tells the callers whose handlers still run in this process that they will get no result.
@@ -180,6 +220,12 @@ impl Control {
             start_alarm(self.grace());
         }
     }
+}
+
+/// gettid(2). Async-signal-safe.
+fn own_thread() -> i32 {
+    // SAFETY: gettid(2) takes nothing and cannot fail.
+    unsafe { libc::gettid() }
 }
 
 fn new_wake() -> io::Result<EventFd> {

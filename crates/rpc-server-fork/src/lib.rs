@@ -102,7 +102,7 @@ impl Config {
             }
         }
 
-        children.stop()
+        children.stop(acceptor)
     }
 }
 

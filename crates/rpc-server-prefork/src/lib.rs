@@ -117,11 +117,12 @@ impl Config {
     /// cannot be forked is tried again later.
     pub fn serve_with(
         &self,
-        acceptor: Acceptor,
+        mut acceptor: Acceptor,
         service: &Service,
         worker: impl Fn(Acceptor, &Service) -> Result<(), ServeError>,
     ) -> Result<(), ServeError> {
         let mut workers = Children::new(&acceptor)?;
+        acceptor.share_with_workers()?;
         let mut backoff = Backoff::new();
 
         while !workers.is_stopping() {
@@ -144,8 +145,7 @@ impl Config {
             }
         }
 
-        drop(acceptor);
-        workers.stop()
+        workers.stop(acceptor)
     }
 }
 
