@@ -41,7 +41,7 @@ const LAYERS: &[Layer] = &[
 ];
 
 /// The only place that knows every model. It is a tool, so it may also use any crate of others.
-const TOP: &str = "xtask";
+pub(super) const TOP: &str = "xtask";
 
 /// What the libraries may use from outside without a further reason.
 const LIBRARIES: [&str; 6] = [

@@ -29,15 +29,19 @@ pub(super) fn check_top_level(names: &[String]) -> Vec<Violation> {
     foreign.collect()
 }
 
-/// Checks that a library brings its licences and its README along.
-pub(super) fn check_package(directory: &str, exists: impl Fn(&str) -> bool) -> Vec<Violation> {
-    if !directory.starts_with("crates/") {
-        return Vec::new();
-    }
-    let missing = FILES_OF_A_LIBRARY.iter().filter(|file| !exists(file));
-    let missing = missing.map(|file| {
-        let what = format!("has no {file} beside it");
-        let why = "a published crate is read and licensed without this repository";
+/// What a library says about itself and brings along; `declared` are the fields of its manifest and
+/// whether they are there.
+pub(super) fn check_library(
+    directory: &str,
+    declared: &[(&str, bool)],
+    exists: impl Fn(&str) -> bool,
+) -> Vec<Violation> {
+    let fields = declared.iter().filter(|(_, is_there)| !is_there);
+    let fields = fields.map(|(field, _)| format!("has no `{field}`"));
+    let files = FILES_OF_A_LIBRARY.iter().filter(|file| !exists(file));
+    let files = files.map(|file| format!("has no {file} beside it"));
+    let missing = fields.chain(files).map(|what| {
+        let why = "a published crate is found, read and licensed without this repository";
         Violation::new(&format!("{directory}/Cargo.toml"), 1, what, why)
     });
     missing.collect()
@@ -65,12 +69,22 @@ mod tests {
     }
 
     #[test]
-    fn every_library_carries_its_licences_and_its_readme() {
-        let found = |directory, present: &[&str]| {
-            check_package(directory, |file| present.contains(&file)).len()
+    fn every_library_can_be_published() {
+        let missing = |described, present: &[&str]| {
+            let declared = [("description", described), ("license", true)];
+            let found = check_library("crates/new", &declared, |file| present.contains(&file));
+            found
+                .into_iter()
+                .map(|found| found.what)
+                .collect::<Vec<_>>()
         };
-        assert_eq!(found("crates/rpc-core", &FILES_OF_A_LIBRARY), 0);
-        assert_eq!(found("crates/rpc-core", &["README.md"]), 2);
-        assert_eq!(found("xtask", &[]), 0);
+        let none: [&str; 0] = [];
+        assert_eq!(missing(true, &FILES_OF_A_LIBRARY), none);
+        assert_eq!(
+            missing(false, &FILES_OF_A_LIBRARY),
+            ["has no `description`"]
+        );
+        let licences = ["LICENSE-APACHE", "LICENSE-MIT"];
+        assert_eq!(missing(true, &licences), ["has no README.md beside it"]);
     }
 }

@@ -20,7 +20,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
-use cargo_metadata::MetadataCommand;
+use cargo_metadata::{MetadataCommand, Package};
 use repository::{TextFile, read_all, top_level};
 
 /// Something in the repository that is not as docs/architecture.md says.
@@ -82,15 +82,22 @@ pub fn run() -> anyhow::Result<()> {
         let exists = |path: &Path| root.join(path).exists();
         violations.extend(links::check(document, exists));
     }
-    for package in metadata.workspace_packages() {
+    let is_library = |package: &&&Package| *package.name != layering::TOP;
+    for package in metadata.workspace_packages().iter().filter(is_library) {
         let directory = package.manifest_path.as_std_path().parent();
         let directory = directory.and_then(|directory| directory.strip_prefix(root).ok());
         let directory = directory.context("a package outside the workspace")?;
         let exists = |file: &str| root.join(directory).join(file).is_file();
-        violations.extend(layout::check_package(
-            &directory.display().to_string(),
-            exists,
-        ));
+        let declared = [
+            ("description", package.description.is_some()),
+            ("license", package.license.is_some()),
+            ("readme", package.readme.is_some()),
+            ("rust-version", package.rust_version.is_some()),
+            ("keywords", !package.keywords.is_empty()),
+            ("categories", !package.categories.is_empty()),
+        ];
+        let directory = directory.display().to_string();
+        violations.extend(layout::check_library(&directory, &declared, exists));
     }
 
     violations.sort();

@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{self, Command, Output};
 
 fn tidy(directory: &Path) -> Output {
     Command::new(env!("CARGO_BIN_EXE_xtask"))
@@ -16,8 +16,9 @@ fn tidy(directory: &Path) -> Output {
 
 /// A workspace of its own, made of these files.
 fn workspace(name: &str, files: &[(&str, &str)]) -> PathBuf {
+    // Two runs of the tests at once must not meet.
+    let name = format!("{name}-{}", process::id());
     let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    let _ = fs::remove_dir_all(&root);
     for (path, text) in files {
         let path = root.join(path);
         let directory = path.parent().expect("every file is in the workspace");
@@ -68,6 +69,7 @@ fn every_violation_is_one_line_with_its_place() {
         ],
     );
     let output = tidy(&root);
+    fs::remove_dir_all(&root).unwrap();
     let stdout = String::from_utf8(output.stdout).unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
 
@@ -76,6 +78,7 @@ fn every_violation_is_one_line_with_its_place() {
         "README.md:1: `cargo test` is no step of .ci/run (",
         "README.md:3: links to `docs/wires.md`, which does not exist (",
         "crates/rpc-client/Cargo.toml:1: has no LICENSE-MIT beside it (",
+        "crates/rpc-client/Cargo.toml:1: has no `description` (",
         "crates/rpc-client/src/lib.rs:1: does not have [\"# When to use it\", ",
         "crates/rpc-client/src/lib.rs:5: has a module `util` (",
         "crates/rpc-client/src/util.rs:1: is called `util` (",
