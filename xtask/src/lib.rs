@@ -5,8 +5,10 @@
 #![forbid(unsafe_code)]
 
 pub mod call;
+pub mod ci;
 pub mod launch;
 pub mod log;
 pub mod methods;
 pub mod model;
 pub mod serve;
+pub mod tidy;

@@ -22,12 +22,18 @@ enum Command {
     Serve(xtask::serve::Options),
     /// Call a method of a running server and print the reply
     Call(xtask::call::Options),
+    /// Run everything that has to pass before a change lands, the steps of .ci/run
+    Ci,
+    /// Check what docs/architecture.md promises about the code
+    Tidy,
 }
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Serve(options) => xtask::serve::run(options),
         Command::Call(options) => xtask::call::run(options),
+        Command::Ci => xtask::ci::run(),
+        Command::Tidy => xtask::tidy::run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,0 +1,93 @@
+//! What each source file has to say about itself: what it is for, when to use it, no unsafe code.
+
+use super::{TextFile, Violation};
+
+/// What the documentation of a library answers, in this order.
+const HEADINGS: [&str; 3] = ["# When to use it", "# Example", "# Where to read next"];
+
+const FORBID_UNSAFE: &str = "#![forbid(unsafe_code)]";
+
+const CRATE_WITH_UNSAFE: &str = "rpc-core";
+
+pub(super) fn check(file: &TextFile) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    let mut add = |what: String, why: &str| {
+        violations.push(Violation::new(&file.path, 1, what, why));
+    };
+    let parts: Vec<_> = file.path.split('/').collect();
+    let (package, inside_src) = match parts.as_slice() {
+        ["crates", package, "src", inside_src @ ..] => (*package, inside_src),
+        ["xtask", "src", inside_src @ ..] => ("xtask", inside_src),
+        _ => return violations,
+    };
+
+    if !file.text.starts_with("//!") {
+        let why = "a module begins with what it is for";
+        add("does not begin with `//!`".into(), why);
+    }
+    let forbids_unsafe = file.text.lines().any(|line| line == FORBID_UNSAFE);
+    let is_root = matches!(inside_src, ["lib.rs" | "main.rs"]);
+    if is_root && package != CRATE_WITH_UNSAFE && !forbids_unsafe {
+        let why = "only rpc-core has unsafe code";
+        add(format!("has no `{FORBID_UNSAFE}`"), why);
+    }
+    if inside_src == ["lib.rs"] && package != "xtask" {
+        let docs = file.text.lines().map_while(|line| line.strip_prefix("//!"));
+        let headings = docs.map(str::trim).filter(|line| HEADINGS.contains(line));
+        let headings: Vec<_> = headings.collect();
+        if headings != HEADINGS {
+            let why = "the docs of every library answer the same questions in the same order";
+            add(format!("does not have {HEADINGS:?}"), why);
+        }
+    }
+    violations
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WHOLE: &str = "//! What it is.\n//!\n//! # When to use it\n//!\n//! # Example\n//!\n\
+        //! # Where to read next\n\n#![forbid(unsafe_code)]\n";
+
+    #[track_caller]
+    fn check_what(path: &str, text: &str, expected: &[&str]) {
+        let file = TextFile {
+            path: path.to_owned(),
+            text: text.to_owned(),
+        };
+        let found = check(&file);
+        let what: Vec<_> = found.iter().map(|found| found.what.as_str()).collect();
+        assert_eq!(what, expected, "{path}: {text}");
+    }
+
+    #[test]
+    fn every_module_begins_with_its_docs() {
+        let undocumented = "use std::io;\n//! Too late.";
+        let what = ["does not begin with `//!`"];
+        check_what("crates/rpc-core/src/service.rs", undocumented, &what);
+        check_what("xtask/src/tidy/wire.rs", undocumented, &what);
+        check_what("crates/rpc-core/src/service.rs", "//! What it is.", &[]);
+        check_what("crates/rpc-core/tests/it/main.rs", undocumented, &[]);
+    }
+
+    #[test]
+    fn every_library_answers_the_same_questions() {
+        let what = [r##"does not have ["# When to use it", "# Example", "# Where to read next"]"##];
+        let lib = "crates/rpc-client/src/lib.rs";
+        check_what(lib, WHOLE, &[]);
+        check_what(lib, &WHOLE.replace("//! # Example\n", ""), &what);
+        check_what(lib, &WHOLE.replace("# When to use it", "# When"), &what);
+        check_what(lib, &WHOLE.replace("//! # Where", "\n//! # Where"), &what);
+    }
+
+    #[test]
+    fn every_crate_but_core_forbids_unsafe() {
+        let what = ["has no `#![forbid(unsafe_code)]`"];
+        let allowing = WHOLE.replace("#![forbid", "// #![forbid");
+        check_what("crates/rpc-client/src/lib.rs", &allowing, &what);
+        check_what("crates/rpc-core/src/lib.rs", &allowing, &[]);
+        check_what("xtask/src/main.rs", "//! Commands.", &what);
+        check_what("xtask/src/tidy/lib.rs", "//! Not a root.", &[]);
+    }
+}
