@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod call;
+pub mod demo;
 pub mod launch;
 pub mod log;
 pub mod methods;
