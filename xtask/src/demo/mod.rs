@@ -30,6 +30,7 @@ use std::io::{self, Write};
 use std::time::Instant;
 
 use anyhow::bail;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::model::Model;
 use plan::Plan;
@@ -54,6 +55,7 @@ pub struct Options {
 /// When a step did not do what it should; the figures are printed nevertheless.
 pub fn run(options: Options) -> anyhow::Result<()> {
     let begun = Instant::now();
+    leave_no_core_dumps()?;
     guard::start(plan::TIME_LIMIT)?;
     let plan = if options.quick {
         Plan::quick()
@@ -82,6 +84,12 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         0 => Ok(()),
         count => bail!("{count} of the demo's steps did not do what they should"),
     }
+}
+
+/// Servers abort here on purpose, in whatever directory the user is. They inherit this limit.
+fn leave_no_core_dumps() -> io::Result<()> {
+    let (_, hard_limit) = getrlimit(Resource::RLIMIT_CORE)?;
+    Ok(setrlimit(Resource::RLIMIT_CORE, 0, hard_limit)?)
 }
 
 /// A reader that has seen enough, such as `head`, is no failure.

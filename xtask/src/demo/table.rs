@@ -40,13 +40,7 @@ pub(super) fn terminal_width() -> usize {
 
 /// The whole text, in lines of at most `width` columns where words allow that.
 pub(super) fn render(report: &Report, width: usize) -> String {
-    let rows = rows::of(report);
-    let mut parts = vec![side_by_side(report, &rows)];
-    if parts[0].lines().any(|line| line.chars().count() > width) {
-        parts = (0..report.models.len())
-            .map(|model| one_model(report, &rows, model))
-            .collect();
-    }
+    let mut parts = tables(report, width);
     parts.push(sentences(report, width));
     let problems = problems(report);
     if !problems.is_empty() {
@@ -56,35 +50,39 @@ pub(super) fn render(report: &Report, width: usize) -> String {
     format!("\n{}\n", parts.join("\n\n"))
 }
 
-fn side_by_side(report: &Report, rows: &[Row]) -> String {
+/// One table with a column a model, or as many as it takes to fit into the width.
+fn tables(report: &Report, width: usize) -> Vec<String> {
+    let rows = rows::of(report);
+    let models: Vec<usize> = (0..report.models.len()).collect();
+    let mut columns = models.len();
+    loop {
+        let tables: Vec<String> = models
+            .chunks(columns.max(1))
+            .map(|models| table(report, &rows, models))
+            .collect();
+        let mut lines = tables.iter().flat_map(|table| table.lines());
+        if columns <= 1 || lines.all(|line| line.chars().count() <= width) {
+            return tables;
+        }
+        columns -= 1;
+    }
+}
+
+fn table(report: &Report, rows: &[Row], models: &[usize]) -> String {
     let mut table = Table::new();
     table
         .load_preset(NOTHING)
         .set_style(TableComponent::HeaderLines, '─');
-    let names = report.models.iter().map(|model| model.model.name());
+    let names = models
+        .iter()
+        .map(|&model| report.models[model].model.name());
     table.set_header([""].into_iter().chain(names));
     for row in rows {
-        table.add_row([&row.label].into_iter().chain(&row.cells));
+        let cells = models.iter().filter_map(|&model| row.cells.get(model));
+        table.add_row([&row.label].into_iter().chain(cells));
     }
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
-    }
-    lines_of(&table)
-}
-
-/// For narrow terminals: one model's column, with the labels.
-fn one_model(report: &Report, rows: &[Row], model: usize) -> String {
-    let mut table = Table::new();
-    table
-        .load_preset(NOTHING)
-        .set_style(TableComponent::HeaderLines, '─');
-    table.set_header(["", report.models[model].model.name()]);
-    for row in rows {
-        table.add_row(
-            [Some(&row.label), row.cells.get(model)]
-                .into_iter()
-                .flatten(),
-        );
     }
     lines_of(&table)
 }
