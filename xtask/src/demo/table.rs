@@ -13,9 +13,6 @@ use super::sentence;
 /// Lines are never wider, however wide the terminal is.
 const WIDEST: usize = 120;
 
-/// A load average from which other work is worth a word.
-const BUSY: f64 = 0.5;
-
 /// How many columns a line may have.
 ///
 /// stty(1) asks the terminal that is its standard input; this program itself would need an
@@ -119,9 +116,10 @@ fn how_it_was_made(report: &Report) -> String {
         cores => format!("the same {cores} cores"),
     };
     let other_work = match made.load_before {
-        Some(load) if load >= BUSY => {
-            format!(" The machine was busy with other work before (load {load}).")
-        }
+        Some(load) if load >= made.cores as f64 => format!(
+            " Other work kept the machine busy (load average {load} before), which makes every \
+             figure worse."
+        ),
         _ => String::new(),
     };
     format!(
