@@ -6,6 +6,7 @@
 
 pub mod call;
 pub mod ci;
+pub mod demo;
 pub mod launch;
 pub mod log;
 pub mod methods;

@@ -18,6 +18,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Show every model and measure what differs between them
+    Demo(xtask::demo::Options),
     /// Serve in the foreground until SIGTERM or SIGINT
     Serve(xtask::serve::Options),
     /// Call a method of a running server and print the reply
@@ -30,6 +32,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
+        Command::Demo(options) => xtask::demo::run(options),
         Command::Serve(options) => xtask::serve::run(options),
         Command::Call(options) => xtask::call::run(options),
         Command::Ci => xtask::ci::run(),
