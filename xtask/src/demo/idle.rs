@@ -1,7 +1,7 @@
 //! What an idle connection costs: memory, processes, threads.
 
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::ensure;
 use rpc_client::Client;
