@@ -95,16 +95,20 @@ impl FrameReader {
 
     /// Whether [`next_frame`](FrameReader::next_frame) has something to say: a frame, or an error.
     pub fn frame_is_ready(&self) -> bool {
-        let announced = self.announced_frame_len();
-        let too_large = |len| len > PREFIX_LEN + self.max_frame_len;
-        announced.is_some_and(|len| too_large(len) || len <= self.buffered_len())
+        let received = &self.buffer[self.start..self.end];
+        received
+            .split_first_chunk::<PREFIX_LEN>()
+            .is_some_and(|(prefix, rest)| {
+                let len = u32::from_le_bytes(*prefix) as usize;
+                len <= rest.len() || self.check_prefix(*prefix, len).is_err()
+            })
     }
 
     #[cold]
     fn check_prefix(&self, prefix: [u8; PREFIX_LEN], len: usize) -> Result<(), FrameError> {
         let max = self.max_frame_len;
         if self.at_first_frame {
-            if ForeignProtocol::is_short_tls_hello(&self.buffer[self.start..self.end]) {
+            if ForeignProtocol::is_tls_hello(&self.buffer[self.start..self.end]) {
                 return Err(FrameError::Foreign(ForeignProtocol::Tls));
             }
             if len > max
@@ -135,25 +139,17 @@ impl FrameReader {
     }
 
     fn make_room(&mut self) {
-        if self.start == self.end {
-            let last_read_filled_it = self.end == self.buffer.len();
-            self.start = 0;
-            self.end = 0;
-            if !last_read_filled_it || self.buffer.len() >= PIPELINE_BUFFER_LEN {
-                return;
-            }
-        } else if self.end < self.buffer.len() {
-            return;
-        } else if self.start > 0 {
+        let last_read_filled_it = self.end == self.buffer.len();
+        if last_read_filled_it || self.start == self.end {
             self.buffer.copy_within(self.start..self.end, 0);
             self.end -= self.start;
             self.start = 0;
-            let half_is_free = self.end <= self.buffer.len() / 2;
-            if half_is_free {
-                return;
-            }
         }
-        self.grow();
+        let half_is_free = self.end <= self.buffer.len() / 2;
+        let more_would_come_at_once = self.buffer.len() < PIPELINE_BUFFER_LEN;
+        if last_read_filled_it && (more_would_come_at_once || !half_is_free) {
+            self.grow();
+        }
     }
 
     /// Doubles the buffer, but not past the frame that is being received.
@@ -164,7 +160,13 @@ impl FrameReader {
             .announced_frame_len()
             .unwrap_or(0)
             .max(PIPELINE_BUFFER_LEN);
-        let len = doubled.min(limit);
+        // A caller may read on while whole frames wait; without room, that read would return 0.
+        let only_whole_frames = limit <= self.end;
+        let len = if only_whole_frames {
+            doubled
+        } else {
+            doubled.min(limit)
+        };
         if len > self.buffer.len() {
             self.buffer.reserve_exact(len - self.buffer.len());
             self.buffer.resize(len, 0);
