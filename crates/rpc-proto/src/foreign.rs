@@ -44,11 +44,11 @@ impl ForeignProtocol {
             .then_some(ForeignProtocol::BigEndianPrefix)
     }
 
-    /// Recognises a TLS hello shorter than 256 bytes, whose first four bytes are a length below
-    /// 8 MiB. The sixth byte, 1 for a hello, cannot stand there in any JSON text, so no frame of
-    /// ours is mistaken for one.
+    /// Recognises a TLS hello whose first four bytes are a length within the limit: below 8 MiB
+    /// if it is shorter than 256 bytes, more if the limit is higher. The sixth byte, 1 for a
+    /// hello, cannot stand there in any JSON text, so no frame of ours is mistaken for one.
     pub(crate) fn is_tls_hello(start: &[u8]) -> bool {
-        matches!(start, [0x16, 0x03, 0x00..=0x04, 0x00, _, 0x01, ..])
+        matches!(start, [0x16, 0x03, 0x00..=0x04, _, _, 0x01, ..])
     }
 }
 
