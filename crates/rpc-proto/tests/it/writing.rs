@@ -18,7 +18,7 @@ fn check_that_nothing_is_kept(
     write_body: impl Fn(&mut Vec<u8>) -> io::Result<()> + std::panic::RefUnwindSafe,
 ) {
     let mut frames = FrameWriter::new();
-    let mut give_up = |frames: &mut FrameWriter| {
+    let give_up = |frames: &mut FrameWriter| {
         let appended = catch_unwind(AssertUnwindSafe(|| frames.append(|body| write_body(body))));
         assert!(!matches!(appended, Ok(Ok(()))));
     };
