@@ -81,6 +81,11 @@ const FRAGMENTS: [&str; 34] = [
     "\u{1}",
 ];
 
+/// The same for names: half of these end the fast way.
+const NAME_FRAGMENTS: [&str; 10] = [
+    "ping", "é", "\u{7f}", "}", r"\n", r#"\""#, r"\", r"\ud800", "\n", "\"",
+];
+
 /// Requests or replies in a usual spelling whose name and payload are JSON or only look like it,
 /// with up to three edits somewhere.
 fn near_misses() -> impl Strategy<Value = String> {
@@ -89,10 +94,8 @@ fn near_misses() -> impl Strategy<Value = String> {
         any_json().prop_map(|value| value.to_string()),
         vec(fragment(), 0..5).prop_map(|parts| parts.concat()),
     ];
-    let name = prop_oneof![
-        "[a-z]{0,3}",
-        vec(fragment(), 0..3).prop_map(|parts| parts.concat())
-    ];
+    let name = vec(prop::sample::select(&NAME_FRAGMENTS[..]), 0..3);
+    let name = name.prop_map(|parts| parts.concat());
     let envelope = prop::sample::select(vec![
         (r#"{"in":""#, r#"","params":"#, "}"),
         (r#"{"in": ""#, r#"", "params": "#, "}"),
@@ -239,7 +242,7 @@ proptest! {
 
     #[test]
     fn no_bytes_panic_the_reader_or_make_it_hold_much(
-        bytes in vec(prop_oneof![any::<u8>(), Just(0)], 0..2000),
+        bytes in vec(prop_oneof![any::<u8>(), Just(0)], 0..600),
         piece in 1_usize..300,
         limit in prop_oneof![Just(0), Just(LIMIT), Just(usize::MAX)],
     ) {
@@ -266,6 +269,39 @@ proptest! {
             }
         }
     }
+
+    #[test]
+    fn what_is_written_is_read_back(name in any_name(), value in any_json()) {
+        let mut frames = FrameWriter::new();
+        frames.append(|body| Request::encode(body, &name, &value)).unwrap();
+        frames.append(|body| Response::encode(body, &name, &value)).unwrap();
+        let mut reader = FrameReader::new(usize::MAX);
+        let mut wire = frames.as_bytes();
+        while !wire.is_empty() {
+            reader.read_from(&mut wire).unwrap();
+        }
+        let request = Request::parse(reader.next_frame().unwrap().unwrap()).unwrap();
+        prop_assert_eq!(&*request.method, name.as_str());
+        prop_assert_eq!(serde_json::from_str::<Value>(request.params.get()).unwrap(), value.clone());
+        let reply = Response::parse(reader.next_frame().unwrap().unwrap()).unwrap();
+        prop_assert_eq!(&*reply.kind, name.as_str());
+        prop_assert_eq!(serde_json::from_str::<Value>(reply.result.get()).unwrap(), value);
+        prop_assert_eq!(reader.end_of_stream(), Ok(()));
+    }
+
+    #[test]
+    fn every_double_stays_the_same_bits(value in any::<f64>()) {
+        prop_assume!(value.is_finite());
+        let mut body = Vec::new();
+        Request::encode(&mut body, "m", &value).unwrap();
+        let read: f64 = serde_json::from_str(Request::parse(&body).unwrap().params.get()).unwrap();
+        prop_assert_eq!(read.to_bits(), value.to_bits());
+    }
+}
+
+proptest! {
+    // Most of these inputs are no messages at all, so more of them are needed.
+    #![proptest_config(ProptestConfig::with_cases(700))]
 
     #[test]
     fn the_fast_way_agrees_with_the_parser(body in near_misses()) {
@@ -297,33 +333,5 @@ proptest! {
             reply.map(|reply| (reply.kind.into_owned(), reply.result.get())),
             fields.and_then(|(name, raw)| Some((name, raw?.get())))
         );
-    }
-
-    #[test]
-    fn what_is_written_is_read_back(name in any_name(), value in any_json()) {
-        let mut frames = FrameWriter::new();
-        frames.append(|body| Request::encode(body, &name, &value)).unwrap();
-        frames.append(|body| Response::encode(body, &name, &value)).unwrap();
-        let mut reader = FrameReader::new(usize::MAX);
-        let mut wire = frames.as_bytes();
-        while !wire.is_empty() {
-            reader.read_from(&mut wire).unwrap();
-        }
-        let request = Request::parse(reader.next_frame().unwrap().unwrap()).unwrap();
-        prop_assert_eq!(&*request.method, name.as_str());
-        prop_assert_eq!(serde_json::from_str::<Value>(request.params.get()).unwrap(), value.clone());
-        let reply = Response::parse(reader.next_frame().unwrap().unwrap()).unwrap();
-        prop_assert_eq!(&*reply.kind, name.as_str());
-        prop_assert_eq!(serde_json::from_str::<Value>(reply.result.get()).unwrap(), value);
-        prop_assert_eq!(reader.end_of_stream(), Ok(()));
-    }
-
-    #[test]
-    fn every_double_stays_the_same_bits(value in any::<f64>()) {
-        prop_assume!(value.is_finite());
-        let mut body = Vec::new();
-        Request::encode(&mut body, "m", &value).unwrap();
-        let read: f64 = serde_json::from_str(Request::parse(&body).unwrap().params.get()).unwrap();
-        prop_assert_eq!(read.to_bits(), value.to_bits());
     }
 }
