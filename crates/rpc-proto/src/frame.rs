@@ -95,16 +95,20 @@ impl FrameReader {
 
     /// Whether [`next_frame`](FrameReader::next_frame) has something to say: a frame, or an error.
     pub fn frame_is_ready(&self) -> bool {
-        let announced = self.announced_frame_len();
-        let too_large = |len| len > PREFIX_LEN + self.max_frame_len;
-        announced.is_some_and(|len| too_large(len) || len <= self.buffered_len())
+        let received = &self.buffer[self.start..self.end];
+        received
+            .split_first_chunk::<PREFIX_LEN>()
+            .is_some_and(|(prefix, rest)| {
+                let len = u32::from_le_bytes(*prefix) as usize;
+                len <= rest.len() || self.check_prefix(*prefix, len).is_err()
+            })
     }
 
     #[cold]
     fn check_prefix(&self, prefix: [u8; PREFIX_LEN], len: usize) -> Result<(), FrameError> {
         let max = self.max_frame_len;
         if self.at_first_frame {
-            if ForeignProtocol::is_short_tls_hello(&self.buffer[self.start..self.end]) {
+            if ForeignProtocol::is_tls_hello(&self.buffer[self.start..self.end]) {
                 return Err(FrameError::Foreign(ForeignProtocol::Tls));
             }
             if len > max
@@ -161,7 +165,13 @@ impl FrameReader {
             .announced_frame_len()
             .unwrap_or(0)
             .max(PIPELINE_BUFFER_LEN);
-        let len = doubled.min(limit);
+        // A caller may read on while whole frames wait; without room, that read would return 0.
+        let only_whole_frames = limit <= self.end;
+        let len = if only_whole_frames {
+            doubled
+        } else {
+            doubled.min(limit)
+        };
         if len > self.buffer.len() {
             self.buffer.reserve_exact(len - self.buffer.len());
             self.buffer.resize(len, 0);
