@@ -75,6 +75,9 @@ fn bare_json_is_named_in_every_spelling() {
         r#"[{"in":"ping"}]"#,
         r#"["ping","x"]"#,
         "[\n\"ping\"]",
+        "[1,2]",
+        " {\"in\":\"ping\"}",
+        "\r\n {}",
     ] {
         check(start.as_bytes(), MAX_FRAME_LEN, BareJson);
     }
