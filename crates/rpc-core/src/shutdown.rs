@@ -26,7 +26,7 @@ pub const EXIT_GRACE_EXPIRED: i32 = 124;
 
 /// The status of a process that a second SIGINT ended at once: 128 and the signal's number, as
 /// shells report it.
-const EXIT_INTERRUPTED: i32 = 128 + libc::SIGINT;
+pub(crate) const EXIT_INTERRUPTED: i32 = 128 + libc::SIGINT;
 
 /// Ends the serving of one acceptor, from any thread.
 ///
@@ -72,6 +72,7 @@ pub(crate) struct Control {
     /// must not be cut short.
     supervises: AtomicBool,
     interrupted: AtomicBool,
+    interrupted_again: AtomicBool,
     /// The framed error for callers whose handlers run when the grace is over.
     last_words: Box<[u8]>,
     /// The thread that is in a blocking accept(2), 0 when none is, and its listening socket.
@@ -95,6 +96,7 @@ impl Control {
             grace_ms: AtomicU64::new(0),
             supervises: AtomicBool::new(false),
             interrupted: AtomicBool::new(false),
+            interrupted_again: AtomicBool::new(false),
             last_words: frame.as_bytes().into(),
             accepting_thread: AtomicI32::new(0),
             accepting_on: AtomicI32::new(-1),
@@ -167,8 +169,14 @@ impl Control {
         self.scoreboard.answer_instead(own_pid(), &self.last_words);
     }
 
-    pub(crate) fn supervise(&self) {
-        self.supervises.store(true, Ordering::SeqCst);
+    /// Says whether this process has children that serve.
+    pub(crate) fn supervise(&self, supervises: bool) {
+        self.supervises.store(supervises, Ordering::SeqCst);
+    }
+
+    /// Whether a second SIGINT asks a supervising process to end everything at once.
+    pub(crate) fn is_interrupted_again(&self) -> bool {
+        self.interrupted_again.load(Ordering::SeqCst)
     }
 
     /// The descriptor that becomes readable when the server is told to stop.
@@ -190,7 +198,7 @@ impl Control {
         if unsafe { libc::dup3(wake.as_raw_fd(), self.wake.as_raw_fd(), libc::O_CLOEXEC) } < 0 {
             return Err(io::Error::last_os_error());
         }
-        self.supervises.store(false, Ordering::SeqCst);
+        self.supervise(false);
         if !ptr::eq(SIGNALLED.load(Ordering::Acquire), Arc::as_ptr(self)) {
             self.stop_on_signals()?;
         }
@@ -211,12 +219,17 @@ impl Control {
 
     /// Async-signal-safe.
     fn on_stop_signal(&self, signal: libc::c_int) {
+        let supervises = self.supervises.load(Ordering::SeqCst);
         if signal == libc::SIGINT && self.interrupted.swap(true, Ordering::SeqCst) {
-            exit_now(EXIT_INTERRUPTED);
+            // Whoever has children must take them along, which is not for a signal handler.
+            if !supervises {
+                exit_now(EXIT_INTERRUPTED);
+            }
+            self.interrupted_again.store(true, Ordering::SeqCst);
         }
         let already_stopping = self.is_stopping();
         self.stop();
-        if !already_stopping && !self.supervises.load(Ordering::SeqCst) {
+        if !already_stopping && !supervises {
             start_alarm(self.grace());
         }
     }
