@@ -284,6 +284,11 @@ impl Acceptor {
                     self.shed(&error);
                     Ok(None)
                 }
+                // The process that bound the socket has ended the listening for all.
+                Errno::EINVAL if self.creator != own_pid() => {
+                    self.close();
+                    Ok(None)
+                }
                 Errno::EBADF | Errno::EFAULT | Errno::EINVAL | Errno::ENOTSOCK => {
                     Err(ServeError::Accept(error))
                 }
@@ -397,7 +402,9 @@ impl Acceptor {
         }
     }
 
-    /// Ends the listening. In the process that bound the socket, tells those who wait in the queue.
+    /// Ends the listening. In the process that bound the socket, tells those who wait in the queue,
+    /// and ends it for every process: a worker may keep its copy of the socket until its last
+    /// request is done, and nobody must wait for that only to be turned away.
     fn close(&mut self) {
         let Some(listener) = self.listener.take() else {
             return;
@@ -405,20 +412,27 @@ impl Acceptor {
         if self.creator != own_pid() || listener.set_blocking(false).is_err() {
             return;
         }
-        for _ in 0..MAX_QUEUED {
-            match listener.accept() {
-                Ok((socket, _)) => drop(Farewell::say(socket, &shutting_down()).is_over()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                Err(_) => break,
-            }
-        }
+        tell_queue(&listener);
+        listener.end_listening();
+        // The queue of a Unix socket stays when the listening ends; that of TCP is reset.
+        tell_queue(&listener);
     }
 }
 
 impl Drop for Acceptor {
     fn drop(&mut self) {
         self.close();
+    }
+}
+
+fn tell_queue(listener: &Listener) {
+    for _ in 0..MAX_QUEUED {
+        match listener.accept() {
+            Ok((socket, _)) => drop(Farewell::say(socket, &shutting_down()).is_over()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(_) => break,
+        }
     }
 }
 

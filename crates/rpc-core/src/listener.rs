@@ -3,14 +3,15 @@
 use std::fs::{self, File};
 use std::io;
 use std::net::TcpListener;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, setsockopt, socket, sockopt,
+    AddressFamily, Backlog, Shutdown, SockFlag, SockType, UnixAddr, bind, listen, setsockopt,
+    shutdown, socket, sockopt,
 };
 use nix::sys::stat::{Mode, fchmod};
 use rpc_proto::Address;
@@ -87,6 +88,11 @@ impl Listener {
             }
         }
     }
+
+    /// Nobody can connect from now on, whichever process still has a copy of the socket open.
+    pub(crate) fn end_listening(&self) {
+        let _ = shutdown(self.as_fd().as_raw_fd(), Shutdown::Both);
+    }
 }
 
 impl AsFd for Listener {
@@ -134,10 +140,7 @@ fn bind_unix(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
     let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
     // The mode of the socket becomes the mode of the file (unix(7)), so it never has another.
     fchmod(&socket, Mode::from_bits_truncate(SOCKET_FILE_MODE))?;
-    bind(
-        std::os::fd::AsRawFd::as_raw_fd(&socket),
-        &UnixAddr::new(path)?,
-    )?;
+    bind(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
     listen(&socket, Backlog::new(BACKLOG)?)?;
     let file = SocketFile {
         path: path.to_owned(),
