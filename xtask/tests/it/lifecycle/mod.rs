@@ -1,12 +1,14 @@
 //! Processes, threads, signals and descriptors: what a server does to the system that it runs on.
 
 mod caller;
+mod children;
 mod grace;
 mod orphans;
 mod outputs;
 mod refusals;
 mod start;
 mod stop;
+mod workers;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -112,6 +114,29 @@ fn children(server: &Server, count: usize) -> Vec<i32> {
         found.len() == count
     });
     found
+}
+
+/// What the open descriptors of a process are, the numbers of sockets left out. Standard input,
+/// output and error do not count, nor what whoever runs the tests handed down.
+fn kinds_of_descriptors(pid: i32) -> Vec<String> {
+    let open = proc::descriptors(pid).expect("the process lives");
+    let ours = proc::descriptors(std::process::id() as i32).expect("we live");
+    let handed_down: Vec<_> = open[..3]
+        .iter()
+        .chain(&ours)
+        .map(|(_, target)| target)
+        .collect();
+    let mut kinds: Vec<String> = open
+        .iter()
+        .map(|(_, target)| target)
+        .filter(|target| !handed_down.contains(target))
+        .map(|target| match target.starts_with("socket:") {
+            true => "socket".to_owned(),
+            false => target.clone(),
+        })
+        .collect();
+    kinds.sort();
+    kinds
 }
 
 /// Sends `signal` and waits until the process has taken it.
