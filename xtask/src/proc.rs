@@ -146,6 +146,20 @@ pub fn is_pending(pid: i32, signal: Signal) -> io::Result<bool> {
     Ok(pending & (1 << (signal as i32 - 1)) != 0)
 }
 
+/// How often the process has gone to sleep of its own accord: a count that moves when it does
+/// something.
+///
+/// # Errors
+///
+/// When there is no such process.
+pub fn switches(pid: i32) -> io::Result<u64> {
+    let text = fs::read_to_string(file(pid, "status"))?;
+    text.lines()
+        .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))
+        .and_then(|number| number.trim().parse().ok())
+        .ok_or_else(|| unexpected(pid, "status"))
+}
+
 fn all_where(wanted: impl Fn(Stat) -> bool) -> Vec<i32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let mut found: Vec<i32> = entries

@@ -2,6 +2,7 @@
 
 mod caller;
 mod children;
+mod disconnects;
 mod grace;
 mod orphans;
 mod outputs;
