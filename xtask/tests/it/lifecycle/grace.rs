@@ -8,7 +8,8 @@ use xtask::model::Model;
 use xtask::proc;
 
 use super::{
-    AT_ONCE, Caller, PATIENCE, assert_none_alive, promises, serve, signal_and_wait, wait_until_gone,
+    AT_ONCE, Caller, PATIENCE, assert_none_alive, promises, serve_on_socket, signal_and_wait,
+    wait_until_gone,
 };
 
 promises! {
@@ -19,7 +20,8 @@ promises! {
 fn a_handler_that_never_returns_ends_with_the_grace(model: Model) {
     const GRACE: Duration = Duration::from_millis(300);
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
-        let mut server = serve(model, &["--workers", "1", "--grace", "300ms"]);
+        let (mut server, _directory) =
+            serve_on_socket(model, &["--workers", "1", "--grace", "300ms"]);
         let tree = proc::tree(server.pid());
         let mut caller = Caller::served(&server);
         caller.send_surely("spin", Value::Null);
@@ -38,7 +40,7 @@ fn a_handler_that_never_returns_ends_with_the_grace(model: Model) {
 }
 
 fn a_second_interrupt_ends_everything_at_once(model: Model) {
-    let mut server = serve(model, &["--workers", "2"]);
+    let (mut server, _directory) = serve_on_socket(model, &["--workers", "2"]);
     let mut caller = Caller::served(&server);
     caller.send_surely("spin", Value::Null);
     let tree = proc::tree(server.pid());

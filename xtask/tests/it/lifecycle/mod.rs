@@ -69,6 +69,15 @@ fn serve_in(preparation: &str, model: Model, arguments: &[&str]) -> Server {
     Server::start_command(command).expect("the server starts")
 }
 
+/// As [`serve`], on a Unix socket, where a request that was sent has arrived.
+fn serve_on_socket(model: Model, arguments: &[&str]) -> (Server, Directory) {
+    let directory = Directory::new();
+    let mut command = command_in("", model, &directory.socket(), arguments);
+    command.stderr(Stdio::null());
+    let server = Server::start_command(command).expect("the server starts");
+    (server, directory)
+}
+
 fn command_in(preparation: &str, model: Model, address: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new("sh");
     command

@@ -10,7 +10,9 @@ use serde_json::json;
 use xtask::model::Model;
 use xtask::proc;
 
-use super::{AT_ONCE, Caller, PATIENCE, children, port, promises, serve, stop_cleanly};
+use super::{
+    AT_ONCE, Caller, PATIENCE, children, port, promises, serve, serve_on_socket, stop_cleanly,
+};
 
 promises! {
     an_idle_server_ends_at_once: single thread fork prefork prefork_thread;
@@ -50,8 +52,10 @@ fn two_hundred_idle_connections_are_told_and_do_not_delay(model: Model) {
 }
 
 fn a_request_in_flight_is_answered_first(model: Model) {
-    for signal in [Signal::SIGTERM, Signal::SIGINT] {
-        let mut server = serve(model, &["--workers", "2"]);
+    let over_tcp = (serve(model, &["--workers", "2"]), None, Signal::SIGTERM);
+    let (server, directory) = serve_on_socket(model, &["--workers", "2"]);
+    let over_unix = (server, Some(directory), Signal::SIGINT);
+    for (mut server, _directory, signal) in [over_tcp, over_unix] {
         let mut caller = Caller::served(&server);
         caller.send_surely("sleep", json!(300));
         stop_cleanly(&mut server, signal);
@@ -61,7 +65,7 @@ fn a_request_in_flight_is_answered_first(model: Model) {
 }
 
 fn who_waits_in_the_queue_is_told(model: Model) {
-    let mut server = serve(model, &["--workers", "1"]);
+    let (mut server, _directory) = serve_on_socket(model, &["--workers", "1"]);
     let mut busy = Caller::served(&server);
     busy.send_surely("sleep", json!(300));
     let mut queued: Vec<_> = (0..3).map(|_| Caller::connect(&server)).collect();
