@@ -297,6 +297,16 @@ fn start_alarm(delay: Duration) {
     unsafe { libc::setitimer(libc::ITIMER_REAL, &timer, ptr::null_mut()) };
 }
 
+/// How many bytes have come on the socket that were not read, ioctl(2) FIONREAD.
+pub(crate) fn unread_len(socket: BorrowedFd<'_>) -> io::Result<usize> {
+    let mut len: libc::c_int = 0;
+    // SAFETY: FIONREAD writes one int, and `len` is one.
+    if unsafe { libc::ioctl(socket.as_raw_fd(), libc::FIONREAD, &mut len) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(usize::try_from(len).unwrap_or(0))
+}
+
 /// Ends the process without running anything else in it. Async-signal-safe.
 pub(crate) fn exit_now(status: i32) -> ! {
     // SAFETY: _exit(2) takes no pointer and does not return.

@@ -118,6 +118,6 @@ fn a_peer_that_never_stops_sending_does_not_delay(model: Model) {
         }
         scope.spawn(move || while reader.read(&mut replies).is_ok_and(|count| count > 0) {});
         let took = stop_cleanly(&mut server, Signal::SIGTERM);
-        assert!(took < 3 * AT_ONCE, "{took:?}");
+        assert!(took < 10 * AT_ONCE, "{took:?}");
     });
 }
