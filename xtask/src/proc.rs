@@ -137,13 +137,22 @@ pub fn memory(pid: i32) -> io::Result<Memory> {
 ///
 /// When there is no such process.
 pub fn is_pending(pid: i32, signal: Signal) -> io::Result<bool> {
-    let text = fs::read_to_string(file(pid, "status"))?;
-    let pending = text
-        .lines()
-        .find_map(|line| line.strip_prefix("ShdPnd:"))
-        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
-        .ok_or_else(|| unexpected(pid, "status"))?;
-    Ok(pending & (1 << (signal as i32 - 1)) != 0)
+    is_in_set(pid, "ShdPnd:", signal)
+}
+
+/// Whether the first thread of the process keeps `signal` waiting.
+///
+/// # Errors
+///
+/// When there is no such process.
+pub fn is_blocked(pid: i32, signal: Signal) -> io::Result<bool> {
+    is_in_set(pid, "SigBlk:", signal)
+}
+
+fn is_in_set(pid: i32, set: &str, signal: Signal) -> io::Result<bool> {
+    let mask = u64::from_str_radix(status_field(pid, set)?.trim(), 16);
+    let mask = mask.map_err(|_| unexpected(pid, "status"))?;
+    Ok(mask & (1 << (signal as i32 - 1)) != 0)
 }
 
 /// How often the process has gone to sleep of its own accord: a count that moves when it does
@@ -153,10 +162,15 @@ pub fn is_pending(pid: i32, signal: Signal) -> io::Result<bool> {
 ///
 /// When there is no such process.
 pub fn switches(pid: i32) -> io::Result<u64> {
+    let number = status_field(pid, "voluntary_ctxt_switches:")?;
+    number.trim().parse().map_err(|_| unexpected(pid, "status"))
+}
+
+fn status_field(pid: i32, name: &str) -> io::Result<String> {
     let text = fs::read_to_string(file(pid, "status"))?;
-    text.lines()
-        .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))
-        .and_then(|number| number.trim().parse().ok())
+    let field = text.lines().find_map(|line| line.strip_prefix(name));
+    field
+        .map(str::to_owned)
         .ok_or_else(|| unexpected(pid, "status"))
 }
 

@@ -116,12 +116,14 @@ fn assert_none_alive(tree: &[i32]) {
     }
 }
 
-/// The server's processes besides the first: once there are `count`.
+/// The server's processes besides the first: once there are `count`, and each has taken its own
+/// signals and descriptors in hand.
 fn children(server: &Server, count: usize) -> Vec<i32> {
     let mut found = Vec::new();
     wait_until(&format!("{count} children"), || {
         found = proc::children(server.pid());
-        found.len() == count
+        let is_set_up = |&pid: &i32| proc::is_blocked(pid, Signal::SIGTERM).is_ok_and(|is| !is);
+        found.len() == count && found.iter().all(is_set_up)
     });
     found
 }

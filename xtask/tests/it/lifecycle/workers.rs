@@ -106,8 +106,8 @@ fn a_worker_that_was_told_to_stop_is_replaced(model: Model) {
 fn expect_replaced(server: &Server, killed: &[i32], count: usize) {
     let mut now = Vec::new();
     wait_until("the replacement of workers", || {
-        now = proc::children(server.pid());
-        now.len() == count && !now.iter().any(|pid| killed.contains(pid))
+        now = children(server, count);
+        !now.iter().any(|pid| killed.contains(pid))
     });
     // As many connections as workers: under prefork each worker has one.
     let mut callers: Vec<_> = (0..count).map(|_| Caller::served(server)).collect();
