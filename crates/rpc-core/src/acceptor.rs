@@ -422,6 +422,9 @@ impl Acceptor {
 impl Drop for Acceptor {
     fn drop(&mut self) {
         self.close();
+        if self.creator == own_pid() {
+            self.control.call_off_alarm();
+        }
     }
 }
 

@@ -73,6 +73,8 @@ pub(crate) struct Control {
     supervises: AtomicBool,
     interrupted: AtomicBool,
     interrupted_again: AtomicBool,
+    /// Whether the end of the grace will be signalled.
+    alarm_is_set: AtomicBool,
     /// The framed error for callers whose handlers run when the grace is over.
     last_words: Box<[u8]>,
     /// The thread that is in a blocking accept(2), 0 when none is, and its listening socket.
@@ -97,6 +99,7 @@ impl Control {
             supervises: AtomicBool::new(false),
             interrupted: AtomicBool::new(false),
             interrupted_again: AtomicBool::new(false),
+            alarm_is_set: AtomicBool::new(false),
             last_words: frame.as_bytes().into(),
             accepting_thread: AtomicI32::new(0),
             accepting_on: AtomicI32::new(-1),
@@ -199,6 +202,7 @@ impl Control {
             return Err(io::Error::last_os_error());
         }
         self.supervise(false);
+        self.alarm_is_set.store(false, Ordering::SeqCst);
         if !ptr::eq(SIGNALLED.load(Ordering::Acquire), Arc::as_ptr(self)) {
             self.stop_on_signals()?;
         }
@@ -227,10 +231,17 @@ impl Control {
             }
             self.interrupted_again.store(true, Ordering::SeqCst);
         }
-        let already_stopping = self.is_stopping();
         self.stop();
-        if !already_stopping && !supervises {
-            start_alarm(self.grace());
+        if !supervises && !self.alarm_is_set.swap(true, Ordering::SeqCst) {
+            set_alarm(self.grace());
+        }
+    }
+
+    /// The grace is for handlers: without any, its end must not end a process that has other
+    /// things to do after it has served.
+    pub(crate) fn call_off_alarm(&self) {
+        if !self.scoreboard.has_slot_of(own_pid()) && self.alarm_is_set.load(Ordering::SeqCst) {
+            set_alarm(Duration::ZERO);
         }
     }
 }
@@ -278,8 +289,8 @@ extern "C" fn on_grace_expired(_signal: libc::c_int) {
     }
 }
 
-/// SIGALRM after `delay`. Async-signal-safe.
-fn start_alarm(delay: Duration) {
+/// SIGALRM after `delay`, or never if that is zero. Async-signal-safe.
+fn set_alarm(delay: Duration) {
     let delay = libc::timeval {
         tv_sec: libc::time_t::try_from(delay.as_secs()).unwrap_or(libc::time_t::MAX),
         tv_usec: libc::suseconds_t::from(delay.subsec_micros()),
