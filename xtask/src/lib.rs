@@ -11,5 +11,6 @@ pub mod launch;
 pub mod log;
 pub mod methods;
 pub mod model;
+pub mod proc;
 pub mod serve;
 pub mod tidy;

@@ -10,8 +10,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rpc_proto::{Address, ErrorCode, RpcError};
 use serde_json::json;
 
-use crate::connection::{Connection, Socket};
-use crate::context::Peer;
+use crate::connection::Connection;
 use crate::farewell::Farewell;
 use crate::listener::Listener;
 use crate::process::{Children, ForkError, poll_timeout};
@@ -216,8 +215,11 @@ impl Acceptor {
             if self.control.is_stopping() {
                 self.close();
             }
-            if self.listener.is_none() {
+            let Some(listener) = &self.listener else {
                 return Ok(None);
+            };
+            if self.is_shared {
+                self.control.accept_in_this_thread(listener.as_fd());
             }
             let nothing_else_to_do =
                 children.is_none() && self.farewells.is_empty() && self.paused_until.is_none();
@@ -263,11 +265,11 @@ impl Acceptor {
     }
 
     fn accept_now(&mut self) -> Result<Option<Connection>, ServeError> {
-        self.paused_until = None;
-        let Some(accepted) = self.accept_socket() else {
+        let Some(listener) = &self.listener else {
             return Ok(None);
         };
-        match accepted {
+        self.paused_until = None;
+        match listener.accept() {
             Ok((socket, peer)) => match Connection::new(socket, peer, &self.control) {
                 Ok(conn) => Ok(Some(conn)),
                 Err(socket) => {
@@ -307,17 +309,6 @@ impl Acceptor {
         }
     }
 
-    /// Takes the next connection from the queue. A worker waits for it, and only one of the workers
-    /// that wait is woken for each; others take what is there. `None` after a stop.
-    fn accept_socket(&self) -> Option<io::Result<(Socket, Peer)>> {
-        let listener = self.listener.as_ref()?;
-        if !self.is_shared {
-            return Some(listener.accept());
-        }
-        self.control
-            .while_accepting(listener.as_fd(), || listener.accept())
-    }
-
     /// Out of descriptors or memory: tells the next peer `busy` with the descriptor that is kept
     /// for this, and pauses if even that fails.
     fn shed(&mut self, error: &io::Error) {
@@ -328,7 +319,7 @@ impl Acceptor {
             return self.pause();
         }
         self.reserve = None;
-        let told = match self.accept_socket() {
+        let told = match self.listener.as_ref().map(Listener::accept) {
             Some(Ok((socket, _))) => {
                 let refusal = RpcError::new(
                     ErrorCode::Busy,
@@ -402,6 +393,7 @@ impl Acceptor {
         let Some(listener) = self.listener.take() else {
             return;
         };
+        self.control.accept_no_more();
         if self.creator != own_pid() || listener.set_blocking(false).is_err() {
             return;
         }
@@ -419,6 +411,9 @@ impl Acceptor {
 impl Drop for Acceptor {
     fn drop(&mut self) {
         self.close();
+        if self.creator == own_pid() {
+            self.control.call_off_alarm();
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! One accepted connection: its socket, its peer, its slot on the scoreboard.
 
+use std::cell::Cell;
 use std::io::{self, Read};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -17,7 +18,7 @@ use rpc_proto::{FrameReader, FrameWriter};
 use crate::context::Peer;
 use crate::process::poll_timeout;
 use crate::scoreboard::{HeldSlot, Slot, own_pid};
-use crate::shutdown::Control;
+use crate::shutdown::{Control, unread_len};
 
 /// Buffers above this many bytes are given back when the connection falls silent.
 const KEPT_BUFFER_LEN: usize = 64 * 1024;
@@ -43,6 +44,8 @@ pub struct Connection {
     control: Arc<Control>,
     pub(crate) socket: Socket,
     peer: Peer,
+    /// Bytes that had come when the stop was noticed and are still to be read.
+    left_at_stop: Cell<Option<usize>>,
 }
 
 impl Connection {
@@ -55,6 +58,7 @@ impl Connection {
                 control: Arc::clone(control),
                 socket,
                 peer,
+                left_at_stop: Cell::new(None),
             }),
             None => Err(socket),
         }
@@ -104,6 +108,9 @@ impl Connection {
         frame_deadline: &mut Option<Instant>,
         frame_timeout: Duration,
     ) -> io::Result<Received> {
+        if self.is_stopping() {
+            return self.receive_what_had_come(requests);
+        }
         if requests.buffered_len() > 0 {
             return self.receive_rest(requests, frame_deadline, frame_timeout);
         }
@@ -147,6 +154,26 @@ impl Connection {
                 }
                 Err(error) => return Err(error),
             }
+        }
+    }
+
+    /// After a stop: the rest of what was there when it was noticed. A socket whose reading side
+    /// has ended still takes what comes, so a peer that sends without a pause would be served for
+    /// the whole grace.
+    #[cold]
+    fn receive_what_had_come(&self, requests: &mut FrameReader) -> io::Result<Received> {
+        let left = match self.left_at_stop.get() {
+            Some(left) => left,
+            None => unread_len(self.socket.as_fd())?,
+        };
+        let count = match left {
+            0 => 0,
+            left => requests.read_from(&mut NoWait(&self.socket).take(left as u64))?,
+        };
+        self.left_at_stop.set(Some(left - count));
+        match count {
+            0 => Ok(Received::EndOfStream),
+            _ => Ok(Received::Bytes),
         }
     }
 

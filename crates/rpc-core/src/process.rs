@@ -24,7 +24,7 @@ use nix::unistd::Pid;
 
 use crate::acceptor::{Acceptor, ServeError};
 use crate::scoreboard::own_pid;
-use crate::shutdown::{Control, exit_now};
+use crate::shutdown::{Control, EXIT_INTERRUPTED, exit_now};
 
 /// The status of a child whose code panicked outside of any handler: the one Rust itself uses.
 const EXIT_PANICKED: i32 = 101;
@@ -152,7 +152,7 @@ impl Children {
         let deaths = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)
             .map_err(|errno| ServeError::Watch(errno.into()))?;
         let control = acceptor.control();
-        control.supervise();
+        control.supervise(true);
         Ok(Children {
             control,
             deaths: Some(deaths),
@@ -324,8 +324,9 @@ impl Children {
     }
 
     /// Tells every child to stop, closes `acceptor`, and blocks until all children have ended:
-    /// those that are idle at once, the others after the requests that they have received. Who has not ended a second after
-    /// the grace is killed.
+    /// those that are idle at once, the others after the requests that they have received. Who
+    /// has not ended a second after the grace is killed. After a second SIGINT all are killed at
+    /// once, and this process ends too.
     ///
     /// # Errors
     ///
@@ -338,7 +339,10 @@ impl Children {
         drop(acceptor);
         let mut unfinished = 0;
         while !self.is_empty() {
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = match self.control.is_interrupted_again() {
+                false => deadline.saturating_duration_since(Instant::now()),
+                true => Duration::ZERO,
+            };
             if left.is_zero() {
                 self.signal_all(Signal::SIGKILL);
             }
@@ -348,6 +352,9 @@ impl Children {
                 .iter()
                 .filter(|death| death.exit != Exit::Status(0))
                 .count();
+        }
+        if self.control.is_interrupted_again() {
+            exit_now(EXIT_INTERRUPTED);
         }
         match unfinished {
             0 => Ok(()),
@@ -359,6 +366,12 @@ impl Children {
         for member in &self.members {
             let _ = kill(Pid::from_raw(member.pid), signal);
         }
+    }
+}
+
+impl Drop for Children {
+    fn drop(&mut self) {
+        self.control.supervise(false);
     }
 }
 

@@ -266,6 +266,11 @@ impl Scoreboard {
         }
     }
 
+    /// Whether the process `owner` serves a connection.
+    pub(crate) fn has_slot_of(&self, owner: i32) -> bool {
+        self.slots_of(owner).next().is_some()
+    }
+
     fn slots_of(&self, owner: i32) -> impl Iterator<Item = &Slot> {
         self.used_slots()
             .iter()

@@ -1,4 +1,5 @@
 //! Every promise, over every model, through real processes and real sockets.
 
 mod demo;
+mod lifecycle;
 mod tidy;
