@@ -10,6 +10,8 @@ mod server;
 
 mod addresses;
 mod frame_limit;
+mod isolation;
+mod limits;
 mod memory;
 mod refusals;
 mod timeouts;
