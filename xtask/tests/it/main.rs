@@ -14,6 +14,7 @@ mod isolation;
 mod limits;
 mod memory;
 mod refusals;
+mod seed;
 mod timeouts;
 mod values;
 mod wire;
