@@ -56,15 +56,19 @@ fn the_seed_client_is_served(model: Model) {
     }
 }
 
-/// The client keeps the body of a request back until the server has acknowledged the prefix. A
-/// server that takes its time for that, 40 ms, would need 4 s and Python's start.
+/// The client keeps the body of a request back until the server has acknowledged the prefix. With
+/// a server that takes its time for that, 40 ms or more, every session of 100 calls takes 4 s. On a
+/// busy machine some may take long for other reasons, so the first fast one decides.
 fn the_seed_client_never_waits_for_a_delayed_acknowledgement(model: Model) {
+    const SESSIONS: usize = 5;
     let server = start(model, &[]);
-    let begin = Instant::now();
-    let Output { status, stderr, .. } = run_client(&server, 100);
-    let took = begin.elapsed();
-    assert!(status.success(), "{}", String::from_utf8_lossy(&stderr));
-    assert!(took < Duration::from_secs(2), "100 calls took {took:?}");
+    let fast_session = (0..SESSIONS).find(|_| {
+        let begin = Instant::now();
+        let Output { status, stderr, .. } = run_client(&server, 100);
+        assert!(status.success(), "{}", String::from_utf8_lossy(&stderr));
+        begin.elapsed() < Duration::from_secs(2)
+    });
+    assert!(fast_session.is_some(), "no session was below 20 ms a call");
 }
 
 /// A seed server and the processes that it forks. It stops none of them, so this does.
