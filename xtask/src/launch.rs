@@ -17,9 +17,6 @@ use rpc_proto::Address;
 use crate::model::Model;
 use crate::proc;
 
-/// How long to wait between two looks at something that sends no event.
-const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(2);
-
 /// A running `xtask serve`. Dropping it kills its processes and waits for the first of them.
 pub struct Server {
     process: Child,
@@ -104,7 +101,8 @@ impl Server {
             if Instant::now() > deadline {
                 return Err(error.context("the server is not ready in time"));
             }
-            thread::sleep(LOOK_AGAIN_AFTER);
+            // No event tells, so look again.
+            thread::yield_now();
         }
         Ok(server)
     }

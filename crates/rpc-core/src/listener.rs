@@ -17,9 +17,9 @@ use nix::sys::socket::{
 use nix::sys::stat::{Mode, fchmod};
 use rpc_proto::Address;
 
-use crate::connection::Socket;
 use crate::context::Peer;
 use crate::scoreboard::own_pid;
+use crate::socket::Socket;
 
 /// Connections that the kernel completes and keeps until they are accepted; it lowers this to
 /// net.core.somaxconn (listen(2)).

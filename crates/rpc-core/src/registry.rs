@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use crate::context::Context;
+use crate::refusal::append_error;
 use crate::scoreboard::Slot;
 
 /// Why a method cannot be registered.
@@ -225,16 +226,5 @@ impl Answer<'_> {
             let message = format!("the result does not serialise: {error}");
             append_error(self.replies, &RpcError::internal(message));
         }
-    }
-}
-
-pub(crate) fn append_error(replies: &mut FrameWriter, error: &RpcError) {
-    if replies
-        .append(|body| Response::encode(body, ERROR_KIND, error))
-        .is_err()
-    {
-        // Only an error of more than 4 GiB does not fit, and this one does.
-        let short = RpcError::internal("the error was longer than a frame can be");
-        let _ = replies.append(|body| Response::encode(body, ERROR_KIND, &short));
     }
 }

@@ -17,7 +17,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use rpc_proto::{ErrorCode, FrameWriter, RpcError};
 
-use crate::registry::append_error;
+use crate::refusal::append_error;
 use crate::scoreboard::{Scoreboard, own_pid};
 
 /// The status with which a process ends that was told to stop by a signal and still had handlers

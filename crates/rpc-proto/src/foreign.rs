@@ -25,8 +25,9 @@ const HTTP_STARTS: [&[u8; 4]; 11] = [
 ];
 
 impl ForeignProtocol {
-    /// Names the protocol by the four bytes that, read as a length, passed the limit.
-    pub(crate) fn of_prefix(prefix: [u8; 4], max_frame_len: usize) -> Option<ForeignProtocol> {
+    /// Names the protocol by the four bytes that, read as a length, passed the limit, and by what
+    /// has come behind them.
+    pub(crate) fn of_start(prefix: [u8; 4], rest: &[u8]) -> Option<ForeignProtocol> {
         if HTTP_STARTS.contains(&&prefix) {
             return Some(ForeignProtocol::Http);
         }
@@ -36,10 +37,13 @@ impl ForeignProtocol {
         if matches!(prefix.trim_ascii_start(), [b'{' | b'[', ..]) {
             return Some(ForeignProtocol::BareJson);
         }
-        let big_endian = u32::from_be_bytes(prefix) as usize;
-        (1..=max_frame_len)
-            .contains(&big_endian)
-            .then_some(ForeignProtocol::BigEndianPrefix)
+        // 2 GiB in one byte order is 128 bytes in the other. What decides is that those bytes are
+        // there and have the look of a request.
+        let body = rest
+            .get(..u32::from_be_bytes(prefix) as usize)?
+            .trim_ascii();
+        let is_object = body.starts_with(b"{") && body.ends_with(b"}");
+        is_object.then_some(ForeignProtocol::BigEndianPrefix)
     }
 
     /// Recognises a TLS hello whose first four bytes are a length within the limit: below 8 MiB

@@ -16,12 +16,15 @@ const INITIAL_BUFFER_LEN: usize = 1024;
 /// How far a buffer grows because reads fill it, in bytes, without one large frame asking for more.
 const PIPELINE_BUFFER_LEN: usize = 64 * 1024;
 
+/// The length of `{"in":""}`, in bytes.
+const SHORTEST_REQUEST_LEN: usize = 9;
+
 /// What is wrong with the framing. After any of these the stream has no known frame boundary.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FrameError {
     /// The prefix announces more than the limit.
-    #[error("frame of {len} bytes exceeds the limit of {max} bytes")]
+    #[error("frame of {len} bytes exceeds the limit of {max} bytes{}", other_byte_order(*len, *max))]
     TooLarge {
         /// The announced length of the body, in bytes.
         len: usize,
@@ -39,6 +42,15 @@ pub enum FrameError {
         /// Bytes of the frame that came, the prefix included.
         have: usize,
     },
+}
+
+/// What to add when the same four bytes make sense in the other byte order.
+fn other_byte_order(len: usize, max: usize) -> String {
+    let swapped = u32::try_from(len).map_or(0, u32::swap_bytes) as usize;
+    if !(SHORTEST_REQUEST_LEN..=max).contains(&swapped) {
+        return String::new();
+    }
+    format!(" (if {swapped} was meant, the prefix is big-endian and must be little-endian)")
 }
 
 /// Splits a byte stream into frames.
@@ -108,11 +120,12 @@ impl FrameReader {
     fn check_prefix(&self, prefix: [u8; PREFIX_LEN], len: usize) -> Result<(), FrameError> {
         let max = self.max_frame_len;
         if self.at_first_frame {
-            if ForeignProtocol::is_tls_hello(&self.buffer[self.start..self.end]) {
+            let received = &self.buffer[self.start..self.end];
+            if ForeignProtocol::is_tls_hello(received) {
                 return Err(FrameError::Foreign(ForeignProtocol::Tls));
             }
             if len > max
-                && let Some(foreign) = ForeignProtocol::of_prefix(prefix, max)
+                && let Some(foreign) = ForeignProtocol::of_start(prefix, &received[PREFIX_LEN..])
             {
                 return Err(FrameError::Foreign(foreign));
             }

@@ -57,10 +57,38 @@ fn tls_is_named_whatever_the_length_of_its_hello() {
 }
 
 #[test]
-fn a_big_endian_prefix_is_named() {
-    for len in [1_u32, 34, 127, 255, 257, 1000, 65_537, 1_000_001] {
-        let stream = [&len.to_be_bytes()[..], b"{\"in\":\"ping\"}"].concat();
-        check(&stream, MAX_FRAME_LEN, BigEndianPrefix);
+fn a_big_endian_prefix_is_named_by_the_request_behind_it() {
+    for len in [12_usize, 34, 127, 255, 257, 1000] {
+        let body = format!("{:<len$}}}", "{\"in\":\"p\"", len = len - 1);
+        let prefix = u32::try_from(len).unwrap().to_be_bytes();
+        let stream = [&prefix[..], body.as_bytes()].concat();
+        let named = FrameError::Foreign(BigEndianPrefix);
+        assert_eq!(first_error(&stream, MAX_FRAME_LEN), Some(named), "{len}");
+
+        let too_large = first_error(&prefix, MAX_FRAME_LEN).unwrap().to_string();
+        let hint = format!("(if {len} was meant, the prefix is big-endian");
+        assert!(too_large.contains(&hint), "{too_large}");
+    }
+}
+
+/// 2 GiB in one byte order is 128 bytes in the other, and 16 MiB is 1.
+#[test]
+fn a_frame_that_is_really_too_large_is_not_taken_for_another_byte_order() {
+    for (len, rest) in [
+        (1_u32 << 31, ""),
+        (1 << 31, "{\"in\":\"p\"}"),
+        (1 << 24, "{}"),
+    ] {
+        let stream = [&len.to_le_bytes()[..], rest.as_bytes()].concat();
+        let error = first_error(&stream, MAX_FRAME_LEN);
+        let len = len as usize;
+        assert_eq!(
+            error,
+            Some(FrameError::TooLarge {
+                len,
+                max: MAX_FRAME_LEN
+            })
+        );
     }
 }
 
