@@ -71,12 +71,17 @@ pub fn zombies(pid: i32) -> Vec<i32> {
     all_where(|stat| stat.parent == pid && stat.state == 'Z')
 }
 
-/// `pid` and everything below it.
+/// `pid` and everything below it that has not ended.
 pub fn tree(pid: i32) -> Vec<i32> {
+    let others: Vec<(i32, i32)> = all()
+        .filter(|(_, stat)| stat.state != 'Z')
+        .map(|(pid, stat)| (pid, stat.parent))
+        .collect();
     let mut found = vec![pid];
     let mut next = 0;
     while let Some(&parent) = found.get(next) {
-        found.extend(children(parent));
+        let children = others.iter().filter(|(_, of)| *of == parent);
+        found.extend(children.map(|(pid, _)| pid));
         next += 1;
     }
     found
@@ -174,14 +179,19 @@ fn status_field(pid: i32, name: &str) -> io::Result<String> {
         .ok_or_else(|| unexpected(pid, "status"))
 }
 
-fn all_where(wanted: impl Fn(Stat) -> bool) -> Vec<i32> {
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let mut found: Vec<i32> = entries
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .filter(|&pid| stat(pid).is_ok_and(&wanted))
+fn all_where(holds: impl Fn(&Stat) -> bool) -> Vec<i32> {
+    let mut found: Vec<i32> = all()
+        .filter(|(_, stat)| holds(stat))
+        .map(|(pid, _)| pid)
         .collect();
-    found.sort();
+    found.sort_unstable();
     found
+}
+
+fn all() -> impl Iterator<Item = (i32, Stat)> {
+    let entries = fs::read_dir("/proc").into_iter().flatten();
+    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    pids.filter_map(|pid| Some((pid, stat(pid).ok()?)))
 }
 
 fn file(pid: i32, name: &str) -> PathBuf {

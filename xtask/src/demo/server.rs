@@ -11,10 +11,11 @@ use std::time::Duration;
 use anyhow::Context as _;
 use rpc_client::{Client, Method};
 
+use super::guard;
 use super::plan::{PATIENCE, Plan};
-use super::{guard, processes};
 use crate::launch::Server;
 use crate::model::Model;
+use crate::proc;
 
 pub(super) const PING: Method<String, String> = Method::new("ping", "pong");
 
@@ -67,7 +68,7 @@ impl GuardedServer {
     }
 
     pub(super) fn is_running(&self) -> bool {
-        !processes::has_ended(self.server.pid())
+        proc::is_alive(self.server.pid())
     }
 
     /// A new connection, whose calls may take as long as a loaded machine needs.

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 
+use xtask::proc;
+
 /// The most that each process of a tree has taken so far, in bytes.
 #[derive(Debug)]
 pub(crate) struct Peaks(BTreeMap<i32, Peak>);
@@ -16,12 +18,8 @@ struct Peak {
 impl Peaks {
     /// The process `root` and all that descend from it.
     pub(crate) fn of_tree(root: i32) -> Peaks {
-        let mut peaks = BTreeMap::new();
-        let mut found = vec![root];
-        while let Some(pid) = found.pop() {
-            peaks.extend(Peak::of(pid).map(|peak| (pid, peak)));
-            found.extend(children_of(pid));
-        }
+        let tree = proc::tree(root).into_iter();
+        let peaks: BTreeMap<_, _> = tree.filter_map(|pid| Some((pid, Peak::of(pid)?))).collect();
         assert!(peaks.contains_key(&root), "the server runs");
         Peaks(peaks)
     }
@@ -59,17 +57,4 @@ impl Peak {
             resident: bytes("VmHWM:")?,
         })
     }
-}
-
-/// By asking every process for its parent: /proc/PID/task/TID/children is not in every kernel.
-fn children_of(parent: i32) -> Vec<i32> {
-    let processes = fs::read_dir("/proc").expect("/proc is there");
-    let pids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    pids.filter(|&pid| parent_of(pid) == Some(parent)).collect()
-}
-
-fn parent_of(pid: i32) -> Option<i32> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("PPid:"))?;
-    line.trim().parse().ok()
 }
