@@ -6,7 +6,7 @@
 
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
-use rpc_proto::{FrameReader, FrameWriter, MAX_FRAME_LEN, Request, Response, RpcError};
+use rpc_proto::{FrameReader, FrameWriter, MAX_FRAME_LEN, ReplyHead, Request, Response, RpcError};
 
 /// The text of a ping that only needs to be there.
 const TEXT: &str = "123456789";
@@ -118,6 +118,13 @@ mod reply {
         append(bencher, |body| {
             Response::encode(body, divan::black_box("pong"), divan::black_box(TEXT))
         });
+    }
+
+    /// As a server does, with the beginning prepared.
+    #[divan::bench]
+    fn encode_behind_head(bencher: Bencher<'_, '_>) {
+        let head = ReplyHead::new("pong");
+        append(bencher, |body| head.encode(body, divan::black_box(TEXT)));
     }
 
     #[divan::bench]
