@@ -211,16 +211,19 @@ impl Fields for ResponseFields {
 
 #[inline]
 fn split_usual<F: Fields>(body: &str) -> Option<(&str, &str)> {
-    let inside = body.strip_suffix('}')?;
-    let (rest, to_payload) = match inside.strip_prefix(F::COMPACT.0) {
-        Some(rest) => (rest, F::COMPACT.1),
-        None => (inside.strip_prefix(F::SPACED.0)?, F::SPACED.1),
-    };
+    split_spelled(body, F::COMPACT).or_else(|| split_spelled(body, F::SPACED))
+}
+
+/// Inlined for each spelling, so that the comparisons are with constants.
+#[inline]
+fn split_spelled<'a>(body: &'a str, spelling: (&str, &str)) -> Option<(&'a str, &'a str)> {
+    let (to_name, to_payload) = spelling;
+    let rest = body.strip_prefix(to_name)?.strip_suffix('}')?;
     let name_len = rest
         .bytes()
         .position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20))?;
-    let payload = rest[name_len..].strip_prefix(to_payload)?;
-    Some((&rest[..name_len], payload))
+    let (name, rest) = rest.split_at(name_len);
+    Some((name, rest.strip_prefix(to_payload)?))
 }
 
 fn parse_envelope<F: Fields>(body: &str) -> Result<(Cow<'_, str>, &RawValue), MessageError> {
