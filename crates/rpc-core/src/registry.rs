@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use rpc_proto::{ERROR_KIND, FrameWriter, Method, RESERVED_METHOD_PREFIX, Response, RpcError};
+use rpc_proto::{
+    ERROR_KIND, FrameWriter, Method, RESERVED_METHOD_PREFIX, ReplyHead, Response, RpcError,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -53,7 +55,7 @@ pub struct Registry {
 /// A registered method.
 pub(crate) struct Entry {
     name: Cow<'static, str>,
-    kind: Cow<'static, str>,
+    reply_head: ReplyHead,
     handler: Box<Handler>,
 }
 
@@ -146,7 +148,7 @@ impl Registry {
                     free,
                     Entry {
                         name,
-                        kind,
+                        reply_head: ReplyHead::new(&kind),
                         handler,
                     },
                 );
@@ -194,7 +196,7 @@ impl Entry {
             params,
             ctx,
             Answer {
-                kind: &self.kind,
+                reply_head: &self.reply_head,
                 slot,
                 replies,
             },
@@ -204,7 +206,7 @@ impl Entry {
 
 /// The place for the one answer to one request.
 struct Answer<'a> {
-    kind: &'a str,
+    reply_head: &'a ReplyHead,
     slot: &'a Slot,
     replies: &'a mut FrameWriter,
 }
@@ -219,7 +221,7 @@ impl Answer<'_> {
         let appended = match &result {
             Ok(result) => self
                 .replies
-                .append(|body| Response::encode(body, self.kind, result)),
+                .append(|body| self.reply_head.encode(body, result)),
             Err(error) => return append_error(self.replies, error),
         };
         if let Err(error) = appended {
