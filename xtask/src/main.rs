@@ -22,12 +22,23 @@ enum Command {
     Serve(xtask::serve::Options),
     /// Call a method of a running server and print the reply
     Call(xtask::call::Options),
+    /// Measure the models against bare servers that parse nothing
+    Bench(xtask::bench::Options),
+    /// A bare server that bench compares with
+    #[command(hide = true)]
+    RawEcho(xtask::bench::RawEchoOptions),
+    /// Calls of the project's client, for bench to count system calls
+    #[command(hide = true)]
+    BenchClient(xtask::bench::BenchClientOptions),
 }
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Serve(options) => xtask::serve::run(options),
         Command::Call(options) => xtask::call::run(options),
+        Command::Bench(options) => xtask::bench::run(options),
+        Command::RawEcho(options) => xtask::bench::run_raw_echo(options),
+        Command::BenchClient(options) => xtask::bench::run_client(options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,1 +1,3 @@
 //! Every promise, over every model, through real processes and real sockets.
+
+mod bench;
