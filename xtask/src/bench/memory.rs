@@ -8,7 +8,7 @@ use indicatif::ProgressBar;
 use super::Settings;
 use super::driver::Connection;
 use super::exchange::Exchange;
-use super::process_tree::memory_of_tree;
+use super::process_tree::{allocated_memory_of, memory_of_tree};
 use super::report::{Figure, Row, Target, Verdict};
 use super::server::Running;
 use crate::model::Model;
@@ -67,28 +67,26 @@ pub(super) fn after_large_call(
     payload: usize,
     progress: &ProgressBar,
 ) -> anyhow::Result<Row> {
-    let model = Model::Single;
-    let server = Running::ours(settings, model, settings.workers, &patience(1))?;
+    let model = Model::Thread;
+    let server = Running::ours(settings, model, settings.workers, &patience(2))?;
     let address = server.address()?;
-    drop(Connection::open(
-        address,
-        &Exchange::new(settings.called, settings.payload),
-        1,
-    )?);
-    let before = memory_of_tree(server.pid())?;
+    let small = Exchange::new(settings.called, settings.payload);
+    // Stays open: what it gives back at its end must not count against the other.
+    let first = Connection::open(address, &small, 1)?;
+    let before = allocated_memory_of(server.pid())?;
     let large = Exchange::new(settings.called, payload);
     let connection = Connection::open(address, &large, 1)?;
     // Half a frame means that neither of the two buffers is left.
     let at_most = payload as u64 / 2;
     let deadline = Instant::now() + SETTLE_TIMEOUT;
     let held = loop {
-        let held = memory_of_tree(server.pid())?.saturating_sub(before);
+        let held = allocated_memory_of(server.pid())?.saturating_sub(before);
         if held <= at_most || Instant::now() > deadline {
             break held;
         }
         thread::sleep(Duration::from_millis(20));
     };
-    drop(connection);
+    drop((first, connection));
     progress.inc(settings.rounds as u64);
     Ok(row(
         "idle-memory",

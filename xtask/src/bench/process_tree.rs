@@ -45,15 +45,21 @@ fn parents() -> anyhow::Result<Vec<(i32, i32)>> {
 /// The proportional set size of `root` and everything below it, in bytes: a page that several
 /// processes share counts once in all.
 pub(super) fn memory_of_tree(root: i32) -> anyhow::Result<u64> {
-    let mut sum = memory_of(root)?;
+    let mut sum = memory_of(root, "Pss:")?;
     for pid in descendants(root)? {
-        sum += memory_of(pid)?;
+        sum += memory_of(pid, "Pss:")?;
     }
     Ok(sum)
 }
 
+/// What a process has allocated, in bytes. Its share of the program's text is left out: that
+/// depends on who else runs the program.
+pub(super) fn allocated_memory_of(pid: i32) -> anyhow::Result<u64> {
+    memory_of(pid, "Pss_Anon:")
+}
+
 /// Zero for a process that has ended meanwhile.
-fn memory_of(pid: i32) -> anyhow::Result<u64> {
+fn memory_of(pid: i32, measure: &str) -> anyhow::Result<u64> {
     let path = format!("/proc/{pid}/smaps_rollup");
     let rollup = match fs::read_to_string(&path) {
         Err(error) if has_ended(&error) => return Ok(0),
@@ -61,9 +67,9 @@ fn memory_of(pid: i32) -> anyhow::Result<u64> {
     };
     let kibibytes: u64 = rollup
         .lines()
-        .find_map(|line| line.strip_prefix("Pss:"))
+        .find_map(|line| line.strip_prefix(measure))
         .and_then(|rest| rest.split_whitespace().next())
-        .with_context(|| format!("{path} has no line Pss"))?
+        .with_context(|| format!("{path} has no line {measure}"))?
         .parse()?;
     Ok(kibibytes * 1024)
 }
