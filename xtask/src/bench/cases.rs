@@ -243,11 +243,11 @@ fn crowd(settings: &Settings, progress: &ProgressBar) -> anyhow::Result<Row> {
         }
     }
     let count = idle.len();
-    let mut subject = load.side(&format!("thread beside {count}"), crowded, &exchange)?;
+    let mut subject = load.side(&format!("beside {count} idle"), crowded, &exchange)?;
     subject.keep(idle);
     let contest = Contest {
         subject,
-        against: load.side("thread alone", alone, &exchange)?,
+        against: load.side("none idle", alone, &exchange)?,
         measure: Measure::Latency,
         target: Target::Ratio { at_least: 0.90 },
     };
