@@ -24,10 +24,18 @@ enum Command {
     Serve(xtask::serve::Options),
     /// Call a method of a running server and print the reply
     Call(xtask::call::Options),
+    /// Measure the models against bare servers that parse nothing
+    Bench(xtask::bench::Options),
     /// Run everything that has to pass before a change lands, the steps of .ci/run
     Ci,
     /// Check what docs/architecture.md promises about the code
     Tidy,
+    /// A bare server that bench compares with
+    #[command(hide = true)]
+    RawEcho(xtask::bench::RawEchoOptions),
+    /// Calls of the project's client, for bench to count system calls
+    #[command(hide = true)]
+    BenchClient(xtask::bench::BenchClientOptions),
 }
 
 fn main() -> ExitCode {
@@ -37,6 +45,9 @@ fn main() -> ExitCode {
         Command::Call(options) => xtask::call::run(options),
         Command::Ci => xtask::ci::run(),
         Command::Tidy => xtask::tidy::run(),
+        Command::Bench(options) => xtask::bench::run(options),
+        Command::RawEcho(options) => xtask::bench::run_raw_echo(options),
+        Command::BenchClient(options) => xtask::bench::run_client(options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

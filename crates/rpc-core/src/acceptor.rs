@@ -93,7 +93,7 @@ impl Acceptor {
     /// Signal handlers belong to the whole process: of several acceptors, the one that asked last
     /// is stopped. When the grace is over and handlers still run, their callers are told and the
     /// process ends with the status [`EXIT_GRACE_EXPIRED`](crate::EXIT_GRACE_EXPIRED); SIGALRM and
-    /// setitimer(2) serve for that.
+    /// setitimer(2) serve for that. The handlers stay installed when `serve` has returned.
     ///
     /// # Errors
     ///
@@ -267,7 +267,8 @@ impl Acceptor {
         self.reserve = None;
         let told = match self.listener.as_ref().map(Listener::accept) {
             Some(Ok((socket, _))) => {
-                Farewell::say(socket, &out_of_resources(error)).is_over();
+                let refusal = out_of_resources("the server cannot take another connection", error);
+                Farewell::say(socket, &refusal).is_over();
                 true
             }
             Some(Err(error)) => error.kind() == io::ErrorKind::WouldBlock,

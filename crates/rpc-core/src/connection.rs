@@ -226,6 +226,11 @@ impl Connection {
         self.control.is_stopping()
     }
 
+    /// Whether bytes wait that nobody will read: closing now would reset the connection.
+    pub(crate) fn has_unread(&self) -> bool {
+        unread_len(self.socket.as_fd()).is_ok_and(|len| len > 0)
+    }
+
     pub(crate) fn into_socket(self) -> Socket {
         self.socket
     }

@@ -67,7 +67,7 @@ pub use connection::Connection;
 pub use context::{Context, Peer};
 pub use error::{ForkError, ServeError};
 pub use process::{Child, Children, Death, Exit, Fork};
-pub use refusal::busy;
+pub use refusal::{busy, out_of_resources};
 pub use registry::{RegisterError, Registry};
 pub use scoreboard::MAX_CONNECTIONS;
 pub use service::Service;

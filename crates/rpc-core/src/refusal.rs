@@ -1,6 +1,6 @@
 //! The errors that a server answers with on its own account.
 
-use std::io;
+use std::error::Error;
 use std::time::Duration;
 
 use rpc_proto::{ERROR_KIND, ErrorCode, FrameWriter, Response, RpcError};
@@ -15,12 +15,15 @@ pub fn busy(what: &str, limit: usize) -> RpcError {
     .with_data(&json!({ "limit": limit, "executed": "no" }))
 }
 
-pub(crate) fn out_of_resources(error: &io::Error) -> RpcError {
-    RpcError::new(
-        ErrorCode::Busy,
-        format!("the server is out of resources: {error}"),
-    )
-    .with_data(&json!({ "executed": "no" }))
+/// The refusal of a server that could serve if the system let it: `failed` and why.
+pub fn out_of_resources(failed: &str, error: &(dyn Error + 'static)) -> RpcError {
+    let mut message = format!("{failed}: {error}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        message.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    RpcError::new(ErrorCode::Busy, message).with_data(&json!({ "executed": "no" }))
 }
 
 pub(crate) fn shutting_down() -> RpcError {

@@ -3,9 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use rpc_proto::{
-    ERROR_KIND, FrameWriter, Method, RESERVED_METHOD_PREFIX, ReplyHead, Response, RpcError,
-};
+use rpc_proto::{ERROR_KIND, FrameWriter, Method, RESERVED_METHOD_PREFIX, ReplyHead, RpcError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;

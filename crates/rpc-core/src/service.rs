@@ -86,7 +86,7 @@ impl Service {
         tracing::debug!(%peer, "connection opened");
         match self.exchange(&conn) {
             Ok(Ending::Silent) => {}
-            Ok(Ending::Refused) if conn.is_stopping() => {}
+            Ok(Ending::Refused) if conn.is_stopping() && !conn.has_unread() => {}
             Ok(Ending::Refused) => Farewell::after_last_reply(conn.into_socket()).wait(),
             Err(error) => tracing::debug!(%peer, %error, "connection failed"),
         }

@@ -19,6 +19,7 @@ mod timeouts;
 mod values;
 mod wire;
 
+mod bench;
 mod demo;
 mod lifecycle;
 mod tidy;
