@@ -115,8 +115,7 @@ pub struct Children {
 struct Member {
     pid: i32,
     born: Instant,
-    /// Dropping it takes the child out of `Children::deaths`.
-    _pidfd: OwnedFd,
+    pidfd: OwnedFd,
 }
 
 impl Children {
@@ -227,7 +226,7 @@ impl Children {
                 self.members.push(Member {
                     pid,
                     born: Instant::now(),
-                    _pidfd: pidfd,
+                    pidfd,
                 });
                 Ok(())
             }
@@ -254,6 +253,9 @@ impl Children {
                 let pid = event.data() as i32;
                 if let Some(at) = self.members.iter().position(|member| member.pid == pid) {
                     let member = self.members.swap_remove(at);
+                    // Closing would not be enough: a sibling that was just forked has a copy of
+                    // the pidfd, and until it has closed that, this death would be told again.
+                    let _ = deaths.delete(&member.pidfd);
                     let exit = wait_for_end(pid, libc::WNOHANG);
                     self.control.scoreboard.release_all_of(pid);
                     log_death(pid, exit);

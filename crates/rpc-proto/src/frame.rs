@@ -11,7 +11,9 @@ pub const PREFIX_LEN: usize = 4;
 pub const MAX_FRAME_LEN: usize = 8 * 1024 * 1024;
 
 /// The buffer a connection starts with, in bytes. Most calls fit; an idle connection costs little.
-const INITIAL_BUFFER_LEN: usize = 1024;
+/// Below 1 KiB, because glibc's malloc takes such a size as the occasion to tidy its whole heap
+/// (`malloc_consolidate`), and in a process that was just forked each page that it writes is copied.
+const INITIAL_BUFFER_LEN: usize = 512;
 
 /// How far a buffer grows because reads fill it, in bytes, without one large frame asking for more.
 const PIPELINE_BUFFER_LEN: usize = 64 * 1024;
