@@ -58,7 +58,7 @@ fn tls_is_named_whatever_the_length_of_its_hello() {
 
 #[test]
 fn a_big_endian_prefix_is_named_by_the_request_behind_it() {
-    for len in [12_usize, 34, 127, 255, 257, 1000] {
+    for len in [12_usize, 34, 127, 255, 257, 500] {
         let body = format!("{:<len$}}}", "{\"in\":\"p\"", len = len - 1);
         let prefix = u32::try_from(len).unwrap().to_be_bytes();
         let stream = [&prefix[..], body.as_bytes()].concat();
