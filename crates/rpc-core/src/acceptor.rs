@@ -299,8 +299,8 @@ impl Acceptor {
     /// Refuses a connection: tells the peer `error`, and closes once it has had the time to read
     /// it. Does not block; the goodbye goes on beside [`accept`](Acceptor::accept).
     pub fn refuse(&mut self, conn: Connection, error: &RpcError) {
-        tracing::debug!(peer = %conn.peer(), %error, "connection refused");
-        self.warn("refusing connections", error);
+        tracing::debug!(peer = %conn.peer(), reason = %error, "connection refused");
+        self.warn("refusing connections", &error.message);
         self.say_farewell(Farewell::say(conn.into_socket(), error));
     }
 

@@ -162,7 +162,7 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     match connect(probe.as_raw_fd(), &UnixAddr::new(path)?) {
         Err(Errno::ECONNREFUSED) => fs::remove_file(path),
         Err(Errno::ENOENT) => Ok(()),
-        Ok(()) | Err(Errno::EAGAIN) => Err(io::ErrorKind::AddrInUse.into()),
+        Ok(()) | Err(Errno::EAGAIN) => Err(Errno::EADDRINUSE.into()),
         Err(errno) => Err(errno.into()),
     }
 }

@@ -10,7 +10,7 @@ use serde_json::json;
 pub fn busy(what: &str, limit: usize) -> RpcError {
     RpcError::new(
         ErrorCode::Busy,
-        format!("the server serves as many {what} as it may: {limit}"),
+        format!("the limit of {limit} {what} is reached"),
     )
     .with_data(&json!({ "limit": limit, "executed": "no" }))
 }

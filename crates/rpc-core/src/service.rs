@@ -135,6 +135,7 @@ impl Service {
                 }
             }
         };
+        tracing::debug!(peer = %conn.peer(), reason = %refusal, "connection refused");
         append_error(&mut replies, &refusal);
         conn.send(&mut replies, self.write_timeout)?;
         Ok(Ending::Refused)
@@ -192,7 +193,9 @@ impl Service {
             return Err(RpcError::method_not_found(&request.method));
         };
         let called = method.call(request.params.get(), context, slot, replies);
-        called.map_err(RpcError::invalid_params)
+        called.map_err(|error| {
+            RpcError::invalid_params(format_args!("params of `{}`: {error}", request.method))
+        })
     }
 }
 

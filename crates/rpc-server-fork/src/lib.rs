@@ -92,7 +92,7 @@ impl Config {
                 continue;
             }
             match children.fork() {
-                Ok(Fork::Parent(child)) => conn.leave_to(child),
+                Ok(Fork::Parent(pid)) => conn.leave_to(pid),
                 Ok(Fork::Child(child)) => {
                     drop(acceptor);
                     service.serve_conn(conn);

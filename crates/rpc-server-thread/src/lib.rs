@@ -47,7 +47,7 @@ use std::io;
 use std::thread;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, TrySendError, bounded};
+use crossbeam_channel::{Receiver, bounded};
 use places::{Place, Places};
 use rpc_core::{Connection, busy, out_of_resources};
 
@@ -96,8 +96,8 @@ impl Config {
     /// # Errors
     ///
     /// [`ServeError::Unfinished`] when connections were still served at the end of the grace: their
-    /// callers were told -32002, their threads go on until the process ends. Another [`ServeError`] when the listening
-    /// socket breaks. Nothing that a client does ends the loop.
+    /// callers were told -32002, their threads go on until the process ends. Another
+    /// [`ServeError`] when the listening socket breaks. Nothing that a client does ends the loop.
     pub fn serve(&self, mut acceptor: Acceptor, service: &Service) -> Result<(), ServeError> {
         let places = Places::new(self.max_connections);
         let (to_idle_thread, inbox) = bounded(0);
@@ -107,12 +107,13 @@ impl Config {
                 acceptor.refuse(conn, &busy("connections", self.max_connections));
                 continue;
             };
-            // A rendezvous: only a thread that waits right now can take it.
-            let Err(TrySendError::Full((conn, place))) = to_idle_thread.try_send((conn, place))
-            else {
+            // A rendezvous: it succeeds only if a thread is waiting for a connection right now.
+            let Err(none_is_idle) = to_idle_thread.try_send((conn, place)) else {
                 continue;
             };
+            let (conn, place) = none_is_idle.into_inner();
             match start_thread(inbox.clone(), service.clone()) {
+                // The new thread, or one that has become idle meanwhile, takes it.
                 Ok(()) => drop(to_idle_thread.send((conn, place))),
                 Err(error) => acceptor.refuse(conn, &out_of_resources("no new thread", &error)),
             }
