@@ -4,6 +4,14 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bench {
+    //! What a call costs.
+
+    pub mod drive;
+    pub mod peer_report;
+    pub mod peers;
+    pub mod peers_command;
+}
 pub mod call;
 pub mod ci;
 pub mod launch;

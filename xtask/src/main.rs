@@ -22,6 +22,11 @@ enum Command {
     Serve(xtask::serve::Options),
     /// Call a method of a running server and print the reply
     Call(xtask::call::Options),
+    /// Measure what a user would pick instead, each with its own client, beside the thread server
+    BenchPeers(xtask::bench::peers_command::Options),
+    /// Calls of the project's client, for bench-peers
+    #[command(hide = true)]
+    Drive(xtask::bench::drive::Options),
     /// Run everything that has to pass before a change lands, the steps of .ci/run
     Ci,
     /// Check what docs/architecture.md promises about the code
@@ -32,6 +37,8 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Serve(options) => xtask::serve::run(options),
         Command::Call(options) => xtask::call::run(options),
+        Command::BenchPeers(options) => xtask::bench::peers_command::run(options),
+        Command::Drive(options) => xtask::bench::drive::run(options),
         Command::Ci => xtask::ci::run(),
         Command::Tidy => xtask::tidy::run(),
     };

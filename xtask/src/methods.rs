@@ -9,6 +9,9 @@ use rpc_core::{Method, RegisterError, Registry};
 /// The sum of 1/(2k+1)² for k from 0 to n, times 8, and the root of that: towards π.
 pub const PI: Method<u64, f64> = Method::new("pi", "pi_r");
 
+/// Returns its text: what a typed handler costs and nothing else.
+pub const ECHO: Method<String, String> = Method::new("echo", "echoed");
+
 /// Sleeps for so many milliseconds and returns the number.
 pub const SLEEP: Method<u64, u64> = Method::new("sleep", "slept");
 
@@ -21,7 +24,7 @@ pub const ABORT: Method<(), ()> = Method::new("abort", "aborted");
 /// Never returns.
 pub const SPIN: Method<(), ()> = Method::new("spin", "spun");
 
-/// `ping` and `pi`.
+/// `ping`, `echo` and `pi`.
 ///
 /// # Errors
 ///
@@ -29,6 +32,7 @@ pub const SPIN: Method<(), ()> = Method::new("spin", "spun");
 pub fn registry() -> Result<Registry, RegisterError> {
     let mut registry = Registry::new();
     registry.register_raw("ping", "pong", |params, _ctx| Ok(Cow::Borrowed(params)))?;
+    registry.register(ECHO, |text, _ctx| Ok(text))?;
     registry.register(PI, |n, _ctx| Ok(pi(n)))?;
     Ok(registry)
 }
