@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use nix::sys::signal::{Signal, kill};
@@ -15,12 +15,13 @@ use rpc_client::Client;
 use rpc_proto::Address;
 
 use crate::model::Model;
+use crate::proc;
 
-/// A running `xtask serve`. Dropping it kills its process and waits for it.
+/// A running `xtask serve`. Dropping it kills its processes and waits for the first of them.
 pub struct Server {
     process: Child,
     /// Kept open, so that the server's standard output stays what it was.
-    _stdout: BufReader<ChildStdout>,
+    _stdout: Option<BufReader<ChildStdout>>,
     address: Address,
 }
 
@@ -68,8 +69,42 @@ impl Server {
         Ok(Server {
             address: address.parse()?,
             process,
-            _stdout: stdout,
+            _stdout: Some(stdout),
         })
+    }
+
+    /// Starts `command`, which will listen on `address` but may be unable to say so, and waits
+    /// until it takes connections there.
+    ///
+    /// # Errors
+    ///
+    /// When the program cannot be started, ends, or takes no connection within `timeout`.
+    pub fn start_speechless(
+        mut command: Command,
+        address: Address,
+        timeout: Duration,
+    ) -> anyhow::Result<Server> {
+        let process = command
+            .stdin(Stdio::null())
+            .spawn()
+            .with_context(|| format!("cannot start {}", command.get_program().display()))?;
+        let mut server = Server {
+            address,
+            process,
+            _stdout: None,
+        };
+        let deadline = Instant::now() + timeout;
+        while let Err(error) = server.connect() {
+            if let Some(status) = server.process.try_wait()? {
+                bail!("the server ended before it was ready ({status})");
+            }
+            if Instant::now() > deadline {
+                return Err(error.context("the server is not ready in time"));
+            }
+            // No event tells, so look again.
+            thread::yield_now();
+        }
+        Ok(server)
     }
 
     /// Where it listens.
@@ -138,7 +173,15 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        if let Ok(Some(_)) = self.process.try_wait() {
+            return;
+        }
+        // Children end by themselves when their parent dies, but not before the handlers that run.
+        let tree = proc::tree(self.pid());
         let _ = self.process.kill();
+        for &child in &tree[1..] {
+            let _ = kill(Pid::from_raw(child), Signal::SIGKILL);
+        }
         let _ = self.process.wait();
     }
 }

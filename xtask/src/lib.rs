@@ -4,19 +4,14 @@
 
 #![forbid(unsafe_code)]
 
-pub mod bench {
-    //! What a call costs.
-
-    pub mod drive;
-    pub mod peer_report;
-    pub mod peers;
-    pub mod peers_command;
-}
+pub mod bench;
 pub mod call;
 pub mod ci;
+pub mod demo;
 pub mod launch;
 pub mod log;
 pub mod methods;
 pub mod model;
+pub mod proc;
 pub mod serve;
 pub mod tidy;

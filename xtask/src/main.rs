@@ -18,29 +18,40 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Show every model and measure what differs between them
+    Demo(xtask::demo::Options),
     /// Serve in the foreground until SIGTERM or SIGINT
     Serve(xtask::serve::Options),
     /// Call a method of a running server and print the reply
     Call(xtask::call::Options),
-    /// Measure what a user would pick instead, each with its own client, beside the thread server
-    BenchPeers(xtask::bench::peers_command::Options),
-    /// Calls of the project's client, for bench-peers
-    #[command(hide = true)]
-    Drive(xtask::bench::drive::Options),
+    /// Measure the models against bare servers that parse nothing
+    Bench(xtask::bench::Options),
     /// Run everything that has to pass before a change lands, the steps of .ci/run
     Ci,
     /// Check what docs/architecture.md promises about the code
     Tidy,
+    /// A bare server that bench compares with
+    #[command(hide = true)]
+    RawEcho(xtask::bench::RawEchoOptions),
+    /// Calls of the project's client, for bench to count system calls
+    #[command(hide = true)]
+    BenchClient(xtask::bench::BenchClientOptions),
+    /// Calls of the project's client for a while, for bench --peers
+    #[command(hide = true)]
+    Drive(xtask::bench::DriveOptions),
 }
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
+        Command::Demo(options) => xtask::demo::run(options),
         Command::Serve(options) => xtask::serve::run(options),
         Command::Call(options) => xtask::call::run(options),
-        Command::BenchPeers(options) => xtask::bench::peers_command::run(options),
-        Command::Drive(options) => xtask::bench::drive::run(options),
         Command::Ci => xtask::ci::run(),
         Command::Tidy => xtask::tidy::run(),
+        Command::Bench(options) => xtask::bench::run(options),
+        Command::RawEcho(options) => xtask::bench::run_raw_echo(options),
+        Command::BenchClient(options) => xtask::bench::run_client(options),
+        Command::Drive(options) => xtask::bench::run_drive(options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

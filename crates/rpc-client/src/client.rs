@@ -15,9 +15,9 @@ use serde_json::value::RawValue;
 use crate::error::CallError;
 use crate::stream::Stream;
 
-/// A time-out that is set on the socket may be off by this much, so that a call in steady state
-/// needs no system call to set it.
-const TIMEOUT_PRECISION: Duration = Duration::from_millis(1);
+/// A time-out that is set on the socket may be off by a millisecond, or by this part of it if that
+/// is more, so that a call in steady state needs no system call to set it.
+const TIMEOUT_PRECISION: u32 = 100;
 
 /// How to connect, and how long to wait.
 ///
@@ -46,7 +46,7 @@ impl Builder {
     }
 
     /// How long a call may take from its first byte sent to its last byte received; 30 s unless
-    /// told.
+    /// told. Kept to within a hundredth, or a millisecond if that is more.
     pub fn call_timeout(mut self, timeout: Duration) -> Builder {
         self.call_timeout = timeout;
         self
@@ -277,7 +277,8 @@ fn error_reply(result: &RawValue) -> CallError {
 }
 
 fn needs_setting(current: Option<Duration>, wanted: Duration) -> bool {
-    current.is_none_or(|current| current.abs_diff(wanted) > TIMEOUT_PRECISION)
+    let precision = (wanted / TIMEOUT_PRECISION).max(Duration::from_millis(1));
+    current.is_none_or(|current| current.abs_diff(wanted) > precision)
 }
 
 fn should_look_at_the_clock(error: &io::Error) -> bool {

@@ -1,23 +1,22 @@
 //! The bound socket and the stop: everything about accepting that a model need not show.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use rpc_proto::{Address, ErrorCode, RpcError};
-use serde_json::json;
+use rpc_proto::{Address, RpcError};
 
-use crate::connection::{Connection, Socket};
-use crate::context::Peer;
+use crate::connection::Connection;
+use crate::error::ServeError;
 use crate::farewell::Farewell;
 use crate::listener::Listener;
-use crate::process::{Children, ForkError, poll_timeout};
+use crate::refusal::{busy, out_of_resources, shutting_down};
 use crate::scoreboard::{MAX_CONNECTIONS, own_pid};
-use crate::service::shutting_down;
 use crate::shutdown::{Control, Shutdown};
+use crate::socket::poll_timeout;
 
 /// How long requests in flight may take after a stop, unless told otherwise.
 const DEFAULT_GRACE: Duration = Duration::from_secs(30);
@@ -33,43 +32,6 @@ const MAX_QUEUED: usize = 8192;
 
 /// The least time between two warnings of the same kind.
 const WARN_EVERY: Duration = Duration::from_secs(10);
-
-/// Why a server cannot serve, or no longer.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ServeError {
-    /// The address cannot be bound: in use by another server, not allowed, not of this machine.
-    #[error("cannot listen on {address}")]
-    Bind {
-        /// The address that was asked for.
-        address: Address,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The memory or the descriptors that a server shares with its children cannot be had.
-    #[error("cannot set up the server's shared state")]
-    Setup(#[source] io::Error),
-    /// The handlers for stop signals cannot be installed.
-    #[error("cannot install signal handlers")]
-    Signals(#[source] io::Error),
-    /// The listening socket is broken.
-    #[error("cannot accept connections")]
-    Accept(#[source] io::Error),
-    /// This process must not or cannot have children.
-    #[error("cannot serve in child processes")]
-    Fork(#[from] ForkError),
-    /// The children or the listening socket cannot be watched.
-    #[error("cannot wait for events")]
-    Watch(#[source] io::Error),
-    /// The server stopped, but not everything that it had begun was finished within the grace.
-    #[error("stopped with {count} unfinished after a grace of {grace:?}")]
-    Unfinished {
-        /// How many threads or processes were still at work.
-        count: usize,
-        /// How long they were given.
-        grace: Duration,
-    },
-}
 
 /// A bound socket that hands out connections until it is told to stop.
 ///
@@ -131,7 +93,7 @@ impl Acceptor {
     /// Signal handlers belong to the whole process: of several acceptors, the one that asked last
     /// is stopped. When the grace is over and handlers still run, their callers are told and the
     /// process ends with the status [`EXIT_GRACE_EXPIRED`](crate::EXIT_GRACE_EXPIRED); SIGALRM and
-    /// setitimer(2) serve for that.
+    /// setitimer(2) serve for that. The handlers stay installed when `serve` has returned.
     ///
     /// # Errors
     ///
@@ -193,38 +155,27 @@ impl Acceptor {
     /// [`ServeError`] only when the listening socket itself is broken. Running out of descriptors
     /// or memory is not an error: whoever comes is told -32000, and accepting goes on.
     pub fn accept(&mut self) -> Result<Option<Connection>, ServeError> {
-        self.accept_beside(None)
+        self.accept_beside(&mut ())
     }
 
-    /// As [`accept`](Acceptor::accept), and meanwhile reaps the children that end.
-    ///
-    /// # Errors
-    ///
-    /// As [`accept`](Acceptor::accept).
-    pub fn accept_and_reap(
+    pub(crate) fn accept_beside(
         &mut self,
-        children: &mut Children,
-    ) -> Result<Option<Connection>, ServeError> {
-        self.accept_beside(Some(children))
-    }
-
-    fn accept_beside(
-        &mut self,
-        mut children: Option<&mut Children>,
+        beside: &mut impl Beside,
     ) -> Result<Option<Connection>, ServeError> {
         loop {
             if self.control.is_stopping() {
                 self.close();
             }
-            if self.listener.is_none() {
+            let Some(listener) = &self.listener else {
                 return Ok(None);
+            };
+            if self.is_shared {
+                self.control.accept_in_this_thread(listener.as_fd());
             }
             let nothing_else_to_do =
-                children.is_none() && self.farewells.is_empty() && self.paused_until.is_none();
-            let ready = self.is_shared && nothing_else_to_do || self.wait(children.as_deref())?;
-            if let Some(children) = &mut children {
-                children.reap();
-            }
+                beside.fd().is_none() && self.farewells.is_empty() && self.paused_until.is_none();
+            let ready = self.is_shared && nothing_else_to_do || self.wait(beside.fd())?;
+            beside.look_after();
             self.farewells.retain_mut(|farewell| !farewell.is_over());
             if ready && let Some(conn) = self.accept_now()? {
                 return Ok(Some(conn));
@@ -233,7 +184,7 @@ impl Acceptor {
     }
 
     /// Blocks until there is something to do; `true` when a connection waits.
-    fn wait(&self, children: Option<&Children>) -> Result<bool, ServeError> {
+    fn wait(&self, beside: Option<BorrowedFd<'_>>) -> Result<bool, ServeError> {
         let now = Instant::now();
         let paused_until = self.paused_until.filter(|until| now < *until);
         let farewell_ends = self.farewells.iter().map(Farewell::deadline).min();
@@ -245,10 +196,7 @@ impl Acceptor {
 
         let mut events = vec![PollFd::new(self.control.wake(), PollFlags::POLLIN)];
         let mut watch = |fd| events.push(PollFd::new(fd, PollFlags::POLLIN));
-        children
-            .and_then(Children::deaths)
-            .into_iter()
-            .for_each(&mut watch);
+        beside.into_iter().for_each(&mut watch);
         self.farewells.iter().map(AsFd::as_fd).for_each(&mut watch);
         listener.map(AsFd::as_fd).into_iter().for_each(&mut watch);
         match poll(&mut events, timeout) {
@@ -263,11 +211,11 @@ impl Acceptor {
     }
 
     fn accept_now(&mut self) -> Result<Option<Connection>, ServeError> {
-        self.paused_until = None;
-        let Some(accepted) = self.accept_socket() else {
+        let Some(listener) = &self.listener else {
             return Ok(None);
         };
-        match accepted {
+        self.paused_until = None;
+        match listener.accept() {
             Ok((socket, peer)) => match Connection::new(socket, peer, &self.control) {
                 Ok(conn) => Ok(Some(conn)),
                 Err(socket) => {
@@ -307,17 +255,6 @@ impl Acceptor {
         }
     }
 
-    /// Takes the next connection from the queue. A worker waits for it, and only one of the workers
-    /// that wait is woken for each; others take what is there. `None` after a stop.
-    fn accept_socket(&self) -> Option<io::Result<(Socket, Peer)>> {
-        let listener = self.listener.as_ref()?;
-        if !self.is_shared {
-            return Some(listener.accept());
-        }
-        self.control
-            .while_accepting(listener.as_fd(), || listener.accept())
-    }
-
     /// Out of descriptors or memory: tells the next peer `busy` with the descriptor that is kept
     /// for this, and pauses if even that fails.
     fn shed(&mut self, error: &io::Error) {
@@ -328,13 +265,9 @@ impl Acceptor {
             return self.pause();
         }
         self.reserve = None;
-        let told = match self.accept_socket() {
+        let told = match self.listener.as_ref().map(Listener::accept) {
             Some(Ok((socket, _))) => {
-                let refusal = RpcError::new(
-                    ErrorCode::Busy,
-                    format!("the server is out of resources: {error}"),
-                )
-                .with_data(&json!({ "executed": "no" }));
+                let refusal = out_of_resources("the server cannot take another connection", error);
                 Farewell::say(socket, &refusal).is_over();
                 true
             }
@@ -402,6 +335,7 @@ impl Acceptor {
         let Some(listener) = self.listener.take() else {
             return;
         };
+        self.control.accept_no_more();
         if self.creator != own_pid() || listener.set_blocking(false).is_err() {
             return;
         }
@@ -416,17 +350,29 @@ impl Acceptor {
     }
 }
 
+/// What an accept loop looks after while it waits for connections.
+pub(crate) trait Beside {
+    /// Readable when there is something to do.
+    fn fd(&self) -> Option<BorrowedFd<'_>>;
+
+    /// Does it, without blocking. Also called when there is nothing to do.
+    fn look_after(&mut self);
+}
+
+/// Nothing.
+impl Beside for () {
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    fn look_after(&mut self) {}
+}
+
 impl Drop for Acceptor {
     fn drop(&mut self) {
         self.close();
+        if self.creator == own_pid() {
+            self.control.call_off_alarm();
+        }
     }
-}
-
-/// The refusal of a server that serves as many as it may: `limit` of `what`.
-pub fn busy(what: &str, limit: usize) -> RpcError {
-    RpcError::new(
-        ErrorCode::Busy,
-        format!("the server serves as many {what} as it may: {limit}"),
-    )
-    .with_data(&json!({ "limit": limit, "executed": "no" }))
 }

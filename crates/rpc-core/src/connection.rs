@@ -1,23 +1,18 @@
 //! One accepted connection: its socket, its peer, its slot on the scoreboard.
 
+use std::cell::Cell;
 use std::io::{self, Read};
-use std::net::{Shutdown, TcpStream};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::os::linux::net::TcpStreamExt;
-use std::os::unix::net::UnixStream;
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, poll};
-use nix::sys::socket::{MsgFlags, recv, send, setsockopt, sockopt};
-use nix::sys::time::TimeVal;
+use nix::poll::PollFlags;
 use rpc_proto::{FrameReader, FrameWriter};
 
 use crate::context::Peer;
-use crate::process::poll_timeout;
 use crate::scoreboard::{HeldSlot, Slot, own_pid};
-use crate::shutdown::Control;
+use crate::shutdown::{Control, unread_len};
+use crate::socket::{NoWait, Socket, after, would_come_later};
 
 /// Buffers above this many bytes are given back when the connection falls silent.
 const KEPT_BUFFER_LEN: usize = 64 * 1024;
@@ -43,6 +38,8 @@ pub struct Connection {
     control: Arc<Control>,
     pub(crate) socket: Socket,
     peer: Peer,
+    /// Bytes that had come when the stop was noticed and are still to be read.
+    left_at_stop: Cell<Option<usize>>,
 }
 
 impl Connection {
@@ -55,6 +52,7 @@ impl Connection {
                 control: Arc::clone(control),
                 socket,
                 peer,
+                left_at_stop: Cell::new(None),
             }),
             None => Err(socket),
         }
@@ -104,6 +102,9 @@ impl Connection {
         frame_deadline: &mut Option<Instant>,
         frame_timeout: Duration,
     ) -> io::Result<Received> {
+        if self.is_stopping() {
+            return self.receive_what_had_come(requests);
+        }
         if requests.buffered_len() > 0 {
             return self.receive_rest(requests, frame_deadline, frame_timeout);
         }
@@ -147,6 +148,26 @@ impl Connection {
                 }
                 Err(error) => return Err(error),
             }
+        }
+    }
+
+    /// After a stop: the rest of what was there when it was noticed. A socket whose reading side
+    /// has ended still takes what comes, so a peer that sends without a pause would be served for
+    /// the whole grace.
+    #[cold]
+    fn receive_what_had_come(&self, requests: &mut FrameReader) -> io::Result<Received> {
+        let left = match self.left_at_stop.get() {
+            Some(left) => left,
+            None => unread_len(self.socket.as_fd())?,
+        };
+        let count = match left {
+            0 => 0,
+            left => requests.read_from(&mut NoWait(&self.socket).take(left as u64))?,
+        };
+        self.left_at_stop.set(Some(left - count));
+        match count {
+            0 => Ok(Received::EndOfStream),
+            _ => Ok(Received::Bytes),
         }
     }
 
@@ -205,130 +226,12 @@ impl Connection {
         self.control.is_stopping()
     }
 
+    /// Whether bytes wait that nobody will read: closing now would reset the connection.
+    pub(crate) fn has_unread(&self) -> bool {
+        unread_len(self.socket.as_fd()).is_ok_and(|len| len > 0)
+    }
+
     pub(crate) fn into_socket(self) -> Socket {
         self.socket
     }
-}
-
-/// A stream socket of either family.
-pub(crate) enum Socket {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
-impl Socket {
-    /// How long one read may block; socket(7), SO_RCVTIMEO.
-    fn set_read_timeout(&self, timeout: Duration) -> io::Result<()> {
-        setsockopt(&self.as_fd(), sockopt::ReceiveTimeout, &time_val(timeout))?;
-        Ok(())
-    }
-
-    /// Blocks until the socket is ready or failed; `false` when the deadline passed.
-    fn wait_for(&self, ready: PollFlags, deadline: Instant) -> io::Result<bool> {
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            match poll(&mut [PollFd::new(self.as_fd(), ready)], poll_timeout(left)) {
-                Ok(0) if left.is_zero() => return Ok(false),
-                Ok(0) | Err(Errno::EINTR) => {}
-                Ok(_) => return Ok(true),
-                Err(errno) => return Err(errno.into()),
-            }
-        }
-    }
-
-    /// Acknowledges what came at once. A peer that writes prefix and body separately with Nagle's
-    /// algorithm on keeps the body back until the prefix is acknowledged; a delayed
-    /// acknowledgement would cost it 40 ms (tcp(7), TCP_QUICKACK).
-    pub(crate) fn acknowledge_now(&self) {
-        if let Socket::Tcp(stream) = self {
-            let _ = stream.set_quickack(true);
-        }
-    }
-
-    pub(crate) fn end_reading(&self) {
-        let _ = match self {
-            Socket::Tcp(stream) => stream.shutdown(Shutdown::Read),
-            Socket::Unix(stream) => stream.shutdown(Shutdown::Read),
-        };
-    }
-
-    pub(crate) fn end_writing(&self) {
-        let _ = match self {
-            Socket::Tcp(stream) => stream.shutdown(Shutdown::Write),
-            Socket::Unix(stream) => stream.shutdown(Shutdown::Write),
-        };
-    }
-
-    /// Reads what is there, without waiting.
-    pub(crate) fn read_now(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        Ok(recv(
-            self.as_fd().as_raw_fd(),
-            buffer,
-            MsgFlags::MSG_DONTWAIT,
-        )?)
-    }
-
-    /// Writes what the socket takes, without waiting.
-    pub(crate) fn write_now(&self, bytes: &[u8]) -> io::Result<usize> {
-        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-        Ok(send(self.as_fd().as_raw_fd(), bytes, flags)?)
-    }
-}
-
-impl AsFd for Socket {
-    #[inline]
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Socket::Tcp(stream) => stream.as_fd(),
-            Socket::Unix(stream) => stream.as_fd(),
-        }
-    }
-}
-
-impl From<TcpStream> for Socket {
-    fn from(stream: TcpStream) -> Socket {
-        Socket::Tcp(stream)
-    }
-}
-
-impl From<UnixStream> for Socket {
-    fn from(stream: UnixStream) -> Socket {
-        Socket::Unix(stream)
-    }
-}
-
-impl Read for &Socket {
-    #[inline]
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        Ok(recv(self.as_fd().as_raw_fd(), buffer, MsgFlags::empty())?)
-    }
-}
-
-/// Reads what is there, without waiting.
-struct NoWait<'a>(&'a Socket);
-
-impl Read for NoWait<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read_now(buffer)
-    }
-}
-
-fn would_come_later(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-    )
-}
-
-/// The moment `timeout` from now, or one so late that nobody sees it.
-fn after(timeout: Duration) -> Instant {
-    let now = Instant::now();
-    now.checked_add(timeout)
-        .unwrap_or_else(|| now + Duration::from_secs(u32::MAX.into()))
-}
-
-/// Rounded up to a microsecond, since zero would mean for ever.
-fn time_val(time: Duration) -> TimeVal {
-    let micros = i64::from(time.subsec_micros()).max(i64::from(time.as_secs() == 0));
-    TimeVal::new(i64::try_from(time.as_secs()).unwrap_or(i64::MAX), micros)
 }

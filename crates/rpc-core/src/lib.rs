@@ -51,18 +51,23 @@
 mod acceptor;
 mod connection;
 mod context;
+mod error;
 mod farewell;
 mod listener;
 mod process;
+mod refusal;
 mod registry;
 mod scoreboard;
 mod service;
 mod shutdown;
+mod socket;
 
-pub use acceptor::{Acceptor, ServeError, busy};
+pub use acceptor::Acceptor;
 pub use connection::Connection;
 pub use context::{Context, Peer};
-pub use process::{Child, Children, Death, Exit, Fork, ForkError};
+pub use error::{ForkError, ServeError};
+pub use process::{Child, Children, Death, Exit, Fork};
+pub use refusal::{busy, out_of_resources};
 pub use registry::{RegisterError, Registry};
 pub use scoreboard::MAX_CONNECTIONS;
 pub use service::Service;

@@ -3,21 +3,23 @@
 use std::fs::{self, File};
 use std::io;
 use std::net::TcpListener;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, setsockopt, socket, sockopt,
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, setsockopt,
+    socket, sockopt,
 };
 use nix::sys::stat::{Mode, fchmod};
 use rpc_proto::Address;
 
-use crate::connection::Socket;
 use crate::context::Peer;
 use crate::scoreboard::own_pid;
+use crate::socket::Socket;
 
 /// Connections that the kernel completes and keeps until they are accepted; it lowers this to
 /// net.core.somaxconn (listen(2)).
@@ -28,7 +30,9 @@ const SOCKET_FILE_MODE: u32 = 0o600;
 
 pub(crate) enum Listener {
     Tcp(TcpListener),
-    Unix(UnixListener, SocketFile),
+    /// The file is dropped first. Were nobody listening while it is still there, a server that
+    /// starts just then could replace it, get the same inode number, and lose its own file to us.
+    Unix(SocketFile, UnixListener),
 }
 
 impl Listener {
@@ -49,7 +53,7 @@ impl Listener {
             Address::Unix(path) => {
                 let (listener, file) = bind_unix(path)?;
                 listener.set_nonblocking(true)?;
-                Ok(Listener::Unix(listener, file))
+                Ok(Listener::Unix(file, listener))
             }
             other => {
                 let message = format!("no way to listen on {other}");
@@ -62,7 +66,7 @@ impl Listener {
     pub(crate) fn local_address(&self) -> io::Result<Address> {
         match self {
             Listener::Tcp(listener) => Ok(Address::Tcp(listener.local_addr()?.to_string())),
-            Listener::Unix(_, file) => Ok(Address::unix(&file.path)),
+            Listener::Unix(file, _) => Ok(Address::unix(&file.path)),
         }
     }
 
@@ -70,7 +74,7 @@ impl Listener {
     pub(crate) fn set_blocking(&self, blocking: bool) -> io::Result<()> {
         match self {
             Listener::Tcp(listener) => listener.set_nonblocking(!blocking),
-            Listener::Unix(listener, _) => listener.set_nonblocking(!blocking),
+            Listener::Unix(_, listener) => listener.set_nonblocking(!blocking),
         }
     }
 
@@ -81,7 +85,7 @@ impl Listener {
                 let (stream, address) = listener.accept()?;
                 Ok((Socket::Tcp(stream), Peer::Tcp(address)))
             }
-            Listener::Unix(listener, _) => {
+            Listener::Unix(_, listener) => {
                 let (stream, _) = listener.accept()?;
                 Ok((Socket::Unix(stream), Peer::Unix))
             }
@@ -93,7 +97,7 @@ impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
             Listener::Tcp(listener) => listener.as_fd(),
-            Listener::Unix(listener, _) => listener.as_fd(),
+            Listener::Unix(_, listener) => listener.as_fd(),
         }
     }
 }
@@ -134,10 +138,7 @@ fn bind_unix(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
     let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
     // The mode of the socket becomes the mode of the file (unix(7)), so it never has another.
     fchmod(&socket, Mode::from_bits_truncate(SOCKET_FILE_MODE))?;
-    bind(
-        std::os::fd::AsRawFd::as_raw_fd(&socket),
-        &UnixAddr::new(path)?,
-    )?;
+    bind(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
     listen(&socket, Backlog::new(BACKLOG)?)?;
     let file = SocketFile {
         path: path.to_owned(),
@@ -155,10 +156,13 @@ fn remove_stale(path: &Path) -> io::Result<()> {
         let message = "the path exists and is not a socket";
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
     }
-    match UnixStream::connect(path) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
-        Ok(_) => Err(io::ErrorKind::AddrInUse.into()),
+    // Without waiting: connect(2) says EAGAIN when somebody listens whose queue is full.
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let probe = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    match connect(probe.as_raw_fd(), &UnixAddr::new(path)?) {
+        Err(Errno::ECONNREFUSED) => fs::remove_file(path),
+        Err(Errno::ENOENT) => Ok(()),
+        Ok(()) | Err(Errno::EAGAIN) => Err(io::ErrorKind::AddrInUse.into()),
+        Err(errno) => Err(errno.into()),
     }
 }

@@ -22,39 +22,18 @@ use nix::sys::prctl;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill};
 use nix::unistd::Pid;
 
-use crate::acceptor::{Acceptor, ServeError};
+use crate::acceptor::{Acceptor, Beside};
+use crate::connection::Connection;
+use crate::error::{ForkError, ServeError};
 use crate::scoreboard::own_pid;
-use crate::shutdown::{Control, exit_now};
+use crate::shutdown::{Control, EXIT_INTERRUPTED, exit_now};
+use crate::socket::poll_timeout;
 
 /// The status of a child whose code panicked outside of any handler: the one Rust itself uses.
 const EXIT_PANICKED: i32 = 101;
 
 /// How long after the grace a parent waits before it kills, so that children can use all of it.
 const KILL_DELAY: Duration = Duration::from_secs(1);
-
-/// Why there is no new child.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ForkError {
-    /// The process has other threads.
-    #[error("refusing to fork a process with {threads} threads: only one may run")]
-    Threads {
-        /// How many there are.
-        threads: u64,
-    },
-    /// The threads of this process cannot be counted.
-    #[error("cannot count the threads of this process in /proc/self/task")]
-    CountThreads(#[source] io::Error),
-    /// No descriptor to watch the child with.
-    #[error("no descriptor left to watch a child with")]
-    Descriptor(#[source] io::Error),
-    /// fork(2) failed: a limit on processes, or no memory.
-    #[error("cannot fork")]
-    Fork(#[source] io::Error),
-    /// The child cannot be watched. It was killed; it may have begun to serve.
-    #[error("cannot watch the new child, which was killed")]
-    Watch(#[source] io::Error),
-}
 
 /// What [`Children::fork`] is, on either side.
 #[must_use = "both sides have work to do"]
@@ -152,7 +131,7 @@ impl Children {
         let deaths = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)
             .map_err(|errno| ServeError::Watch(errno.into()))?;
         let control = acceptor.control();
-        control.supervise();
+        control.supervise(true);
         Ok(Children {
             control,
             deaths: Some(deaths),
@@ -260,11 +239,6 @@ impl Children {
         }
     }
 
-    /// The descriptor that is readable while an ended child waits to be reaped.
-    pub(crate) fn deaths(&self) -> Option<BorrowedFd<'_>> {
-        self.deaths.as_ref().map(|deaths| deaths.0.as_fd())
-    }
-
     /// Takes leave of every child that has ended, without waiting. Nothing else waits for them:
     /// no zombie stays, however many end at once.
     pub fn reap(&mut self) -> Vec<Death> {
@@ -307,7 +281,7 @@ impl Children {
         let timeout = timeout.map_or(PollTimeout::NONE, poll_timeout);
         let mut events = vec![PollFd::new(self.control.wake(), PollFlags::POLLIN)];
         events.extend(
-            self.deaths()
+            self.fd()
                 .map(|deaths| PollFd::new(deaths, PollFlags::POLLIN)),
         );
         match poll(&mut events, timeout) {
@@ -324,8 +298,9 @@ impl Children {
     }
 
     /// Tells every child to stop, closes `acceptor`, and blocks until all children have ended:
-    /// those that are idle at once, the others after the requests that they have received. Who has not ended a second after
-    /// the grace is killed.
+    /// those that are idle at once, the others after the requests that they have received. Who
+    /// has not ended a second after the grace is killed. After a second SIGINT all are killed at
+    /// once, and this process ends too.
     ///
     /// # Errors
     ///
@@ -338,7 +313,11 @@ impl Children {
         drop(acceptor);
         let mut unfinished = 0;
         while !self.is_empty() {
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = if self.control.is_interrupted_again() {
+                Duration::ZERO
+            } else {
+                deadline.saturating_duration_since(Instant::now())
+            };
             if left.is_zero() {
                 self.signal_all(Signal::SIGKILL);
             }
@@ -348,6 +327,9 @@ impl Children {
                 .iter()
                 .filter(|death| death.exit != Exit::Status(0))
                 .count();
+        }
+        if self.control.is_interrupted_again() {
+            exit_now(EXIT_INTERRUPTED);
         }
         match unfinished {
             0 => Ok(()),
@@ -359,6 +341,36 @@ impl Children {
         for member in &self.members {
             let _ = kill(Pid::from_raw(member.pid), signal);
         }
+    }
+}
+
+impl Beside for Children {
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.deaths.as_ref().map(|deaths| deaths.0.as_fd())
+    }
+
+    fn look_after(&mut self) {
+        self.reap();
+    }
+}
+
+impl Acceptor {
+    /// As [`accept`](Acceptor::accept), and meanwhile reaps the children that end.
+    ///
+    /// # Errors
+    ///
+    /// As [`accept`](Acceptor::accept).
+    pub fn accept_and_reap(
+        &mut self,
+        children: &mut Children,
+    ) -> Result<Option<Connection>, ServeError> {
+        self.accept_beside(children)
+    }
+}
+
+impl Drop for Children {
+    fn drop(&mut self) {
+        self.control.supervise(false);
     }
 }
 
@@ -414,10 +426,4 @@ fn wait_for_end(pid: i32, options: libc::c_int) -> Exit {
         libc::CLD_KILLED | libc::CLD_DUMPED => Exit::Signal(status),
         _ => Exit::Unknown,
     }
-}
-
-/// The time for poll(2), rounded up to its milliseconds.
-pub(crate) fn poll_timeout(timeout: Duration) -> PollTimeout {
-    let millis = timeout.as_nanos().div_ceil(1_000_000);
-    PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX)
 }

@@ -3,12 +3,13 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use rpc_proto::{ERROR_KIND, FrameWriter, Method, RESERVED_METHOD_PREFIX, Response, RpcError};
+use rpc_proto::{ERROR_KIND, FrameWriter, Method, RESERVED_METHOD_PREFIX, ReplyHead, RpcError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use crate::context::Context;
+use crate::refusal::append_error;
 use crate::scoreboard::Slot;
 
 /// Why a method cannot be registered.
@@ -52,7 +53,7 @@ pub struct Registry {
 /// A registered method.
 pub(crate) struct Entry {
     name: Cow<'static, str>,
-    kind: Cow<'static, str>,
+    reply_head: ReplyHead,
     handler: Box<Handler>,
 }
 
@@ -145,7 +146,7 @@ impl Registry {
                     free,
                     Entry {
                         name,
-                        kind,
+                        reply_head: ReplyHead::new(&kind),
                         handler,
                     },
                 );
@@ -193,7 +194,7 @@ impl Entry {
             params,
             ctx,
             Answer {
-                kind: &self.kind,
+                reply_head: &self.reply_head,
                 slot,
                 replies,
             },
@@ -203,7 +204,7 @@ impl Entry {
 
 /// The place for the one answer to one request.
 struct Answer<'a> {
-    kind: &'a str,
+    reply_head: &'a ReplyHead,
     slot: &'a Slot,
     replies: &'a mut FrameWriter,
 }
@@ -218,23 +219,12 @@ impl Answer<'_> {
         let appended = match &result {
             Ok(result) => self
                 .replies
-                .append(|body| Response::encode(body, self.kind, result)),
+                .append(|body| self.reply_head.encode(body, result)),
             Err(error) => return append_error(self.replies, error),
         };
         if let Err(error) = appended {
             let message = format!("the result does not serialise: {error}");
             append_error(self.replies, &RpcError::internal(message));
         }
-    }
-}
-
-pub(crate) fn append_error(replies: &mut FrameWriter, error: &RpcError) {
-    if replies
-        .append(|body| Response::encode(body, ERROR_KIND, error))
-        .is_err()
-    {
-        // Only an error of more than 4 GiB does not fit, and this one does.
-        let short = RpcError::internal("the error was longer than a frame can be");
-        let _ = replies.append(|body| Response::encode(body, ERROR_KIND, &short));
     }
 }

@@ -38,6 +38,19 @@ struct Table {
     slots: [Slot; MAX_CONNECTIONS],
 }
 
+impl Table {
+    fn claim(&self, index: usize, owner: i32) -> bool {
+        let slot = &self.slots[index].owner;
+        if slot.load(Ordering::Relaxed) != 0 {
+            return false;
+        }
+        // First, so that a process which dies in between leaves no slot that no walk reaches.
+        self.used.fetch_max(index + 1, Ordering::SeqCst);
+        let (success, failure) = (Ordering::SeqCst, Ordering::Relaxed);
+        slot.compare_exchange(0, owner, success, failure).is_ok()
+    }
+}
+
 /// The state of one connection. A cache line of its own, so that neighbours do not slow it down.
 #[repr(C, align(64))]
 pub(crate) struct Slot {
@@ -229,14 +242,7 @@ impl Scoreboard {
         let start = table.hint.load(Ordering::Relaxed);
         let index = (0..MAX_CONNECTIONS)
             .map(|step| (start + step) % MAX_CONNECTIONS)
-            .find(|&index| {
-                let (success, failure) = (Ordering::SeqCst, Ordering::Relaxed);
-                table.slots[index]
-                    .owner
-                    .compare_exchange(0, owner, success, failure)
-                    .is_ok()
-            })?;
-        table.used.fetch_max(index + 1, Ordering::SeqCst);
+            .find(|&index| table.claim(index, owner))?;
         table.hint.store(index + 1, Ordering::Relaxed);
         Some(index)
     }
@@ -264,6 +270,11 @@ impl Scoreboard {
             slot.socket.store(0, Ordering::SeqCst);
             slot.set_owner(0);
         }
+    }
+
+    /// Whether the process `owner` serves a connection.
+    pub(crate) fn has_slot_of(&self, owner: i32) -> bool {
+        self.slots_of(owner).next().is_some()
     }
 
     fn slots_of(&self, owner: i32) -> impl Iterator<Item = &Slot> {

@@ -6,13 +6,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rpc_proto::{ErrorCode, FrameReader, FrameWriter, MAX_FRAME_LEN, Request, RpcError};
-use serde_json::json;
+use rpc_proto::{FrameReader, FrameWriter, MAX_FRAME_LEN, Request, RpcError};
 
 use crate::connection::{Connection, Received};
 use crate::context::Context;
 use crate::farewell::Farewell;
-use crate::registry::{Registry, append_error};
+use crate::refusal::{append_error, shutting_down, timed_out};
+use crate::registry::Registry;
 use crate::scoreboard::Slot;
 
 /// Replies are written when this many bytes wait, even if more requests are there already.
@@ -86,7 +86,7 @@ impl Service {
         tracing::debug!(%peer, "connection opened");
         match self.exchange(&conn) {
             Ok(Ending::Silent) => {}
-            Ok(Ending::Refused) if conn.is_stopping() => {}
+            Ok(Ending::Refused) if conn.is_stopping() && !conn.has_unread() => {}
             Ok(Ending::Refused) => Farewell::after_last_reply(conn.into_socket()).wait(),
             Err(error) => tracing::debug!(%peer, %error, "connection failed"),
         }
@@ -202,19 +202,6 @@ enum Ending {
     Silent,
     /// The last reply says why, and the peer should be given the time to read it.
     Refused,
-}
-
-pub(crate) fn shutting_down() -> RpcError {
-    RpcError::new(
-        ErrorCode::ShuttingDown,
-        "the server is stopping; nothing was executed",
-    )
-    .with_data(&json!({ "executed": "no" }))
-}
-
-fn timed_out(what: &str, limit: Duration) -> RpcError {
-    RpcError::new(ErrorCode::TimedOut, format!("{what} within {limit:?}"))
-        .with_data(&json!({ "limit_ms": u64::try_from(limit.as_millis()).unwrap_or(u64::MAX) }))
 }
 
 fn panic_message(panic: &(dyn Any + Send)) -> &str {

@@ -17,7 +17,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use rpc_proto::{ErrorCode, FrameWriter, RpcError};
 
-use crate::registry::append_error;
+use crate::refusal::append_error;
 use crate::scoreboard::{Scoreboard, own_pid};
 
 /// The status with which a process ends that was told to stop by a signal and still had handlers
@@ -26,7 +26,7 @@ pub const EXIT_GRACE_EXPIRED: i32 = 124;
 
 /// The status of a process that a second SIGINT ended at once: 128 and the signal's number, as
 /// shells report it.
-const EXIT_INTERRUPTED: i32 = 128 + libc::SIGINT;
+pub(crate) const EXIT_INTERRUPTED: i32 = 128 + libc::SIGINT;
 
 /// Ends the serving of one acceptor, from any thread.
 ///
@@ -72,9 +72,13 @@ pub(crate) struct Control {
     /// must not be cut short.
     supervises: AtomicBool,
     interrupted: AtomicBool,
+    interrupted_again: AtomicBool,
+    /// Whether the end of the grace will be signalled.
+    alarm_is_set: AtomicBool,
     /// The framed error for callers whose handlers run when the grace is over.
     last_words: Box<[u8]>,
-    /// The thread that is in a blocking accept(2), 0 when none is, and its listening socket.
+    /// The thread that accepts on a socket that it shares with other processes, 0 when none does,
+    /// and that socket.
     accepting_thread: AtomicI32,
     accepting_on: AtomicI32,
 }
@@ -95,6 +99,8 @@ impl Control {
             grace_ms: AtomicU64::new(0),
             supervises: AtomicBool::new(false),
             interrupted: AtomicBool::new(false),
+            interrupted_again: AtomicBool::new(false),
+            alarm_is_set: AtomicBool::new(false),
             last_words: frame.as_bytes().into(),
             accepting_thread: AtomicI32::new(0),
             accepting_on: AtomicI32::new(-1),
@@ -124,36 +130,34 @@ impl Control {
         let one = 1_u64.to_ne_bytes();
         // SAFETY: `one` is eight live bytes; the descriptor is open as long as `self`.
         unsafe { libc::write(self.wake.as_raw_fd(), one.as_ptr().cast(), one.len()) };
-        self.end_blocking_accept();
+        self.end_shared_listening();
     }
 
-    /// Runs `accept`, which blocks in accept(2) on `listener`, so that a stop ends it.
-    ///
-    /// In workers only: they have handlers for the stop signals, and their copy of the listening
-    /// socket is theirs to break. `None` when the stop came before.
-    pub(crate) fn while_accepting<T>(
-        &self,
-        listener: BorrowedFd<'_>,
-        accept: impl FnOnce() -> T,
-    ) -> Option<T> {
+    /// Says that this thread, of a worker, accepts on `listener`, a socket that others share.
+    pub(crate) fn accept_in_this_thread(&self, listener: BorrowedFd<'_>) {
         self.accepting_on
             .store(listener.as_raw_fd(), Ordering::SeqCst);
         self.accepting_thread.store(own_thread(), Ordering::SeqCst);
-        let accepted = (!self.is_stopping()).then(accept);
-        self.accepting_thread.store(0, Ordering::SeqCst);
-        accepted
     }
 
-    /// Ends a blocking accept. The accepting thread interrupts itself: in its signal handler it
-    /// puts the wake-up descriptor in the place of the listening socket. If accept(2) was running,
-    /// the signal has ended it; if it was about to run, it now fails with ENOTSOCK. A flag alone
-    /// would be missed by a thread that has just looked at it. Async-signal-safe.
-    fn end_blocking_accept(&self) {
+    /// Says that the listening socket is about to be closed. In the thread that accepts on it.
+    pub(crate) fn accept_no_more(&self) {
+        self.accepting_thread.store(0, Ordering::SeqCst);
+    }
+
+    /// Ends the listening of a worker: its accepting thread, in its signal handler, puts the
+    /// wake-up descriptor in the place of the listening socket.
+    ///
+    /// An accept(2) that was running ends by the signal; one that was about to run fails with
+    /// ENOTSOCK, where a flag would be missed by a thread that has just looked at it. And if the
+    /// thread is serving, nobody connects to a queue that it would never look at again.
+    /// Async-signal-safe.
+    fn end_shared_listening(&self) {
         let thread = self.accepting_thread.load(Ordering::SeqCst);
         if thread == own_thread() {
             let listener = self.accepting_on.load(Ordering::SeqCst);
-            // SAFETY: both descriptors are open: the thread that owns the second one is this one,
-            // and it is inside `while_accepting`.
+            // SAFETY: both descriptors are open: this thread owns the second one and says so
+            // before it closes it.
             unsafe { libc::dup3(self.wake.as_raw_fd(), listener, libc::O_CLOEXEC) };
         } else if thread != 0 {
             // SAFETY: tgkill(2) takes three integers.
@@ -167,8 +171,14 @@ impl Control {
         self.scoreboard.answer_instead(own_pid(), &self.last_words);
     }
 
-    pub(crate) fn supervise(&self) {
-        self.supervises.store(true, Ordering::SeqCst);
+    /// Says whether this process has children that serve.
+    pub(crate) fn supervise(&self, supervises: bool) {
+        self.supervises.store(supervises, Ordering::SeqCst);
+    }
+
+    /// Whether a second SIGINT asks a supervising process to end everything at once.
+    pub(crate) fn is_interrupted_again(&self) -> bool {
+        self.interrupted_again.load(Ordering::SeqCst)
     }
 
     /// The descriptor that becomes readable when the server is told to stop.
@@ -190,7 +200,9 @@ impl Control {
         if unsafe { libc::dup3(wake.as_raw_fd(), self.wake.as_raw_fd(), libc::O_CLOEXEC) } < 0 {
             return Err(io::Error::last_os_error());
         }
-        self.supervises.store(false, Ordering::SeqCst);
+        self.supervise(false);
+        self.accept_no_more();
+        self.alarm_is_set.store(false, Ordering::SeqCst);
         if !ptr::eq(SIGNALLED.load(Ordering::Acquire), Arc::as_ptr(self)) {
             self.stop_on_signals()?;
         }
@@ -211,13 +223,25 @@ impl Control {
 
     /// Async-signal-safe.
     fn on_stop_signal(&self, signal: libc::c_int) {
+        let supervises = self.supervises.load(Ordering::SeqCst);
         if signal == libc::SIGINT && self.interrupted.swap(true, Ordering::SeqCst) {
-            exit_now(EXIT_INTERRUPTED);
+            // Whoever has children must take them along, which is not for a signal handler.
+            if !supervises {
+                exit_now(EXIT_INTERRUPTED);
+            }
+            self.interrupted_again.store(true, Ordering::SeqCst);
         }
-        let already_stopping = self.is_stopping();
         self.stop();
-        if !already_stopping && !self.supervises.load(Ordering::SeqCst) {
-            start_alarm(self.grace());
+        if !supervises && !self.alarm_is_set.swap(true, Ordering::SeqCst) {
+            set_alarm(self.grace());
+        }
+    }
+
+    /// The grace is for handlers: without any, its end must not end a process that has other
+    /// things to do after it has served.
+    pub(crate) fn call_off_alarm(&self) {
+        if !self.scoreboard.has_slot_of(own_pid()) && self.alarm_is_set.load(Ordering::SeqCst) {
+            set_alarm(Duration::ZERO);
         }
     }
 }
@@ -265,8 +289,8 @@ extern "C" fn on_grace_expired(_signal: libc::c_int) {
     }
 }
 
-/// SIGALRM after `delay`. Async-signal-safe.
-fn start_alarm(delay: Duration) {
+/// SIGALRM after `delay`, or never if that is zero. Async-signal-safe.
+fn set_alarm(delay: Duration) {
     let delay = libc::timeval {
         tv_sec: libc::time_t::try_from(delay.as_secs()).unwrap_or(libc::time_t::MAX),
         tv_usec: libc::suseconds_t::from(delay.subsec_micros()),
@@ -282,6 +306,16 @@ fn start_alarm(delay: Duration) {
     // SAFETY: `timer` is a live, valid itimerval; the old value is not asked for. setitimer(2) is
     // a plain system call without state in the C library.
     unsafe { libc::setitimer(libc::ITIMER_REAL, &timer, ptr::null_mut()) };
+}
+
+/// How many bytes have come on the socket that were not read, ioctl(2) FIONREAD.
+pub(crate) fn unread_len(socket: BorrowedFd<'_>) -> io::Result<usize> {
+    let mut len: libc::c_int = 0;
+    // SAFETY: FIONREAD writes one int, and `len` is one.
+    if unsafe { libc::ioctl(socket.as_raw_fd(), libc::FIONREAD, &mut len) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(usize::try_from(len).unwrap_or(0))
 }
 
 /// Ends the process without running anything else in it. Async-signal-safe.

@@ -25,30 +25,32 @@ const HTTP_STARTS: [&[u8; 4]; 11] = [
 ];
 
 impl ForeignProtocol {
-    /// Names the protocol by the four bytes that, read as a length, passed the limit.
-    pub(crate) fn of_prefix(prefix: [u8; 4], max_frame_len: usize) -> Option<ForeignProtocol> {
-        let [first, second, ..] = prefix;
+    /// Names the protocol by the four bytes that, read as a length, passed the limit, and by what
+    /// has come behind them.
+    pub(crate) fn of_start(prefix: [u8; 4], rest: &[u8]) -> Option<ForeignProtocol> {
         if HTTP_STARTS.contains(&&prefix) {
             return Some(ForeignProtocol::Http);
         }
-        if first == 0x16 && second == 0x03 {
+        if prefix.starts_with(&[0x16, 0x03]) {
             return Some(ForeignProtocol::Tls);
         }
-        let json_goes_on = matches!(second, b'"' | b' ' | b'\t' | b'\r' | b'\n' | b'{' | b'[');
-        if matches!(first, b'{' | b'[') && json_goes_on {
+        if matches!(prefix.trim_ascii_start(), [b'{' | b'[', ..]) {
             return Some(ForeignProtocol::BareJson);
         }
-        let big_endian = u32::from_be_bytes(prefix) as usize;
-        (1..=max_frame_len)
-            .contains(&big_endian)
-            .then_some(ForeignProtocol::BigEndianPrefix)
+        // 2 GiB in one byte order is 128 bytes in the other. What decides is that those bytes are
+        // there and have the look of a request.
+        let body = rest
+            .get(..u32::from_be_bytes(prefix) as usize)?
+            .trim_ascii();
+        let is_object = body.starts_with(b"{") && body.ends_with(b"}");
+        is_object.then_some(ForeignProtocol::BigEndianPrefix)
     }
 
-    /// Recognises a TLS hello shorter than 256 bytes, whose first four bytes are a length below
-    /// 8 MiB. The sixth byte, 1 for a hello, cannot stand there in any JSON text, so no frame of
-    /// ours is mistaken for one.
-    pub(crate) fn is_short_tls_hello(start: &[u8]) -> bool {
-        matches!(start, [0x16, 0x03, 0x00..=0x04, 0x00, _, 0x01, ..])
+    /// Recognises a TLS hello whose first four bytes are a length within the limit: below 8 MiB
+    /// if it is shorter than 256 bytes, more if the limit is higher. The sixth byte, 1 for a
+    /// hello, cannot stand there in any JSON text, so no frame of ours is mistaken for one.
+    pub(crate) fn is_tls_hello(start: &[u8]) -> bool {
+        matches!(start, [0x16, 0x03, 0x00..=0x04, _, _, 0x01, ..])
     }
 }
 

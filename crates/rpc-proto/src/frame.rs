@@ -16,12 +16,15 @@ const INITIAL_BUFFER_LEN: usize = 1024;
 /// How far a buffer grows because reads fill it, in bytes, without one large frame asking for more.
 const PIPELINE_BUFFER_LEN: usize = 64 * 1024;
 
+/// The length of `{"in":""}`, in bytes.
+const SHORTEST_REQUEST_LEN: usize = 9;
+
 /// What is wrong with the framing. After any of these the stream has no known frame boundary.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FrameError {
     /// The prefix announces more than the limit.
-    #[error("frame of {len} bytes exceeds the limit of {max} bytes")]
+    #[error("frame of {len} bytes exceeds the limit of {max} bytes{}", other_byte_order(*len, *max))]
     TooLarge {
         /// The announced length of the body, in bytes.
         len: usize,
@@ -39,6 +42,15 @@ pub enum FrameError {
         /// Bytes of the frame that came, the prefix included.
         have: usize,
     },
+}
+
+/// What to add when the same four bytes make sense in the other byte order.
+fn other_byte_order(len: usize, max: usize) -> String {
+    let swapped = u32::try_from(len).map_or(0, u32::swap_bytes) as usize;
+    if !(SHORTEST_REQUEST_LEN..=max).contains(&swapped) {
+        return String::new();
+    }
+    format!(" (if {swapped} was meant, the prefix is big-endian and must be little-endian)")
 }
 
 /// Splits a byte stream into frames.
@@ -95,20 +107,25 @@ impl FrameReader {
 
     /// Whether [`next_frame`](FrameReader::next_frame) has something to say: a frame, or an error.
     pub fn frame_is_ready(&self) -> bool {
-        let announced = self.announced_frame_len();
-        let too_large = |len| len > PREFIX_LEN + self.max_frame_len;
-        announced.is_some_and(|len| too_large(len) || len <= self.buffered_len())
+        let received = &self.buffer[self.start..self.end];
+        received
+            .split_first_chunk::<PREFIX_LEN>()
+            .is_some_and(|(prefix, rest)| {
+                let len = u32::from_le_bytes(*prefix) as usize;
+                len <= rest.len() || self.check_prefix(*prefix, len).is_err()
+            })
     }
 
     #[cold]
     fn check_prefix(&self, prefix: [u8; PREFIX_LEN], len: usize) -> Result<(), FrameError> {
         let max = self.max_frame_len;
         if self.at_first_frame {
-            if ForeignProtocol::is_short_tls_hello(&self.buffer[self.start..self.end]) {
+            let received = &self.buffer[self.start..self.end];
+            if ForeignProtocol::is_tls_hello(received) {
                 return Err(FrameError::Foreign(ForeignProtocol::Tls));
             }
             if len > max
-                && let Some(foreign) = ForeignProtocol::of_prefix(prefix, max)
+                && let Some(foreign) = ForeignProtocol::of_start(prefix, &received[PREFIX_LEN..])
             {
                 return Err(FrameError::Foreign(foreign));
             }
@@ -161,7 +178,13 @@ impl FrameReader {
             .announced_frame_len()
             .unwrap_or(0)
             .max(PIPELINE_BUFFER_LEN);
-        let len = doubled.min(limit);
+        // A caller may read on while whole frames wait; without room, that read would return 0.
+        let only_whole_frames = limit <= self.end;
+        let len = if only_whole_frames {
+            doubled
+        } else {
+            doubled.min(limit)
+        };
         if len > self.buffer.len() {
             self.buffer.reserve_exact(len - self.buffer.len());
             self.buffer.resize(len, 0);

@@ -60,5 +60,5 @@ pub use address::{Address, ParseAddressError};
 pub use error::{ErrorCode, RpcError};
 pub use foreign::ForeignProtocol;
 pub use frame::{FrameError, FrameReader, FrameWriter, MAX_FRAME_LEN, PREFIX_LEN};
-pub use message::{ERROR_KIND, MessageError, Request, Response};
+pub use message::{ERROR_KIND, MessageError, ReplyHead, Request, Response};
 pub use method::{Method, RESERVED_METHOD_PREFIX};

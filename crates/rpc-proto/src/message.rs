@@ -136,6 +136,42 @@ impl<'a> Response<'a> {
     }
 }
 
+/// What every reply of one kind begins with, written once for all of them.
+///
+/// ```
+/// use rpc_proto::{ReplyHead, Response};
+///
+/// for kind in ["pong", "a \"quoted\" kind\n"] {
+///     let (mut prepared, mut at_once) = (Vec::new(), Vec::new());
+///     ReplyHead::new(kind).encode(&mut prepared, "hi")?;
+///     Response::encode(&mut at_once, kind, "hi")?;
+///     assert_eq!(prepared, at_once);
+/// }
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct ReplyHead(Box<[u8]>);
+
+impl ReplyHead {
+    /// The beginning of replies of the kind `kind`.
+    pub fn new(kind: &str) -> ReplyHead {
+        let mut head = Vec::new();
+        encode_head::<ResponseFields>(&mut head, kind);
+        ReplyHead(head.into())
+    }
+
+    /// Appends the body of a reply to `body`, as [`Response::encode`] does.
+    ///
+    /// # Errors
+    ///
+    /// As [`Response::encode`].
+    #[inline]
+    pub fn encode<R: Serialize + ?Sized>(&self, body: &mut Vec<u8>, result: &R) -> io::Result<()> {
+        body.extend_from_slice(&self.0);
+        encode_payload(body, result)
+    }
+}
+
 fn utf8(body: &[u8]) -> Result<&str, MessageError> {
     std::str::from_utf8(body).map_err(MessageError::NotUtf8)
 }
@@ -175,16 +211,19 @@ impl Fields for ResponseFields {
 
 #[inline]
 fn split_usual<F: Fields>(body: &str) -> Option<(&str, &str)> {
-    let inside = body.strip_suffix('}')?;
-    let (rest, to_payload) = match inside.strip_prefix(F::COMPACT.0) {
-        Some(rest) => (rest, F::COMPACT.1),
-        None => (inside.strip_prefix(F::SPACED.0)?, F::SPACED.1),
-    };
+    split_spelled(body, F::COMPACT).or_else(|| split_spelled(body, F::SPACED))
+}
+
+/// Inlined for each spelling, so that the comparisons are with constants.
+#[inline]
+fn split_spelled<'a>(body: &'a str, spelling: (&str, &str)) -> Option<(&'a str, &'a str)> {
+    let (to_name, to_payload) = spelling;
+    let rest = body.strip_prefix(to_name)?.strip_suffix('}')?;
     let name_len = rest
         .bytes()
         .position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20))?;
-    let payload = rest[name_len..].strip_prefix(to_payload)?;
-    Some((&rest[..name_len], payload))
+    let (name, rest) = rest.split_at(name_len);
+    Some((name, rest.strip_prefix(to_payload)?))
 }
 
 fn parse_envelope<F: Fields>(body: &str) -> Result<(Cow<'_, str>, &RawValue), MessageError> {
@@ -205,6 +244,13 @@ fn encode_envelope<F: Fields, P: Serialize + ?Sized>(
     name: &str,
     payload: &P,
 ) -> io::Result<()> {
+    encode_head::<F>(body, name);
+    encode_payload(body, payload)
+}
+
+/// Appends everything up to the payload.
+#[inline]
+fn encode_head<F: Fields>(body: &mut Vec<u8>, name: &str) {
     let (to_name, to_payload) = F::COMPACT;
     body.extend_from_slice(to_name.as_bytes());
     let plain = !name
@@ -213,10 +259,14 @@ fn encode_envelope<F: Fields, P: Serialize + ?Sized>(
     if plain {
         body.extend_from_slice(name.as_bytes());
     } else {
-        let quoted = serde_json::to_string(name)?;
+        let quoted = serde_json::to_string(name).expect("a string serialises");
         body.extend_from_slice(&quoted.as_bytes()[1..quoted.len() - 1]);
     }
     body.extend_from_slice(to_payload.as_bytes());
+}
+
+#[inline]
+fn encode_payload<P: Serialize + ?Sized>(body: &mut Vec<u8>, payload: &P) -> io::Result<()> {
     serde_json::to_writer(&mut *body, payload)?;
     body.push(b'}');
     Ok(())

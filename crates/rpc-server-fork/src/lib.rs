@@ -38,7 +38,7 @@
 
 #![forbid(unsafe_code)]
 
-use rpc_core::{Children, Fork, ForkError, busy};
+use rpc_core::{Children, Fork, busy, out_of_resources};
 
 pub use rpc_core::{
     Acceptor, Address, Context, ErrorCode, Method, Registry, RpcError, ServeError, Service,
@@ -98,7 +98,7 @@ impl Config {
                     service.serve_conn(conn);
                     child.exit(0)
                 }
-                Err(error) => acceptor.refuse(conn, &cannot_fork(&error)),
+                Err(error) => acceptor.refuse(conn, &out_of_resources("no new process", &error)),
             }
         }
 
@@ -110,11 +110,4 @@ impl Default for Config {
     fn default() -> Config {
         Config::new()
     }
-}
-
-fn cannot_fork(error: &ForkError) -> RpcError {
-    RpcError::new(
-        ErrorCode::Busy,
-        format!("no process could be started: {error}"),
-    )
 }

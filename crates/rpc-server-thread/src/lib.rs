@@ -49,7 +49,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, TrySendError, bounded};
 use places::{Place, Places};
-use rpc_core::{Connection, busy};
+use rpc_core::{Connection, busy, out_of_resources};
 
 pub use rpc_core::{
     Acceptor, Address, Context, ErrorCode, Method, Registry, RpcError, ServeError, Service,
@@ -114,7 +114,7 @@ impl Config {
             };
             match start_thread(inbox.clone(), service.clone()) {
                 Ok(()) => drop(to_idle_thread.send((conn, place))),
-                Err(error) => acceptor.refuse(conn, &no_thread(&error)),
+                Err(error) => acceptor.refuse(conn, &out_of_resources("no new thread", &error)),
             }
         }
 
@@ -146,11 +146,4 @@ fn start_thread(inbox: Receiver<(Connection, Place)>, service: Service) -> io::R
         .name("rpc-conn".into())
         .spawn(serve_one_after_another)?;
     Ok(())
-}
-
-fn no_thread(error: &io::Error) -> RpcError {
-    RpcError::new(
-        ErrorCode::Busy,
-        format!("no thread could be started: {error}"),
-    )
 }

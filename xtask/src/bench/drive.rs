@@ -4,27 +4,24 @@
 //! are started, timed and ended alike.
 
 use std::io::{self, Write as _};
-use std::sync::Barrier;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use hdrhistogram::Histogram;
 use nix::unistd::alarm;
-use rpc_client::Client;
-use rpc_proto::Address;
 use serde::{Deserialize, Serialize};
 
-use crate::methods::ECHO;
+use super::driver::{OwnClient, Turn, together};
+use super::exchange::text;
 
-/// No call takes this long unless something hangs.
-const LONGEST: Duration = Duration::from_secs(60);
+/// How many seconds it may take beyond the time for which it should call.
+const PATIENCE: u64 = 60;
 
 /// The options of `drive`.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Options {
-    /// HOST:PORT or unix:PATH of a server that offers echo
-    address: Address,
+    /// Where a server offers echo
+    address: SocketAddr,
     /// How many connections to open, each with a thread of its own
     #[arg(long, value_name = "N", default_value_t = 1)]
     connections: usize,
@@ -65,96 +62,43 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     ensure!(options.connections > 0, "--connections must be at least 1");
     ensure!(options.in_flight == 1, "one call at a time on a connection");
     // A call that hangs ends the program, so that a measurement fails and does not hang.
-    let patience = length + LONGEST;
-    alarm::set(u32::try_from(patience.as_secs()).context("--seconds")?);
+    let patience = length.as_secs().saturating_add(PATIENCE);
+    alarm::set(u32::try_from(patience).context("--seconds")?);
 
-    let mut callers = Vec::new();
-    for _ in 0..options.connections {
-        callers.push(Caller::new(&options)?);
-    }
-    call_together(length / 10, &mut callers)?;
-    let driven = call_together(length, &mut callers)?;
+    let text = text(options.payload);
+    let connect = || OwnClient::connect(options.address, text.clone());
+    let turn = if options.churn {
+        let mut callers = vec![(); options.connections];
+        // Connecting makes a call, so that an address which is no such server is found out.
+        drive(length, &mut callers, |()| connect().map(drop))?
+    } else {
+        let mut clients = (0..options.connections)
+            .map(|_| connect())
+            .collect::<anyhow::Result<Vec<_>>>()?;
+        drive(length, &mut clients, |client| {
+            let echo = client.call()?;
+            ensure!(echo == text, "not an echo: {echo:?}");
+            Ok(())
+        })?
+    };
+    let micros = |quantile| turn.latencies.value_at_quantile(quantile) as f64 / 1e3;
+    let driven = Driven {
+        calls: turn.calls,
+        seconds: turn.elapsed.as_secs_f64(),
+        p50_us: micros(0.5),
+        p99_us: micros(0.99),
+    };
     writeln!(io::stdout(), "{}", serde_json::to_string(&driven)?)?;
     Ok(())
 }
 
-struct Caller {
-    address: Address,
-    /// None where every call has a connection of its own.
-    client: Option<Client>,
-    text: String,
-}
-
-impl Caller {
-    fn new(options: &Options) -> anyhow::Result<Caller> {
-        let address = options.address.clone();
-        let client = match options.churn {
-            true => None,
-            false => Some(Client::connect(&address)?),
-        };
-        let text = "ireader 0".chars().cycle().take(options.payload).collect();
-        Ok(Caller {
-            address,
-            client,
-            text,
-        })
-    }
-
-    fn call(&mut self) -> anyhow::Result<()> {
-        let echo = match &mut self.client {
-            Some(client) => client.call(ECHO, &self.text)?,
-            None => Client::connect(&self.address)?.call(ECHO, &self.text)?,
-        };
-        ensure!(echo == self.text, "not an echo: {echo:?}");
-        Ok(())
-    }
-
-    /// Calls for at least `length`. Returns how long it took, and how long each call took.
-    fn call_for(&mut self, length: Duration) -> anyhow::Result<(Duration, Histogram<u64>)> {
-        let mut latencies = Histogram::new_with_max(LONGEST.as_nanos() as u64, 3)?;
-        let start = Instant::now();
-        let mut last = start;
-        loop {
-            self.call()?;
-            let now = Instant::now();
-            latencies.saturating_record(now.duration_since(last).as_nanos() as u64);
-            last = now;
-            let elapsed = now.duration_since(start);
-            if elapsed >= length {
-                return Ok((elapsed, latencies));
-            }
-        }
-    }
-}
-
-fn call_together(length: Duration, callers: &mut [Caller]) -> anyhow::Result<Driven> {
-    let all_are_there = Barrier::new(callers.len());
-    let all_are_there = &all_are_there;
-    let turns = thread::scope(|scope| {
-        let threads: Vec<_> = callers
-            .iter_mut()
-            .map(|caller| {
-                scope.spawn(move || {
-                    all_are_there.wait();
-                    caller.call_for(length)
-                })
-            })
-            .collect();
-        let turns = threads.into_iter();
-        let turns = turns.map(|thread| thread.join().expect("a caller does not panic"));
-        turns.collect::<anyhow::Result<Vec<_>>>()
-    })?;
-
-    let mut longest = Duration::ZERO;
-    let mut all = Histogram::<u64>::new_with_max(LONGEST.as_nanos() as u64, 3)?;
-    for (elapsed, latencies) in turns {
-        longest = longest.max(elapsed);
-        all.add(latencies)?;
-    }
-    Ok(Driven {
-        calls: all.len(),
-        seconds: longest.as_secs_f64(),
-        p50_us: all.value_at_quantile(0.5) as f64 / 1e3,
-        p99_us: all.value_at_quantile(0.99) as f64 / 1e3,
-    })
+/// A turn, after a tenth of its time that does not count.
+fn drive<Caller: Send>(
+    length: Duration,
+    callers: &mut [Caller],
+    call: impl Fn(&mut Caller) -> anyhow::Result<()> + Sync,
+) -> anyhow::Result<Turn> {
+    let call = |caller: &mut Caller| call(caller).map(|()| 1);
+    together(callers, length / 10, call)?;
+    together(callers, length, call)
 }

@@ -3,147 +3,125 @@
 use comfy_table::{CellAlignment, Table, TableComponent, presets};
 use serde::Serialize;
 
+use super::contest::{Measure, NOISE_LIMIT};
 use super::drive::Driven;
+use super::report::{Quartiles, number};
 
 /// One library under one load.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct PeerRow {
+pub(super) struct PeerRow {
     /// How many connections the driver had.
-    pub connections: usize,
+    pub(super) connections: usize,
     /// How many calls at a time on each.
-    pub in_flight: usize,
+    pub(super) in_flight: usize,
     /// Whether every call had a connection of its own.
-    pub churn: bool,
+    pub(super) churn: bool,
     /// The library.
-    pub name: &'static str,
+    pub(super) name: &'static str,
     /// What goes over the connection.
-    pub wire: &'static str,
+    pub(super) wire: &'static str,
     /// None where the library's client cannot have so many calls in flight.
-    pub figures: Option<PeerFigures>,
+    pub(super) figures: Option<PeerFigures>,
 }
 
 /// What the rounds say together: medians.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct PeerFigures {
+pub(super) struct PeerFigures {
     /// Calls a second.
-    pub calls_per_second: f64,
+    pub(super) calls_per_second: f64,
     /// The median time of a call, in microseconds.
-    pub p50_us: f64,
+    pub(super) p50_us: f64,
     /// The time that one call in a hundred exceeded.
-    pub p99_us: f64,
+    pub(super) p99_us: f64,
     /// How fast it is as a share of the thread server of this project in the same round. None
     /// where that has no figures.
-    pub share_of_ours: Option<Share>,
-}
-
-/// A ratio, taken round by round.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Share {
-    /// A quarter of the rounds is below.
-    pub low: f64,
-    /// The middle of the rounds.
-    pub median: f64,
-    /// A quarter of the rounds is above.
-    pub high: f64,
-}
-
-/// What is compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Speed {
-    /// One over the median time of a call.
-    Median,
-    /// Calls a second.
-    Rate,
-}
-
-impl Speed {
-    fn of(self, turn: &Driven) -> f64 {
-        match self {
-            Speed::Median => 1e6 / turn.p50_us,
-            Speed::Rate => turn.calls as f64 / turn.seconds,
-        }
-    }
+    pub(super) share_of_ours: Option<Quartiles>,
 }
 
 impl PeerFigures {
-    /// Of at least one turn, and of as many of `ours`.
-    pub(super) fn of(turns: &[Driven], ours: Option<&[Driven]>, speed: Speed) -> PeerFigures {
-        let share_of_ours = ours.map(|ours| {
-            let pairs = turns.iter().zip(ours);
-            let shares = sorted(pairs.map(|(theirs, ours)| speed.of(theirs) / speed.of(ours)));
-            Share {
-                low: at(&shares, 0.25),
-                median: at(&shares, 0.5),
-                high: at(&shares, 0.75),
-            }
-        });
-        let median = |figure: fn(&Driven) -> f64| at(&sorted(turns.iter().map(figure)), 0.5);
+    /// Of at least one turn, and of as many of `ours`. `measure` is what the share compares.
+    pub(super) fn of(turns: &[Driven], ours: Option<&[Driven]>, measure: Measure) -> PeerFigures {
+        let rate = |turn: &Driven| turn.calls as f64 / turn.seconds;
+        let speed = |turn: &Driven| match measure {
+            Measure::Latency => 1e6 / turn.p50_us,
+            // These clients do not wait for all calls in flight, so there are no round trips.
+            Measure::Rate | Measure::RateOfRoundTrips { .. } => rate(turn),
+        };
+        let ratio = |(theirs, ours)| speed(theirs) / speed(ours);
+        let median = |figure: &dyn Fn(&Driven) -> f64| {
+            Quartiles::of(turns.iter().map(figure).collect()).median
+        };
         PeerFigures {
-            calls_per_second: median(|turn| Speed::Rate.of(turn)),
-            p50_us: median(|turn| turn.p50_us),
-            p99_us: median(|turn| turn.p99_us),
-            share_of_ours,
+            calls_per_second: median(&rate),
+            p50_us: median(&|turn| turn.p50_us),
+            p99_us: median(&|turn| turn.p99_us),
+            share_of_ours: ours
+                .map(|ours| Quartiles::of(turns.iter().zip(ours).map(ratio).collect())),
         }
     }
 }
 
-fn sorted(series: impl Iterator<Item = f64>) -> Vec<f64> {
-    let mut series: Vec<_> = series.collect();
-    series.sort_by(f64::total_cmp);
-    series
+/// Everything that a run says.
+#[derive(Debug, Serialize)]
+pub(super) struct PeerReport {
+    /// How it was made.
+    pub(super) made: Vec<String>,
+    pub(super) rows: Vec<PeerRow>,
 }
 
-/// Where `share` of a sorted series is below; between two numbers, in proportion.
-fn at(sorted: &[f64], share: f64) -> f64 {
-    let position = share * (sorted.len() - 1) as f64;
-    let (below, above) = (position.floor() as usize, position.ceil() as usize);
-    sorted[below] + (sorted[above] - sorted[below]) * position.fract()
-}
-
-/// The rows as people read them; `-` is what a client cannot do.
-pub fn table(rows: &[PeerRow]) -> String {
-    let mut table = Table::new();
-    table
-        .load_preset(presets::NOTHING)
-        .set_style(TableComponent::HeaderLines, '─')
-        .set_header([
-            "load",
-            "library",
-            "wire",
-            "calls/s",
-            "p50 µs",
-            "p99 µs",
-            "of ours",
-            "quartiles",
-        ]);
-    for row in rows {
-        let figures = row.figures;
-        let text = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
-        let share = figures.and_then(|figures| figures.share_of_ours);
-        table.add_row([
-            row.load(),
-            row.name.to_owned(),
-            row.wire.to_owned(),
-            text(figures.map(|figures| format!("{:.0}", figures.calls_per_second))),
-            text(figures.map(|figures| format!("{:.1}", figures.p50_us))),
-            text(figures.map(|figures| format!("{:.1}", figures.p99_us))),
-            text(share.map(|share| format!("{:.2}", share.median))),
-            text(share.map(|share| format!("{:.2}–{:.2}", share.low, share.high))),
-        ]);
-    }
-    for (position, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((0, 1));
-        if position >= 3 {
-            column.set_cell_alignment(CellAlignment::Right);
+impl PeerReport {
+    /// The rows as people read them; `-` is what a client cannot do.
+    pub(super) fn table(&self) -> String {
+        let mut table = Table::new();
+        table
+            .load_preset(presets::NOTHING)
+            .set_style(TableComponent::HeaderLines, '─')
+            .set_header([
+                "load",
+                "library",
+                "wire",
+                "calls/s",
+                "p50 µs",
+                "p99 µs",
+                "of ours",
+                "quartiles",
+                "",
+            ]);
+        for row in &self.rows {
+            table.add_row(row.cells());
         }
+        for (position, column) in table.column_iter_mut().enumerate() {
+            column.set_padding((0, 1));
+            if (3..8).contains(&position) {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        format!("{table}\n{}\n", self.made.join("\n"))
     }
-    table.to_string()
 }
 
 impl PeerRow {
     fn load(&self) -> String {
         let what = if self.churn { "churn" } else { "in flight" };
         format!("{} × {} {what}", self.connections, self.in_flight)
+    }
+
+    fn cells(&self) -> [String; 9] {
+        let text = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+        let figures = self.figures;
+        let share = figures.and_then(|figures| figures.share_of_ours);
+        let is_noisy = share.is_some_and(|share| share.spread() > NOISE_LIMIT);
+        [
+            self.load(),
+            self.name.to_owned(),
+            self.wire.to_owned(),
+            text(figures.map(|figures| format!("{:.0}", figures.calls_per_second))),
+            text(figures.map(|figures| format!("{:.1}", figures.p50_us))),
+            text(figures.map(|figures| format!("{:.1}", figures.p99_us))),
+            text(share.map(|share| number(share.median))),
+            text(share.map(Quartiles::range)),
+            if is_noisy { "noisy" } else { "" }.to_owned(),
+        ]
     }
 }
 
@@ -164,11 +142,11 @@ mod tests {
     #[test]
     fn the_share_is_taken_round_by_round() {
         let (theirs, ours) = (turns(&[1, 20, 50]), turns(&[10, 100, 100]));
-        for speed in [Speed::Rate, Speed::Median] {
-            let figures = PeerFigures::of(&theirs, Some(&ours), speed);
+        for measure in [Measure::Rate, Measure::Latency] {
+            let figures = PeerFigures::of(&theirs, Some(&ours), measure);
             let share = figures.share_of_ours.expect("there are turns of ours");
             for (found, expected) in [(share.low, 0.15), (share.median, 0.2), (share.high, 0.35)] {
-                assert!((found - expected).abs() < 1e-9, "{speed:?}: {share:?}");
+                assert!((found - expected).abs() < 1e-9, "{share:?}");
             }
             assert_eq!((figures.calls_per_second, figures.p50_us), (10.0, 50.0));
         }
@@ -184,8 +162,12 @@ mod tests {
             wire: "JSON",
             figures,
         };
-        let measured = PeerFigures::of(&turns(&[4]), None, Speed::Rate);
-        let table = table(&[row("varlink", None), row("tarpc", Some(measured))]);
+        let measured = PeerFigures::of(&turns(&[4]), None, Measure::Rate);
+        let report = PeerReport {
+            made: Vec::new(),
+            rows: vec![row("varlink", None), row("tarpc", Some(measured))],
+        };
+        let table = report.table();
         let cells = |name: &str| {
             let line = table.lines().find(|line| line.contains(name));
             let line = line.expect("every row is a line");

@@ -8,8 +8,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use cargo_metadata::{Metadata, MetadataCommand};
-use xtask::bench::drive::Driven;
-use xtask::bench::peers::PEERS;
+use xtask::bench::{Driven, PEERS};
 use xtask::launch::Server;
 use xtask::model::Model;
 

@@ -1,1 +1,16 @@
 //! The parts of a server that need no process of their own to be tested.
+
+/// Binding, accepting, refusing.
+mod accepting;
+/// Refusing to fork where it is not safe.
+mod forking;
+/// Which methods can be registered.
+mod registering;
+/// A server in a thread, and a plain socket to talk to it.
+mod server;
+/// What one connection is answered, byte for byte where it matters.
+mod serving;
+/// The file of a Unix socket: whose it is and who may remove it.
+mod socket_file;
+/// Stopping from another thread.
+mod stopping;

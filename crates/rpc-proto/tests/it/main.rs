@@ -1,1 +1,20 @@
 //! Bytes in, messages out: the wire without a socket.
+
+/// The codes and the errors that carry them.
+mod errors;
+/// What goes through comes back the same.
+mod fidelity;
+/// Naming the protocol of a client that reached the wrong port.
+mod foreign;
+/// The bytes of a real exchange, written out by hand.
+mod golden;
+/// Which body is a request or a reply, and which error it becomes otherwise.
+mod messages;
+/// Methods as constants, and addresses as one writes them.
+mod names;
+/// What must hold for every input, tried on many.
+mod properties;
+/// Cutting a byte stream into frames, however the bytes arrive, in bounded memory.
+mod reading;
+/// Collecting frames so that each goes out whole or not at all.
+mod writing;

@@ -1,0 +1,91 @@
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::{self, JoinHandle};
+use std::{env, fs, process};
+
+use nix::sys::socket::{setsockopt, sockopt};
+use rpc_client::{Address, Client};
+
+pub(crate) trait Stream: Read + Write + Send {}
+impl<S: Read + Write + Send> Stream for S {}
+
+/// Bytes that a client cannot get rid of while its peer does not read: the sending side buffers
+/// 4 MiB at most unless a system was told otherwise (tcp(7), tcp_wmem).
+pub(crate) const MORE_THAN_SOCKETS_BUFFER: usize = 8 << 20;
+
+/// A server for one connection that does what its script says and then closes it.
+pub(crate) struct Peer {
+    pub(crate) address: Address,
+    thread: JoinHandle<()>,
+}
+
+impl Peer {
+    pub(crate) fn tcp(script: impl FnOnce(&mut dyn Stream) + Send + 'static) -> Peer {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        // Connections inherit it.
+        setsockopt(&listener, sockopt::RcvBuf, &4096).unwrap();
+        let address = Address::Tcp(listener.local_addr().unwrap().to_string());
+        let thread = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.set_nodelay(true).unwrap();
+            script(&mut stream);
+        });
+        Peer { address, thread }
+    }
+
+    pub(crate) fn unix(script: impl FnOnce(&mut dyn Stream) + Send + 'static) -> Peer {
+        let path = unused_path();
+        let listener = UnixListener::bind(&path).unwrap();
+        let address = Address::unix(&path);
+        let thread = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            fs::remove_file(path).unwrap();
+            script(&mut stream);
+        });
+        Peer { address, thread }
+    }
+
+    /// The same script over both families.
+    pub(crate) fn both(script: impl FnOnce(&mut dyn Stream) + Send + Clone + 'static) -> [Peer; 2] {
+        [Peer::tcp(script.clone()), Peer::unix(script)]
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        Client::connect(&self.address).unwrap()
+    }
+
+    /// Waits for the end of the script; what it found wrong fails the test.
+    pub(crate) fn join(self) {
+        self.thread.join().unwrap();
+    }
+}
+
+/// A path for a socket that nothing has.
+pub(crate) fn unused_path() -> PathBuf {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    env::temp_dir().join(format!("rpc-client-it-{}-{number}.sock", process::id()))
+}
+
+pub(crate) fn frame(body: impl AsRef<[u8]>) -> Vec<u8> {
+    let body = body.as_ref();
+    let prefix = u32::try_from(body.len()).unwrap().to_le_bytes();
+    [&prefix, body].concat()
+}
+
+/// Reads one request and gives back its body.
+pub(crate) fn read_request(stream: &mut dyn Stream) -> String {
+    let mut prefix = [0; 4];
+    stream.read_exact(&mut prefix).unwrap();
+    let mut body = vec![0; u32::from_le_bytes(prefix) as usize];
+    stream.read_exact(&mut body).unwrap();
+    String::from_utf8(body).unwrap()
+}
+
+/// The client has closed, and nothing came before that.
+pub(crate) fn expect_end(stream: &mut dyn Stream) {
+    assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+}

@@ -1,0 +1,123 @@
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+
+use rpc_client::{CallError, Client, Method};
+
+use crate::peer::{MORE_THAN_SOCKETS_BUFFER, Peer, expect_end, frame, read_request};
+
+const PING: Method<String, String> = Method::new("ping", "pong");
+const PONG: &str = r#"{"out":"pong","result":"x"}"#;
+const LIMIT: Duration = Duration::from_millis(60);
+
+fn client(peer: &Peer) -> Client {
+    let builder = Client::builder().call_timeout(LIMIT);
+    builder.connect(&peer.address).unwrap()
+}
+
+/// The call runs into its time-out, not much before it and not for ever after it, and the
+/// connection is not used again.
+fn check_times_out(client: &mut Client, params: &str) {
+    let begun = Instant::now();
+    let error = client.call_raw("m", params).unwrap_err();
+    let took = begun.elapsed();
+    assert!(
+        matches!(error, CallError::TimedOut { limit: LIMIT }),
+        "{error:?}"
+    );
+    assert!(took >= LIMIT - Duration::from_millis(2), "only {took:?}");
+    assert!(took < Duration::from_secs(20), "{took:?}");
+    let begun = Instant::now();
+    assert!(matches!(
+        client.call_raw("m", params),
+        Err(CallError::Unusable)
+    ));
+    assert!(begun.elapsed() < LIMIT, "without waiting");
+}
+
+#[test]
+fn a_late_reply_is_never_taken_for_the_next_one() {
+    let (timed_out, told) = channel::<()>();
+    let (answered, both_came) = channel();
+    let peer = Peer::tcp(move |stream| {
+        read_request(stream);
+        told.recv().unwrap();
+        stream.write_all(&frame(PONG)).unwrap();
+        answered.send(()).unwrap();
+        // The client closes with the reply unread, which is a reset.
+        let next_request = stream.read(&mut [0]);
+        assert_eq!(next_request.unwrap_or(0), 0);
+    });
+    let mut client = client(&peer);
+    check_times_out(&mut client, "x");
+    timed_out.send(()).unwrap();
+    both_came.recv().unwrap();
+    let next = client.call(PING, &"other".to_owned());
+    assert!(matches!(next, Err(CallError::Unusable)));
+    drop(client);
+    peer.join();
+}
+
+#[test]
+fn a_silent_peer_is_not_waited_for() {
+    for peer in Peer::both(|stream| {
+        read_request(stream);
+        expect_end(stream);
+    }) {
+        let mut client = client(&peer);
+        check_times_out(&mut client, "x");
+        drop(client);
+        peer.join();
+    }
+}
+
+#[test]
+fn a_peer_that_sends_a_byte_now_and_then_gains_no_time() {
+    for peer in Peer::both(|stream| {
+        read_request(stream);
+        stream.write_all(&8_000_000_u32.to_le_bytes()).unwrap();
+        while stream.write_all(b" ").is_ok() {}
+    }) {
+        let mut client = client(&peer);
+        check_times_out(&mut client, "x");
+        drop(client);
+        peer.join();
+    }
+}
+
+#[test]
+fn a_peer_that_does_not_read_is_not_waited_for() {
+    let long = "x".repeat(MORE_THAN_SOCKETS_BUFFER);
+    let (timed_out, told) = channel::<()>();
+    let peer = Peer::tcp(move |_| told.recv().unwrap());
+    let mut client = client(&peer);
+    check_times_out(&mut client, &long);
+    timed_out.send(()).unwrap();
+    peer.join();
+}
+
+#[test]
+fn the_time_out_can_be_changed_between_calls() {
+    let peer = Peer::tcp(|stream| {
+        read_request(stream);
+        stream.write_all(&frame(PONG)).unwrap();
+        read_request(stream);
+        expect_end(stream);
+    });
+    let mut client = peer.client();
+    assert_eq!(client.call(PING, &"x".to_owned()).unwrap(), "x");
+    client.set_call_timeout(LIMIT);
+    check_times_out(&mut client, "x");
+    drop(client);
+    peer.join();
+}
+
+#[test]
+fn no_time_at_all_sends_nothing() {
+    let peer = Peer::tcp(expect_end);
+    let mut client = peer.client();
+    client.set_call_timeout(Duration::ZERO);
+    let error = client.call_raw("m", "x").unwrap_err();
+    assert!(matches!(error, CallError::TimedOut { .. }), "{error:?}");
+    drop(client);
+    peer.join();
+}

@@ -1,0 +1,83 @@
+//! What a call costs through the whole connection loop: a thread that serves one connection over
+//! the loopback, and a peer that keeps so many requests in flight.
+//!
+//! With one in flight this measures the kernel and its scheduler; with 128 it measures this crate.
+//! `cargo xtask bench` compares models; this is for those who change the loop.
+
+use std::borrow::Cow;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::thread;
+
+use divan::Bencher;
+use divan::counter::ItemsCount;
+use rpc_core::{Acceptor, Method, Registry, Service};
+use rpc_proto::{FrameWriter, Request, Response};
+
+const PING: Method<String, String> = Method::new("ping", "pong");
+
+const TEXT: &str = "123456789";
+
+/// Calls in one iteration: a multiple of every number of calls in flight.
+const CALLS: usize = 1024;
+
+const IN_FLIGHT: [usize; 3] = [1, 16, 128];
+
+fn main() {
+    divan::main();
+}
+
+/// The handler takes and gives a `String`.
+#[divan::bench(args = IN_FLIGHT)]
+fn typed(bencher: Bencher<'_, '_>, in_flight: usize) {
+    let mut registry = Registry::new();
+    registry
+        .register(PING, |text, _ctx| Ok(text))
+        .expect("the name is free");
+    call(bencher, registry, in_flight);
+}
+
+/// The handler gives back the JSON that it was given.
+#[divan::bench(args = IN_FLIGHT)]
+fn raw(bencher: Bencher<'_, '_>, in_flight: usize) {
+    let mut registry = Registry::new();
+    registry
+        .register_raw(PING.name(), PING.kind(), |params, _ctx| {
+            Ok(Cow::Borrowed(params))
+        })
+        .expect("the name is free");
+    call(bencher, registry, in_flight);
+}
+
+fn call(bencher: Bencher<'_, '_>, registry: Registry, in_flight: usize) {
+    let service = Service::new(registry);
+    let address = "127.0.0.1:0".parse().expect("an address");
+    let mut acceptor = Acceptor::bind(&address).expect("a port is free");
+    let address = acceptor.address().to_string();
+    let server = thread::spawn(move || {
+        let conn = acceptor.accept().expect("the peer connects");
+        service.serve_conn(conn.expect("nobody stops this server"));
+    });
+
+    let (mut requests, mut replies) = (FrameWriter::new(), FrameWriter::new());
+    for _ in 0..in_flight {
+        let request = requests.append(|body| Request::encode(body, PING.name(), TEXT));
+        let reply = replies.append(|body| Response::encode(body, PING.kind(), TEXT));
+        request.and(reply).expect("a string serialises");
+    }
+    let mut received = vec![0; replies.as_bytes().len()];
+    let mut stream = TcpStream::connect(address).expect("the server listens");
+    stream.set_nodelay(true).expect("a TCP socket");
+    bencher.counter(ItemsCount::new(CALLS)).bench_local(|| {
+        for _ in 0..CALLS / in_flight {
+            stream
+                .write_all(requests.as_bytes())
+                .expect("the server reads");
+            stream.read_exact(&mut received).expect("the server writes");
+        }
+    });
+    assert!(received == replies.as_bytes(), "wrong replies");
+
+    drop(stream);
+    server.join().expect("the server ends with its connection");
+}

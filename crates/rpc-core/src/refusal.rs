@@ -1,0 +1,51 @@
+//! The errors that a server answers with on its own account.
+
+use std::error::Error;
+use std::time::Duration;
+
+use rpc_proto::{ERROR_KIND, ErrorCode, FrameWriter, Response, RpcError};
+use serde_json::json;
+
+/// The refusal of a server that serves as many as it may: `limit` of `what`.
+pub fn busy(what: &str, limit: usize) -> RpcError {
+    RpcError::new(
+        ErrorCode::Busy,
+        format!("the server serves as many {what} as it may: {limit}"),
+    )
+    .with_data(&json!({ "limit": limit, "executed": "no" }))
+}
+
+/// The refusal of a server that could serve if the system let it: `failed` and why.
+pub fn out_of_resources(failed: &str, error: &(dyn Error + 'static)) -> RpcError {
+    let mut message = format!("{failed}: {error}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        message.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    RpcError::new(ErrorCode::Busy, message).with_data(&json!({ "executed": "no" }))
+}
+
+pub(crate) fn shutting_down() -> RpcError {
+    RpcError::new(
+        ErrorCode::ShuttingDown,
+        "the server is stopping; nothing was executed",
+    )
+    .with_data(&json!({ "executed": "no" }))
+}
+
+pub(crate) fn timed_out(what: &str, limit: Duration) -> RpcError {
+    RpcError::new(ErrorCode::TimedOut, format!("{what} within {limit:?}"))
+        .with_data(&json!({ "limit_ms": u64::try_from(limit.as_millis()).unwrap_or(u64::MAX) }))
+}
+
+pub(crate) fn append_error(replies: &mut FrameWriter, error: &RpcError) {
+    if replies
+        .append(|body| Response::encode(body, ERROR_KIND, error))
+        .is_err()
+    {
+        // Only an error of more than 4 GiB does not fit, and this one does.
+        let short = RpcError::internal("the error was longer than a frame can be");
+        let _ = replies.append(|body| Response::encode(body, ERROR_KIND, &short));
+    }
+}

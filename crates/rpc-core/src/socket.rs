@@ -1,0 +1,130 @@
+//! A connected stream socket of either family, and waiting for it.
+
+use std::io::{self, Read};
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::linux::net::TcpStreamExt;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{MsgFlags, recv, send, setsockopt, sockopt};
+use nix::sys::time::TimeVal;
+
+/// A stream socket of either family.
+pub(crate) enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Socket {
+    /// How long one read may block; socket(7), SO_RCVTIMEO.
+    pub(crate) fn set_read_timeout(&self, timeout: Duration) -> io::Result<()> {
+        setsockopt(&self.as_fd(), sockopt::ReceiveTimeout, &time_val(timeout))?;
+        Ok(())
+    }
+
+    /// Blocks until the socket is ready or failed; `false` when the deadline passed.
+    pub(crate) fn wait_for(&self, ready: PollFlags, deadline: Instant) -> io::Result<bool> {
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match poll(&mut [PollFd::new(self.as_fd(), ready)], poll_timeout(left)) {
+                Ok(0) if left.is_zero() => return Ok(false),
+                Ok(0) | Err(Errno::EINTR) => {}
+                Ok(_) => return Ok(true),
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+
+    /// Acknowledges what came at once. A peer that writes prefix and body separately with Nagle's
+    /// algorithm on keeps the body back until the prefix is acknowledged; a delayed
+    /// acknowledgement would cost it 40 ms (tcp(7), TCP_QUICKACK).
+    pub(crate) fn acknowledge_now(&self) {
+        if let Socket::Tcp(stream) = self {
+            let _ = stream.set_quickack(true);
+        }
+    }
+
+    pub(crate) fn end_reading(&self) {
+        let _ = match self {
+            Socket::Tcp(stream) => stream.shutdown(Shutdown::Read),
+            Socket::Unix(stream) => stream.shutdown(Shutdown::Read),
+        };
+    }
+
+    pub(crate) fn end_writing(&self) {
+        let _ = match self {
+            Socket::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            Socket::Unix(stream) => stream.shutdown(Shutdown::Write),
+        };
+    }
+
+    /// Reads what is there, without waiting.
+    pub(crate) fn read_now(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        Ok(recv(
+            self.as_fd().as_raw_fd(),
+            buffer,
+            MsgFlags::MSG_DONTWAIT,
+        )?)
+    }
+
+    /// Writes what the socket takes, without waiting.
+    pub(crate) fn write_now(&self, bytes: &[u8]) -> io::Result<usize> {
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+        Ok(send(self.as_fd().as_raw_fd(), bytes, flags)?)
+    }
+}
+
+impl AsFd for Socket {
+    #[inline]
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Socket::Tcp(stream) => stream.as_fd(),
+            Socket::Unix(stream) => stream.as_fd(),
+        }
+    }
+}
+
+impl Read for &Socket {
+    #[inline]
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        Ok(recv(self.as_fd().as_raw_fd(), buffer, MsgFlags::empty())?)
+    }
+}
+
+/// Reads what is there, without waiting.
+pub(crate) struct NoWait<'a>(pub(crate) &'a Socket);
+
+impl Read for NoWait<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read_now(buffer)
+    }
+}
+
+pub(crate) fn would_come_later(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+    )
+}
+
+/// The moment `timeout` from now, or one so late that nobody sees it.
+pub(crate) fn after(timeout: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(timeout)
+        .unwrap_or_else(|| now + Duration::from_secs(u32::MAX.into()))
+}
+
+/// Rounded up to a microsecond, since zero would mean for ever.
+fn time_val(time: Duration) -> TimeVal {
+    let micros = i64::from(time.subsec_micros()).max(i64::from(time.as_secs() == 0));
+    TimeVal::new(i64::try_from(time.as_secs()).unwrap_or(i64::MAX), micros)
+}
+
+/// The time for poll(2), rounded up to its milliseconds.
+pub(crate) fn poll_timeout(timeout: Duration) -> PollTimeout {
+    let millis = timeout.as_nanos().div_ceil(1_000_000);
+    PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX)
+}

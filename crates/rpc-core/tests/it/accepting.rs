@@ -1,0 +1,95 @@
+use std::error::Error;
+use std::io::{self, ErrorKind};
+
+use rpc_core::{Acceptor, Address, ErrorCode, Peer as WhoCalls, RpcError, ServeError, busy};
+
+use crate::server::{Directory, Peer, Server, any_port};
+
+pub(crate) fn check_cannot_bind(address: &Address, expected: ErrorKind) {
+    let Err(error) = Acceptor::bind(address) else {
+        panic!("bound {address}");
+    };
+    assert_eq!(error.to_string(), format!("cannot listen on {address}"));
+    let source = error.source().and_then(|source| source.downcast_ref());
+    assert_eq!(source.map(io::Error::kind), Some(expected), "{address}");
+    assert!(matches!(error, ServeError::Bind { address: at, .. } if at == *address));
+}
+
+fn check_second_server(address: &Address) {
+    let server = Server::ping_at(address);
+    check_cannot_bind(&server.address, ErrorKind::AddrInUse);
+    check_cannot_bind(&server.address, ErrorKind::AddrInUse);
+    server.peer().ping();
+    server.stop();
+}
+
+#[test]
+fn a_second_server_on_the_same_address_fails_and_the_first_goes_on() {
+    check_second_server(&any_port());
+    let directory = Directory::new();
+    check_second_server(&Address::unix(directory.path("socket")));
+}
+
+#[test]
+fn port_0_becomes_the_real_port_which_is_free_again_after_the_stop() {
+    let server = Server::ping_at(&any_port());
+    let address = server.address.clone();
+    assert!(!address.to_string().ends_with(":0"), "{address}");
+    let mut peer = server.peer();
+    peer.ping();
+    // The server closes first, so its side of this connection lingers in the kernel.
+    server.stop();
+    let again = Server::ping_at(&address);
+    assert_eq!(again.address, address);
+    again.peer().ping();
+    again.stop();
+}
+
+#[test]
+fn an_accepted_connection_knows_its_peer() {
+    let mut acceptor = Acceptor::bind(&any_port()).unwrap();
+    let _peer = Peer::connect(acceptor.address());
+    let conn = acceptor.accept().unwrap().unwrap();
+    assert!(matches!(conn.peer(), WhoCalls::Tcp(address) if address.ip().is_loopback()));
+    let directory = Directory::new();
+    let mut acceptor = Acceptor::bind(&Address::unix(directory.path("socket"))).unwrap();
+    let _peer = Peer::connect(acceptor.address());
+    assert_eq!(acceptor.accept().unwrap().unwrap().peer(), WhoCalls::Unix);
+}
+
+#[test]
+fn a_refused_connection_is_told_why_and_closed() {
+    let directory = Directory::new();
+    for address in [any_port(), Address::unix(directory.path("socket"))] {
+        let mut acceptor = Acceptor::bind(&address).unwrap();
+        let mut silent = Peer::connect(acceptor.address());
+        let mut eager = Peer::connect(acceptor.address());
+        eager.send(&[0; 1000]);
+        for _ in 0..2 {
+            let conn = acceptor.accept().unwrap().unwrap();
+            acceptor.refuse(conn, &busy("connections", 7));
+        }
+        for peer in [&mut silent, &mut eager] {
+            let refusal = peer.refusal();
+            assert_eq!(refusal.known_code(), Some(ErrorCode::Busy));
+            let data = refusal.data.as_deref().map(|data| data.get());
+            assert_eq!(data, Some(r#"{"executed":"no","limit":7}"#));
+            peer.expect_end();
+        }
+    }
+}
+
+#[test]
+fn more_refused_connections_than_are_remembered_are_all_told() {
+    let mut acceptor = Acceptor::bind(&any_port()).unwrap();
+    let mut peers = Vec::new();
+    for number in 0..200 {
+        peers.push(Peer::connect(acceptor.address()));
+        let conn = acceptor.accept().unwrap().unwrap();
+        acceptor.refuse(conn, &RpcError::new(number, "no"));
+    }
+    for (number, peer) in (0..).zip(&mut peers) {
+        assert_eq!(peer.refusal().code, number);
+        peer.expect_end();
+    }
+}

@@ -1,0 +1,257 @@
+//! What is measured when nobody asks for anything else, and with which targets.
+
+use std::time::Duration;
+
+use clap::ValueEnum;
+use indicatif::ProgressBar;
+
+use super::contest::{Contest, Measure, Side};
+use super::driver::{Connection, OwnClient, SeedPattern};
+use super::exchange::{Called, Exchange, text};
+use super::load::Load;
+use super::report::{Row, Target};
+use super::server::Running;
+use super::{Settings, memory, seed_server};
+use crate::model::Model;
+
+/// The text of a large call, in bytes.
+const LARGE: usize = 1_000_000;
+
+/// Groups of lines in the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Case {
+    /// 1 connection, 1 call in flight, every model
+    OneCall,
+    /// 1 connection, 16 calls in flight
+    #[value(name = "pipeline-16")]
+    Pipeline16,
+    /// 1 connection, 128 calls in flight
+    #[value(name = "pipeline-128")]
+    Pipeline128,
+    /// 16 connections, 1 call in flight on each
+    #[value(name = "16-connections")]
+    SixteenConnections,
+    /// Connect, one call, close
+    Churn,
+    /// 1 MB there and back
+    Large,
+    /// The project's client and server together
+    OwnClient,
+    /// A client that writes prefix and body separately with Nagle's algorithm on
+    SeedClient,
+    /// Memory of an idle connection
+    IdleMemory,
+    /// One active connection beside 10,000 idle ones
+    Crowd,
+    /// The servers in Python that this project grew from
+    SeedServers,
+}
+
+impl Case {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Case::OneCall => "one-call",
+            Case::Pipeline16 => "pipeline-16",
+            Case::Pipeline128 => "pipeline-128",
+            Case::SixteenConnections => "16-connections",
+            Case::Churn => "churn",
+            Case::Large => "large",
+            Case::OwnClient => "own-client",
+            Case::SeedClient => "seed-client",
+            Case::IdleMemory => "idle-memory",
+            Case::Crowd => "crowd",
+            Case::SeedServers => "seed-servers",
+        }
+    }
+
+    /// The lines of this case.
+    pub(super) fn steps(self, settings: &Settings) -> Vec<Step> {
+        let echo = |model, load: Load, at_least| {
+            Step::new(self.name(), move |settings, progress| {
+                let target = Target::Ratio { at_least };
+                contest(settings, model, load, target)?.run(self.name(), settings, progress)
+            })
+        };
+        let load = Load::of(settings);
+        match self {
+            Case::OneCall => Model::ALL.map(|model| echo(model, load, 0.97)).into(),
+            Case::Pipeline16 => vec![echo(Model::Single, load.depth(16), 0.85)],
+            Case::Pipeline128 => vec![echo(Model::Single, load.depth(128), 0.50)],
+            Case::SixteenConnections => [Model::Thread, Model::Prefork]
+                .map(|model| echo(model, load.connections(16), 0.95))
+                .into(),
+            Case::Churn => vec![
+                echo(Model::Single, load.churn(), 0.93),
+                echo(Model::Prefork, load.churn(), 0.93),
+                echo(Model::Thread, load.churn(), 1.30),
+                echo(Model::Fork, load.churn(), 0.90),
+            ],
+            Case::Large => vec![echo(Model::Single, load.payload(LARGE), 0.50)],
+            Case::OwnClient => vec![Step::new(self.name(), |settings, progress| {
+                own_client(settings)?.run(Case::OwnClient.name(), settings, progress)
+            })],
+            Case::SeedClient => vec![Step::new(self.name(), |settings, progress| {
+                seed_client(settings)?.run(Case::SeedClient.name(), settings, progress)
+            })],
+            Case::IdleMemory => {
+                let idle = |model, kibibytes: u64| {
+                    Step::new(self.name(), move |settings, progress| {
+                        memory::of_idle_connections(settings, model, kibibytes * 1024, progress)
+                    })
+                };
+                vec![
+                    idle(Model::Thread, 12),
+                    idle(Model::Fork, 45),
+                    Step::new(self.name(), |settings, progress| {
+                        memory::after_large_call(settings, LARGE, progress)
+                    }),
+                ]
+            }
+            Case::Crowd => vec![Step::new(self.name(), crowd)],
+            Case::SeedServers => Model::ALL
+                .into_iter()
+                .filter_map(|model| Some((model, seed_server::program(model)?)))
+                .map(|(model, source)| {
+                    Step::new(self.name(), move |settings, progress| {
+                        let contest = seed_server(settings, model, source)?;
+                        contest.run(Case::SeedServers.name(), settings, progress)
+                    })
+                })
+                .collect(),
+        }
+    }
+
+    /// Whether python3 is needed.
+    pub(super) fn needs_python(self) -> bool {
+        matches!(self, Case::SeedClient | Case::SeedServers)
+    }
+}
+
+type Run = dyn FnOnce(&Settings, &ProgressBar) -> anyhow::Result<Row>;
+
+/// One line of the table that can be measured.
+pub(super) struct Step {
+    pub(super) case: &'static str,
+    pub(super) run: Box<Run>,
+}
+
+impl Step {
+    pub(super) fn new(
+        case: &'static str,
+        run: impl FnOnce(&Settings, &ProgressBar) -> anyhow::Result<Row> + 'static,
+    ) -> Step {
+        Step {
+            case,
+            run: Box::new(run),
+        }
+    }
+}
+
+/// A model of ours against the floor of the same model.
+pub(super) fn contest(
+    settings: &Settings,
+    model: Model,
+    load: Load,
+    target: Target,
+) -> anyhow::Result<Contest> {
+    let exchange = Exchange::new(settings.called, load.payload);
+    let workers = load.workers(settings);
+    let ours = Running::ours(settings, model, workers, &[])?;
+    let raw = Running::raw(settings, model, workers, settings.called, load.payload)?;
+    Ok(Contest {
+        subject: load.side(model.name(), ours, &exchange)?,
+        against: load.side("raw", raw, &exchange)?,
+        measure: load.measure(),
+        target,
+    })
+}
+
+fn own_client(settings: &Settings) -> anyhow::Result<Contest> {
+    let model = Model::Single;
+    let server = Running::ours(settings, model, settings.workers, &[])?;
+    let client = OwnClient::connect(server.address()?, text(settings.payload))?;
+    let raw = Running::raw(
+        settings,
+        model,
+        settings.workers,
+        Called::Echo,
+        settings.payload,
+    )?;
+    let exchange = Exchange::new(Called::Echo, settings.payload);
+    Ok(Contest {
+        subject: Side::new("client and single", server, client),
+        against: Load::of(settings).side("raw", raw, &exchange)?,
+        measure: Measure::Latency,
+        target: Target::Ratio { at_least: 0.95 },
+    })
+}
+
+fn seed_client(settings: &Settings) -> anyhow::Result<Contest> {
+    let model = Model::Single;
+    let source = seed_server::program(model).expect("the seed has a server for this model");
+    let ours = Running::ours(settings, model, settings.workers, &[])?;
+    let pattern = SeedPattern::connect(ours.address()?, &Exchange::from_seed(settings.payload))?;
+    let seed = Running::seed(source)?;
+    let seed_pattern =
+        SeedPattern::connect(seed.address()?, &Exchange::with_seed(settings.payload))?;
+    Ok(Contest {
+        subject: Side::new("single", ours, pattern),
+        against: Side::new("seed, Python", seed, seed_pattern),
+        measure: Measure::Latency,
+        target: Target::Latency {
+            at_most: Duration::from_micros(200),
+        },
+    })
+}
+
+fn seed_server(settings: &Settings, model: Model, source: &str) -> anyhow::Result<Contest> {
+    let load = Load::of(settings);
+    let ours = Running::ours(settings, model, settings.workers, &[])?;
+    Ok(Contest {
+        subject: load.side(model.name(), ours, &Exchange::from_seed(settings.payload))?,
+        against: load.side(
+            "seed, Python",
+            Running::seed(source)?,
+            &Exchange::with_seed(settings.payload),
+        )?,
+        measure: Measure::Latency,
+        target: Target::None,
+    })
+}
+
+/// One active connection of a thread server, with and without many idle ones beside it.
+fn crowd(settings: &Settings, progress: &ProgressBar) -> anyhow::Result<Row> {
+    let model = Model::Thread;
+    let load = Load::of(settings);
+    let exchange = Exchange::new(settings.called, settings.payload);
+    // A few descriptors belong to other things.
+    let wanted = settings.crowd;
+    let possible = settings.file_limit.saturating_sub(200);
+    let mut reason = format!("the limit of open files is {}", settings.file_limit);
+    let start = || Running::ours(settings, model, settings.workers, &memory::patience(wanted));
+
+    let alone = start()?;
+    let crowded = start()?;
+    let mut idle = Vec::new();
+    while idle.len() < wanted.min(possible) {
+        match Connection::open(crowded.address()?, &exchange, 1) {
+            Ok(connection) => idle.push(connection),
+            Err(error) => {
+                reason = format!("{error:#}");
+                break;
+            }
+        }
+    }
+    let count = idle.len();
+    let mut subject = load.side(&format!("beside {count} idle"), crowded, &exchange)?;
+    subject.keep(idle);
+    let contest = Contest {
+        subject,
+        against: load.side("none idle", alone, &exchange)?,
+        measure: Measure::Latency,
+        target: Target::Ratio { at_least: 0.90 },
+    };
+    let mut row = contest.run(Case::Crowd.name(), settings, progress)?;
+    row.note = (count < wanted).then(|| format!("ONLY {count} of {wanted} idle: {reason}"));
+    Ok(row)
+}

@@ -1,0 +1,156 @@
+//! Two servers in turns, round after round, and what the rounds say together.
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use indicatif::ProgressBar;
+
+use super::Settings;
+use super::driver::{Driver, Turn};
+use super::report::{Figure, Quartiles, Row, Target, Verdict};
+use super::server::Running;
+
+/// When the quartiles of a series lie further apart than this share of its median, something else
+/// was at work on the machine, and no verdict is given.
+pub(super) const NOISE_LIMIT: f64 = 0.15;
+
+/// What the ratio compares.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Measure {
+    /// The median time of a call.
+    Latency,
+    /// So many calls in the median time of a round trip, a second. As robust as a median: a turn
+    /// in which something else had the processor for a while counts as one in which it had not.
+    RateOfRoundTrips {
+        /// Calls in a round trip.
+        depth: usize,
+    },
+    /// Calls in all, a second: where several connections share the time, or a server has things
+    /// to do that no round trip waits for.
+    Rate,
+}
+
+/// A driver and the server that it calls.
+pub(super) struct Side {
+    pub(super) name: String,
+    // Dropped before the server: a server stops sooner without connections.
+    driver: Box<dyn Driver>,
+    // Whatever has to live as long: the server, idle connections.
+    _kept: Vec<Box<dyn Send>>,
+}
+
+impl Side {
+    pub(super) fn new(
+        name: impl Into<String>,
+        server: Running,
+        driver: impl Driver + 'static,
+    ) -> Side {
+        Side {
+            name: name.into(),
+            driver: Box::new(driver),
+            _kept: vec![Box::new(server)],
+        }
+    }
+
+    /// Keeps `value` until the side is dropped, and drops it before the server.
+    pub(super) fn keep(&mut self, value: impl Send + 'static) {
+        self._kept.insert(0, Box::new(value));
+    }
+}
+
+/// One line of the table to be.
+pub(super) struct Contest {
+    pub(super) subject: Side,
+    pub(super) against: Side,
+    pub(super) measure: Measure,
+    pub(super) target: Target,
+}
+
+impl Contest {
+    /// A warm-up, then `settings.rounds` rounds of one turn each. The ratio is taken round by
+    /// round, so that what slows both down for a while cancels out.
+    pub(super) fn run(
+        mut self,
+        case: &'static str,
+        settings: &Settings,
+        progress: &ProgressBar,
+    ) -> anyhow::Result<Row> {
+        let mut subject = Series::new(self.measure)?;
+        let mut against = Series::new(self.measure)?;
+        for side in [&mut self.subject, &mut self.against] {
+            side.driver.turn(settings.turn / 3)?;
+        }
+        for _ in 0..settings.rounds {
+            subject.add(self.subject.driver.turn(settings.turn)?);
+            against.add(self.against.driver.turn(settings.turn)?);
+            progress.inc(1);
+        }
+        let ratios = subject.speeds.iter().zip(&against.speeds);
+        let ratio = Quartiles::of(ratios.map(|(subject, against)| subject / against).collect());
+        let figure = subject.figure();
+        let verdict = match self.target {
+            Target::None => Verdict::None,
+            // An upper bound in absolute terms: noise can only make it worse.
+            Target::Latency { at_most } => Verdict::reached(figure.latency() <= Some(at_most)),
+            _ if against.is_noisy() || ratio.spread() > NOISE_LIMIT => Verdict::Noisy,
+            Target::Ratio { at_least } => Verdict::reached(ratio.median >= at_least),
+            Target::Bytes { .. } => Verdict::None,
+        };
+        Ok(Row {
+            case,
+            subject: self.subject.name,
+            against: Some(self.against.name),
+            figure,
+            floor: Some(against.figure()),
+            ratio: Some(ratio),
+            target: self.target,
+            verdict,
+            note: None,
+        })
+    }
+}
+
+/// The turns of one side.
+struct Series {
+    measure: Measure,
+    /// Larger is better: calls a second, or one over the median latency in seconds.
+    speeds: Vec<f64>,
+    latencies: Histogram<u64>,
+}
+
+impl Series {
+    fn new(measure: Measure) -> anyhow::Result<Series> {
+        let mut latencies = Histogram::new(3)?;
+        latencies.auto(true);
+        Ok(Series {
+            measure,
+            speeds: Vec::new(),
+            latencies,
+        })
+    }
+
+    fn add(&mut self, turn: Turn) {
+        let round_trip = turn.latencies.value_at_quantile(0.5).max(1) as f64 / 1e9;
+        self.speeds.push(match self.measure {
+            Measure::Latency => 1.0 / round_trip,
+            Measure::RateOfRoundTrips { depth } => depth as f64 / round_trip,
+            Measure::Rate => turn.calls as f64 / turn.elapsed.as_secs_f64(),
+        });
+        let _ = self.latencies.add(turn.latencies);
+    }
+
+    fn is_noisy(&self) -> bool {
+        Quartiles::of(self.speeds.clone()).spread() > NOISE_LIMIT
+    }
+
+    fn figure(&self) -> Figure {
+        let speed = Quartiles::of(self.speeds.clone()).median;
+        match self.measure {
+            Measure::Latency => Figure::Latency {
+                median: Duration::from_nanos((1e9 / speed) as u64),
+                p99: Duration::from_nanos(self.latencies.value_at_quantile(0.99)),
+            },
+            Measure::RateOfRoundTrips { .. } | Measure::Rate => Figure::Rate { per_second: speed },
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! What makes the calls: threads of this process with bare sockets, the same for every server.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Barrier;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+use hdrhistogram::Histogram;
+use rpc_client::Client;
+use rpc_core::{Address, Method};
+
+use super::exchange::Exchange;
+
+/// No reply takes this long unless something hangs.
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// What one turn came to.
+pub(super) struct Turn {
+    pub(super) calls: u64,
+    pub(super) elapsed: Duration,
+    /// The time from before each write until after its reply was read, in nanoseconds.
+    pub(super) latencies: Histogram<u64>,
+}
+
+/// Something that calls for a while.
+pub(super) trait Driver {
+    /// Calls for at least `length`, and at least once.
+    fn turn(&mut self, length: Duration) -> anyhow::Result<Turn>;
+}
+
+/// Repeats `call`, which returns how many calls it made, for at least `length`.
+fn repeat(length: Duration, mut call: impl FnMut() -> anyhow::Result<u64>) -> anyhow::Result<Turn> {
+    let mut latencies = Histogram::new_with_max(TIMEOUT.as_nanos() as u64, 3)?;
+    let start = Instant::now();
+    let mut last = start;
+    let mut calls = 0;
+    loop {
+        calls += call()?;
+        let now = Instant::now();
+        latencies.saturating_record(now.duration_since(last).as_nanos() as u64);
+        last = now;
+        let elapsed = now.duration_since(start);
+        if elapsed >= length {
+            return Ok(Turn {
+                calls,
+                elapsed,
+                latencies,
+            });
+        }
+    }
+}
+
+/// One turn of each of `callers` at the same time, in a thread each when there are several.
+pub(super) fn together<Caller: Send>(
+    callers: &mut [Caller],
+    length: Duration,
+    call: impl Fn(&mut Caller) -> anyhow::Result<u64> + Sync,
+) -> anyhow::Result<Turn> {
+    if let [only] = callers {
+        return repeat(length, || call(only));
+    }
+    let start_line = Barrier::new(callers.len());
+    let run = |caller: &mut Caller| {
+        start_line.wait();
+        repeat(length, || call(caller))
+    };
+    let run = &run;
+    let turns = thread::scope(|scope| {
+        let threads: Vec<_> = callers
+            .iter_mut()
+            .map(|caller| scope.spawn(move || run(caller)))
+            .collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().expect("a driver thread does not panic"))
+            .collect::<anyhow::Result<Vec<Turn>>>()
+    })?;
+    turns
+        .into_iter()
+        .reduce(|mut sum, turn| {
+            sum.calls += turn.calls;
+            sum.elapsed = sum.elapsed.max(turn.elapsed);
+            let _ = sum.latencies.add(&turn.latencies);
+            sum
+        })
+        .context("at least one connection")
+}
+
+/// An open connection that sends `depth` requests in one write and reads until as many replies
+/// are there.
+pub(super) struct Connection {
+    stream: TcpStream,
+    requests: Vec<u8>,
+    replies_len: usize,
+    buffer: Vec<u8>,
+    depth: u64,
+}
+
+impl Connection {
+    /// Connects and makes one call, whose reply is compared with what it must be.
+    pub(super) fn open(
+        address: SocketAddr,
+        exchange: &Exchange,
+        depth: usize,
+    ) -> anyhow::Result<Connection> {
+        let mut stream = connect(address)?;
+        stream.set_nodelay(true)?;
+        stream.write_all(&exchange.request)?;
+        expect_reply(&mut stream, exchange)?;
+        let replies_len = exchange.reply.len() * depth;
+        Ok(Connection {
+            stream,
+            requests: exchange.request.repeat(depth),
+            replies_len,
+            buffer: vec![0; replies_len],
+            depth: depth as u64,
+        })
+    }
+
+    /// One write, and reads until all replies are there. Returns how many calls that were.
+    pub(super) fn call(&mut self) -> anyhow::Result<u64> {
+        self.stream.write_all(&self.requests)?;
+        read_replies(&mut self.stream, &mut self.buffer, self.replies_len)?;
+        Ok(self.depth)
+    }
+}
+
+fn connect(address: SocketAddr) -> anyhow::Result<TcpStream> {
+    let stream =
+        TcpStream::connect(address).with_context(|| format!("cannot connect to {address}"))?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    Ok(stream)
+}
+
+fn read_replies(stream: &mut TcpStream, buffer: &mut [u8], len: usize) -> anyhow::Result<()> {
+    let mut received = 0;
+    while received < len {
+        match stream.read(&mut buffer[received..]).context("no reply")? {
+            0 => bail!("the server closed the connection"),
+            count => received += count,
+        }
+    }
+    Ok(())
+}
+
+fn expect_reply(stream: &mut TcpStream, exchange: &Exchange) -> anyhow::Result<()> {
+    let mut prefix = [0; 4];
+    stream.read_exact(&mut prefix).context("no reply")?;
+    let mut reply = vec![0; u32::from_le_bytes(prefix) as usize];
+    stream.read_exact(&mut reply).context("no whole reply")?;
+    ensure!(
+        prefix == exchange.reply[..4] && reply == exchange.reply[4..],
+        "the server answered {:?}, not {:?}",
+        shorten(&reply),
+        shorten(&exchange.reply[4..]),
+    );
+    Ok(())
+}
+
+fn shorten(reply: &[u8]) -> String {
+    String::from_utf8_lossy(reply).chars().take(200).collect()
+}
+
+/// Connections that stay open.
+pub(super) struct Steady {
+    connections: Vec<Connection>,
+}
+
+impl Steady {
+    pub(super) fn open(
+        address: SocketAddr,
+        exchange: &Exchange,
+        connections: usize,
+        depth: usize,
+    ) -> anyhow::Result<Steady> {
+        let connections = (0..connections)
+            .map(|_| Connection::open(address, exchange, depth))
+            .collect::<anyhow::Result<_>>()?;
+        Ok(Steady { connections })
+    }
+}
+
+impl Driver for Steady {
+    fn turn(&mut self, length: Duration) -> anyhow::Result<Turn> {
+        together(&mut self.connections, length, Connection::call)
+    }
+}
+
+/// A connection for every call: connect, one call, close.
+pub(super) struct Churn {
+    address: SocketAddr,
+    exchange: Exchange,
+    /// One a thread.
+    buffers: Vec<Vec<u8>>,
+}
+
+impl Churn {
+    pub(super) fn new(
+        address: SocketAddr,
+        exchange: &Exchange,
+        connections: usize,
+    ) -> anyhow::Result<Churn> {
+        Connection::open(address, exchange, 1)?;
+        Ok(Churn {
+            address,
+            exchange: exchange.clone(),
+            buffers: vec![vec![0; exchange.reply.len()]; connections],
+        })
+    }
+}
+
+impl Driver for Churn {
+    fn turn(&mut self, length: Duration) -> anyhow::Result<Turn> {
+        let Churn {
+            address, exchange, ..
+        } = &*self;
+        let (address, exchange) = (*address, exchange.clone());
+        together(&mut self.buffers, length, |buffer| {
+            let mut stream = TcpStream::connect(address)?;
+            stream.write_all(&exchange.request)?;
+            read_replies(&mut stream, buffer, exchange.reply.len())?;
+            Ok(1)
+        })
+    }
+}
+
+/// The project's own client.
+pub(super) struct OwnClient {
+    client: Client,
+    method: Method<String, String>,
+    text: String,
+}
+
+impl OwnClient {
+    pub(super) fn connect(address: SocketAddr, text: String) -> anyhow::Result<OwnClient> {
+        let client = Client::connect(&Address::Tcp(address.to_string()))?;
+        let method = crate::methods::ECHO;
+        let mut own_client = OwnClient {
+            client,
+            method,
+            text,
+        };
+        ensure!(own_client.call()? == own_client.text, "not an echo");
+        Ok(own_client)
+    }
+
+    pub(super) fn call(&mut self) -> anyhow::Result<String> {
+        Ok(self.client.call(self.method, &self.text)?)
+    }
+}
+
+impl Driver for OwnClient {
+    fn turn(&mut self, length: Duration) -> anyhow::Result<Turn> {
+        repeat(length, || self.call().map(|_| 1))
+    }
+}
+
+/// How the seed's client writes: prefix and body one after the other, with Nagle's algorithm on,
+/// and how it reads: first the prefix, then the body.
+pub(super) struct SeedPattern {
+    stream: TcpStream,
+    exchange: Exchange,
+    buffer: Vec<u8>,
+}
+
+impl SeedPattern {
+    pub(super) fn connect(address: SocketAddr, exchange: &Exchange) -> anyhow::Result<SeedPattern> {
+        let mut stream = connect(address)?;
+        stream.write_all(&exchange.request)?;
+        expect_reply(&mut stream, exchange)?;
+        Ok(SeedPattern {
+            stream,
+            exchange: exchange.clone(),
+            buffer: vec![0; exchange.reply.len()],
+        })
+    }
+}
+
+impl Driver for SeedPattern {
+    fn turn(&mut self, length: Duration) -> anyhow::Result<Turn> {
+        let (prefix, body) = self.exchange.request.split_at(4);
+        repeat(length, || {
+            self.stream.write_all(prefix)?;
+            self.stream.write_all(body)?;
+            self.stream.read_exact(&mut self.buffer[..4])?;
+            self.stream.read_exact(&mut self.buffer[4..])?;
+            Ok(1)
+        })
+    }
+}

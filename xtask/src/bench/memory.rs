@@ -1,0 +1,112 @@
+//! What an idle connection costs in memory.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use indicatif::ProgressBar;
+
+use super::Settings;
+use super::driver::Connection;
+use super::exchange::Exchange;
+use super::process_tree::{allocated_memory_of, memory_of_tree};
+use super::report::{Figure, Row, Target, Verdict};
+use super::server::Running;
+use crate::model::Model;
+
+/// How long a server may take to give back the buffers of a large call.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Options of a server that lets `count` connections be idle for as long as a case takes.
+pub(super) fn patience(count: usize) -> Vec<String> {
+    let count = (count + 100).to_string();
+    [
+        "--max-connections",
+        &count,
+        "--max-children",
+        &count,
+        "--idle-timeout",
+        "1h",
+    ]
+    .map(str::to_owned)
+    .into()
+}
+
+/// The memory of the whole process tree (PSS) with `settings.idle` connections that have made one
+/// call each, less that of the tree without them, a connection.
+pub(super) fn of_idle_connections(
+    settings: &Settings,
+    model: Model,
+    at_most: u64,
+    progress: &ProgressBar,
+) -> anyhow::Result<Row> {
+    let count = settings.idle;
+    let server = Running::ours(settings, model, settings.workers, &patience(count))?;
+    let address = server.address()?;
+    let exchange = Exchange::new(settings.called, settings.payload);
+    // What the first connection makes the server set up is not a matter of each connection.
+    let first = Connection::open(address, &exchange, 1)?;
+    let before = memory_of_tree(server.pid())?;
+    let connections = (0..count)
+        .map(|_| Connection::open(address, &exchange, 1))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let with_them = memory_of_tree(server.pid())?;
+    drop((first, connections));
+    progress.inc(settings.rounds as u64);
+    let each = with_them.saturating_sub(before) / count as u64;
+    Ok(row(
+        "idle-memory",
+        format!("{model}, {count} idle"),
+        each,
+        at_most,
+    ))
+}
+
+/// The memory that one connection holds after a large call, once it has fallen silent.
+pub(super) fn after_large_call(
+    settings: &Settings,
+    payload: usize,
+    progress: &ProgressBar,
+) -> anyhow::Result<Row> {
+    let model = Model::Thread;
+    let server = Running::ours(settings, model, settings.workers, &patience(2))?;
+    let address = server.address()?;
+    let small = Exchange::new(settings.called, settings.payload);
+    // Stays open: what it gives back at its end must not count against the other.
+    let first = Connection::open(address, &small, 1)?;
+    let before = allocated_memory_of(server.pid())?;
+    let large = Exchange::new(settings.called, payload);
+    let connection = Connection::open(address, &large, 1)?;
+    // Half a frame means that neither of the two buffers is left.
+    let at_most = payload as u64 / 2;
+    let deadline = Instant::now() + SETTLE_TIMEOUT;
+    let held = loop {
+        let held = allocated_memory_of(server.pid())?.saturating_sub(before);
+        if held <= at_most || Instant::now() > deadline {
+            break held;
+        }
+        // No event tells, so look again.
+        thread::yield_now();
+    };
+    drop((first, connection));
+    progress.inc(settings.rounds as u64);
+    Ok(row(
+        "idle-memory",
+        format!("{model}, large call"),
+        held,
+        at_most,
+    ))
+}
+
+fn row(case: &'static str, subject: String, bytes: u64, at_most: u64) -> Row {
+    Row {
+        case,
+        subject,
+        against: None,
+        figure: Figure::Memory { bytes },
+        floor: None,
+        ratio: None,
+        target: Target::Bytes { at_most },
+        verdict: Verdict::reached(bytes <= at_most),
+        note: None,
+    }
+}

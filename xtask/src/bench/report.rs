@@ -1,0 +1,274 @@
+//! What was measured, as a table and as JSON.
+
+use std::fmt;
+use std::time::Duration;
+
+use comfy_table::{CellAlignment, ContentArrangement, Table, TableComponent, presets};
+use serde::{Serialize, Serializer};
+
+/// Columns that a terminal surely has.
+const WIDTH: u16 = 120;
+
+/// One line of the table.
+#[derive(Debug, Serialize)]
+pub(super) struct Row {
+    pub(super) case: &'static str,
+    pub(super) subject: String,
+    pub(super) against: Option<String>,
+    pub(super) figure: Figure,
+    pub(super) floor: Option<Figure>,
+    pub(super) ratio: Option<Quartiles>,
+    pub(super) target: Target,
+    pub(super) verdict: Verdict,
+    pub(super) note: Option<String>,
+}
+
+/// What one side came to.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Figure {
+    Latency {
+        #[serde(rename = "median_ns", serialize_with = "as_nanos")]
+        median: Duration,
+        #[serde(rename = "p99_ns", serialize_with = "as_nanos")]
+        p99: Duration,
+    },
+    Rate {
+        per_second: f64,
+    },
+    Memory {
+        bytes: u64,
+    },
+}
+
+fn as_nanos<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
+}
+
+impl Figure {
+    pub(super) fn latency(self) -> Option<Duration> {
+        match self {
+            Figure::Latency { median, .. } => Some(median),
+            _ => None,
+        }
+    }
+
+    fn p99(self) -> Option<String> {
+        match self {
+            Figure::Latency { p99, .. } => Some(Time(p99).to_string()),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Figure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Figure::Latency { median, .. } => Time(*median).fmt(f),
+            Figure::Rate { per_second } if *per_second >= 1e6 => {
+                write!(f, "{:.2} M/s", per_second / 1e6)
+            }
+            Figure::Rate { per_second } => write!(f, "{:.1} k/s", per_second / 1e3),
+            Figure::Memory { bytes } => write!(f, "{:.1} KiB", *bytes as f64 / 1024.0),
+        }
+    }
+}
+
+struct Time(Duration);
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.as_nanos() as f64 / 1e3 {
+            micros if micros < 100.0 => write!(f, "{micros:.2} µs"),
+            micros if micros < 1000.0 => write!(f, "{micros:.0} µs"),
+            micros => write!(f, "{:.1} ms", micros / 1e3),
+        }
+    }
+}
+
+/// The middle of a series, and where its inner half lies.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub(super) struct Quartiles {
+    pub(super) low: f64,
+    pub(super) median: f64,
+    pub(super) high: f64,
+}
+
+impl Quartiles {
+    /// Of at least one number.
+    pub(super) fn of(mut series: Vec<f64>) -> Quartiles {
+        series.sort_by(f64::total_cmp);
+        // Between two numbers, in proportion: method 7 of Hyndman and Fan, the usual one.
+        let at = |share: f64| {
+            let position = share * (series.len() - 1) as f64;
+            let (below, above) = (position.floor() as usize, position.ceil() as usize);
+            series[below] + (series[above] - series[below]) * position.fract()
+        };
+        Quartiles {
+            low: at(0.25),
+            median: at(0.5),
+            high: at(0.75),
+        }
+    }
+
+    pub(super) fn range(self) -> String {
+        format!("{}–{}", number(self.low), number(self.high))
+    }
+
+    /// How far the quartiles lie apart, as a share of the median.
+    pub(super) fn spread(self) -> f64 {
+        (self.high - self.low) / self.median
+    }
+}
+
+/// What should be reached.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Target {
+    None,
+    Ratio {
+        at_least: f64,
+    },
+    Latency {
+        #[serde(rename = "at_most_ns", serialize_with = "as_nanos")]
+        at_most: Duration,
+    },
+    Bytes {
+        at_most: u64,
+    },
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Target::None => Ok(()),
+            Target::Ratio { at_least } => write!(f, "≥ {at_least:.2}"),
+            Target::Latency { at_most } => write!(f, "≤ {}", Time(*at_most)),
+            Target::Bytes { at_most } => write!(f, "≤ {} KiB", at_most / 1024),
+        }
+    }
+}
+
+/// Whether the target was reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Verdict {
+    Reached,
+    Missed,
+    /// The rounds differ too much to say.
+    Noisy,
+    /// There is no target.
+    None,
+}
+
+impl Verdict {
+    pub(super) fn reached(reached: bool) -> Verdict {
+        if reached {
+            Verdict::Reached
+        } else {
+            Verdict::Missed
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Verdict::Reached => "yes",
+            Verdict::Missed => "NO",
+            Verdict::Noisy => "noisy",
+            Verdict::None => "",
+        })
+    }
+}
+
+/// Everything that a run says.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    /// How it was made.
+    pub(super) made: Vec<String>,
+    pub(super) rows: Vec<Row>,
+    /// What could not be measured, and why.
+    pub(super) missing: Vec<String>,
+}
+
+impl Report {
+    pub(super) fn table(&self) -> String {
+        let mut table = Table::new();
+        table
+            .load_preset(presets::NOTHING)
+            .set_style(TableComponent::HeaderLines, '─')
+            .set_content_arrangement(ContentArrangement::Dynamic)
+            .set_width(WIDTH)
+            .set_header([
+                "case",
+                "server",
+                "against",
+                "measured",
+                "p99",
+                "floor",
+                "p99",
+                "ratio",
+                "quartiles",
+                "target",
+                "reached",
+            ]);
+        for row in &self.rows {
+            let text = |figure: Option<String>| figure.unwrap_or_default();
+            table.add_row([
+                row.case.to_owned(),
+                row.subject.clone(),
+                text(row.against.clone()),
+                row.figure.to_string(),
+                text(row.figure.p99()),
+                text(row.floor.map(|floor| floor.to_string())),
+                text(row.floor.and_then(Figure::p99)),
+                text(row.ratio.map(|ratio| number(ratio.median))),
+                text(row.ratio.map(Quartiles::range)),
+                row.target.to_string(),
+                row.verdict.to_string(),
+            ]);
+        }
+        for (position, column) in table.column_iter_mut().enumerate() {
+            column.set_padding((0, 1));
+            if (3..9).contains(&position) {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        let notes = self.rows.iter().filter_map(|row| {
+            let note = row.note.as_ref()?;
+            Some(format!("{} ({}): {note}", row.case, row.subject))
+        });
+        let missing = self.missing.iter().map(|what| format!("MISSING: {what}"));
+        let lines = notes.chain(missing).chain(self.made.iter().cloned());
+        let lines: Vec<String> = lines.collect();
+        format!("{table}\n{}\n", lines.join("\n"))
+    }
+}
+
+pub(super) fn number(ratio: f64) -> String {
+    if ratio < 10.0 {
+        format!("{ratio:.3}")
+    } else {
+        format!("{ratio:.0}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quartiles_lie_between_the_numbers_in_proportion() {
+        let cases: [(&[f64], [f64; 3]); 4] = [
+            (&[7.0], [7.0, 7.0, 7.0]),
+            (&[2.0, 1.0], [1.25, 1.5, 1.75]),
+            (&[5.0, 1.0, 4.0, 2.0, 3.0], [2.0, 3.0, 4.0]),
+            (&[4.0, 1.0, 3.0, 2.0], [1.75, 2.5, 3.25]),
+        ];
+        for (series, [low, median, high]) in cases {
+            let expected = Quartiles { low, median, high };
+            assert_eq!(Quartiles::of(series.to_vec()), expected, "{series:?}");
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! What is measured, as processes that stop when they are dropped.
+
+use std::net::SocketAddr;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use super::Settings;
+use super::exchange::Called;
+use super::seed_server::SeedServer;
+use crate::launch::Server;
+use crate::model::Model;
+
+/// How long a server may take to stop before it is killed.
+const STOP_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A server of any make.
+pub(super) enum Running {
+    Project(Server),
+    Seed(SeedServer),
+}
+
+impl Running {
+    /// `xtask serve`, with further arguments.
+    pub(super) fn ours(
+        settings: &Settings,
+        model: Model,
+        workers: usize,
+        arguments: &[String],
+    ) -> anyhow::Result<Running> {
+        let command = serve_command(Command::new(&settings.program), model, workers);
+        Running::project(command, arguments)
+    }
+
+    /// The floor of this model.
+    pub(super) fn raw(
+        settings: &Settings,
+        model: Model,
+        workers: usize,
+        called: Called,
+        payload: usize,
+    ) -> anyhow::Result<Running> {
+        let mut command = Command::new(&settings.program);
+        command
+            .args(["raw-echo", model.name(), "--method", called.method()])
+            .args(["--payload", &payload.to_string()])
+            .args(["--workers", &workers.to_string()]);
+        Running::project(command, &[])
+    }
+
+    fn project(mut command: Command, arguments: &[String]) -> anyhow::Result<Running> {
+        command.args(arguments);
+        Ok(Running::Project(Server::start_command(command)?))
+    }
+
+    pub(super) fn seed(source: &str) -> anyhow::Result<Running> {
+        Ok(Running::Seed(SeedServer::start(source)?))
+    }
+
+    pub(super) fn address(&self) -> anyhow::Result<SocketAddr> {
+        match self {
+            Running::Project(server) => socket_address(server),
+            Running::Seed(server) => Ok(server.address()),
+        }
+    }
+
+    /// The process that was started: the master or parent, where there is one.
+    pub(super) fn pid(&self) -> i32 {
+        match self {
+            Running::Project(server) => server.pid(),
+            Running::Seed(server) => server.pid(),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Running::Project(server) = self {
+            // Killed on drop if it does not stop; what it still does would disturb the next case.
+            let _ = server.stop(STOP_TIMEOUT);
+        }
+    }
+}
+
+/// `program serve MODEL` on a port of the kernel's choice; `program` may begin with a tool that
+/// watches the server.
+pub(super) fn serve_command(mut program: Command, model: Model, workers: usize) -> Command {
+    program
+        .args(["serve", model.name(), "--addr", "127.0.0.1:0"])
+        .args(["--log", "error", "--workers", &workers.to_string()]);
+    program
+}
+
+pub(super) fn socket_address(server: &Server) -> anyhow::Result<SocketAddr> {
+    let address = server.address().to_string();
+    address
+        .parse()
+        .with_context(|| format!("{address} is not an IP address and a port"))
+}

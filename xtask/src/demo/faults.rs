@@ -1,0 +1,114 @@
+//! What a handler that panics takes down with it, and what one that aborts.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+use rpc_client::{CallError, Client};
+use serde::Serialize;
+
+use super::plan::PATIENCE;
+use super::server::{GuardedServer, ping};
+use crate::methods::{ABORT, PANIC};
+
+/// How long one of those attempts may take.
+const ATTEMPT: Duration = Duration::from_millis(500);
+
+#[derive(Serialize)]
+pub(super) struct Panicked {
+    /// The error's code, if the caller was told one.
+    pub(super) code: Option<i32>,
+    pub(super) caller_saw: String,
+    /// Whether the caller's connection served its next call.
+    pub(super) connection_goes_on: bool,
+    /// Connections that were being served beside it.
+    pub(super) bystanders: usize,
+    pub(super) survivors: usize,
+}
+
+#[derive(Serialize)]
+pub(super) struct Aborted {
+    pub(super) caller_saw: String,
+    /// Connections that were being served beside it.
+    pub(super) bystanders: usize,
+    pub(super) survivors: usize,
+    pub(super) server_survives: bool,
+    /// How the server's process ended, if it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) server_ended: Option<String>,
+    /// From the caller's loss to the first reply to a new client.
+    pub(super) served_again_ms: Option<f64>,
+}
+
+pub(super) fn panic(server: &GuardedServer, bystanders: usize) -> anyhow::Result<Panicked> {
+    let mut others = server.served_clients(bystanders)?;
+    let mut caller = server.client()?;
+    let reply = caller.call(PANIC, &());
+    Ok(Panicked {
+        code: match &reply {
+            Err(CallError::Rpc(error)) => Some(error.code),
+            _ => None,
+        },
+        caller_saw: describe(reply),
+        connection_goes_on: ping(&mut caller).is_ok(),
+        bystanders,
+        survivors: count_survivors(&mut others),
+    })
+}
+
+pub(super) fn abort(server: &mut GuardedServer, bystanders: usize) -> anyhow::Result<Aborted> {
+    // They stay open until the end: where each worker serves one connection, a new client can be
+    // served only by the worker that replaces the lost one.
+    let mut others = server.served_clients(bystanders)?;
+    let mut caller = server.client()?;
+    let reply = caller.call(ABORT, &());
+    ensure!(reply.is_err(), "a handler that aborts cannot have a result");
+    let caller_saw = describe(reply);
+    let served_again = await_service(server, Instant::now());
+    let survivors = count_survivors(&mut others);
+
+    let server_survives = server.is_running();
+    let server_ended = if server_survives {
+        None
+    } else {
+        Some(server.wait(PATIENCE)?.to_string())
+    };
+    Ok(Aborted {
+        caller_saw,
+        bystanders,
+        survivors,
+        server_survives,
+        server_ended,
+        served_again_ms: served_again.map(|after| (after.as_secs_f64() * 1e5).round() / 1e2),
+    })
+}
+
+/// Tries new connections until one is served, the server has ended, or patience has.
+fn await_service(server: &GuardedServer, since: Instant) -> Option<Duration> {
+    while since.elapsed() < PATIENCE && server.is_running() {
+        let served = server
+            .client_with(ATTEMPT)
+            .and_then(|mut client| ping(&mut client));
+        if served.is_ok() {
+            return Some(since.elapsed());
+        }
+        thread::yield_now();
+    }
+    None
+}
+
+fn count_survivors(others: &mut [Client]) -> usize {
+    others
+        .iter_mut()
+        .filter_map(|other| ping(other).ok())
+        .count()
+}
+
+fn describe(reply: Result<(), CallError>) -> String {
+    match reply {
+        Ok(()) => "a result".to_owned(),
+        Err(CallError::Rpc(error)) => format!("error {}: {}", error.code, error.message),
+        Err(CallError::Closed(_)) => "its connection closed".to_owned(),
+        Err(error) => error.to_string(),
+    }
+}

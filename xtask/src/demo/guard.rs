@@ -1,0 +1,78 @@
+//! No server outlives the demo: not when it is interrupted, and not when it takes too long.
+
+use std::process;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::anyhow;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use rpc_core::{Acceptor, Children};
+
+use crate::launch::Server;
+use crate::log;
+
+/// As shells report an interrupted program.
+const EXIT_INTERRUPTED: i32 = 130;
+const EXIT_TOO_LATE: i32 = 1;
+
+/// The servers that run now. A terminal's Ctrl-C reaches them by itself, since they belong to the
+/// same process group; a signal that is sent to the demo alone does not.
+static RUNNING: Mutex<Vec<i32>> = Mutex::new(Vec::new());
+
+fn running() -> MutexGuard<'static, Vec<i32>> {
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs `start`, and from then on kills that server if the demo has to end.
+///
+/// The lock is held meanwhile, so that no server can start while the others are being killed.
+pub(super) fn watch_from_start(
+    start: impl FnOnce() -> anyhow::Result<Server>,
+) -> anyhow::Result<Server> {
+    let mut running = running();
+    let server = start()?;
+    running.push(server.pid());
+    Ok(server)
+}
+
+pub(super) fn forget(server: &Server) {
+    running().retain(|&pid| pid != server.pid());
+}
+
+/// From now on SIGINT, SIGTERM, or the end of `limit` kills the servers and ends this process.
+/// To be called while this is the only thread.
+pub(super) fn start(limit: Duration) -> anyhow::Result<()> {
+    let deadline = Instant::now() + limit;
+    // Nobody connects to this one. It is the library's way to wait for a stop signal, and unlike
+    // a blocked signal, a handled one is not inherited by the servers.
+    let acceptor = Acceptor::bind(&"127.0.0.1:0".parse()?)?.stop_on_signals()?;
+    let mut stop = Children::new(&acceptor)?;
+    let wait = move || {
+        let _bound = acceptor;
+        while !stop.is_stopping() && Instant::now() < deadline {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if let Err(error) = stop.wait(Some(left)) {
+                log::say_error(&error.into());
+                break;
+            }
+        }
+        let status = if stop.is_stopping() {
+            EXIT_INTERRUPTED
+        } else {
+            log::say_error(&anyhow!("the demo did not end within {limit:?}"));
+            EXIT_TOO_LATE
+        };
+        let servers = running();
+        for &pid in servers.iter() {
+            // Its children get a SIGTERM from the kernel when it dies.
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+        process::exit(status)
+    };
+    thread::Builder::new()
+        .name("demo-guard".into())
+        .spawn(wait)?;
+    Ok(())
+}

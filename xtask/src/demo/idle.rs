@@ -1,0 +1,85 @@
+//! What an idle connection costs: memory, processes, threads.
+
+use std::thread;
+use std::time::Instant;
+
+use anyhow::ensure;
+use rpc_client::Client;
+use serde::Serialize;
+
+use super::plan::PATIENCE;
+use super::processes::{self, Usage};
+use super::server::GuardedServer;
+
+#[derive(Serialize)]
+pub(super) struct Idle {
+    /// Connections that were open at the same time, each of them being served.
+    pub(super) connections: usize,
+    pub(super) processes: BeforeAndAfter,
+    pub(super) threads: BeforeAndAfter,
+    /// PSS of all processes together; absent where the kernel does not tell.
+    pub(super) pss_kib: Option<BeforeAndAfter>,
+    pub(super) pss_kib_per_connection: Option<f64>,
+}
+
+#[derive(Clone, Copy, Serialize)]
+pub(super) struct BeforeAndAfter {
+    pub(super) before: u64,
+    pub(super) after: u64,
+}
+
+impl BeforeAndAfter {
+    pub(super) fn more(self) -> u64 {
+        self.after.saturating_sub(self.before)
+    }
+}
+
+/// Leaves the connections open, in `held`.
+pub(super) fn measure(
+    server: &GuardedServer,
+    connections: usize,
+    processes_at_rest: usize,
+    held: &mut Vec<Client>,
+) -> anyhow::Result<Idle> {
+    let before = await_processes(server.pid(), processes_at_rest)?;
+    *held = server.served_clients(connections)?;
+    let after = processes::usage(server.pid());
+
+    let compare = |of: fn(&Usage) -> usize| BeforeAndAfter {
+        before: of(&before) as u64,
+        after: of(&after) as u64,
+    };
+    let pss_kib = before
+        .pss_kib
+        .zip(after.pss_kib)
+        .map(|(before, after)| BeforeAndAfter { before, after });
+    let per_connection = |pss: BeforeAndAfter| {
+        let more = pss.after as f64 - pss.before as f64;
+        (more / connections as f64 * 10.0).round() / 10.0
+    };
+    Ok(Idle {
+        connections,
+        processes: compare(|usage| usage.processes),
+        threads: compare(|usage| usage.threads),
+        pss_kib,
+        pss_kib_per_connection: pss_kib.map(per_connection),
+    })
+}
+
+/// A server says that it listens before all of its workers are there.
+fn await_processes(pid: i32, count: usize) -> anyhow::Result<Usage> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let usage = processes::usage(pid);
+        if usage.processes == count {
+            return Ok(usage);
+        }
+        ensure!(
+            Instant::now() < deadline,
+            "the server has {} processes, expected {count}",
+            usage.processes
+        );
+        // No event tells, so look again.
+        thread::yield_now();
+    }
+}

@@ -1,0 +1,153 @@
+//! Calls a second and latencies, with one thread a connection that calls as fast as it can.
+
+use std::sync::{Barrier, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, anyhow, ensure};
+use hdrhistogram::Histogram;
+use rpc_client::CallError;
+use serde::Serialize;
+
+use super::plan::{LOADS, PATIENCE, Plan};
+use super::server::{GuardedServer, PING};
+
+/// The longest latency that the histogram holds, in nanoseconds.
+const LONGEST_NANOS: u64 = 60_000_000_000;
+
+#[derive(Serialize)]
+pub(super) struct Load {
+    pub(super) loads: Vec<Figures>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Figures {
+    pub(super) connections: usize,
+    /// How many of them had a reply before the others closed. The rest waited to be accepted.
+    pub(super) served: usize,
+    pub(super) calls_per_second: f64,
+    /// Latencies of the calls of the served connections.
+    pub(super) p50_us: f64,
+    pub(super) p99_us: f64,
+}
+
+impl Load {
+    pub(super) fn at(&self, connections: usize) -> Option<&Figures> {
+        let mut loads = self.loads.iter();
+        loads.find(|figures| figures.connections == connections)
+    }
+}
+
+pub(super) fn measure(
+    server: &GuardedServer,
+    plan: &Plan,
+    say: &dyn Fn(&str),
+) -> anyhow::Result<Load> {
+    let loads = LOADS.iter().map(|&connections| {
+        say(&format!("calls a second, connections: {connections}"));
+        measure_one(server, plan, connections)
+    });
+    Ok(Load {
+        loads: loads.collect::<anyhow::Result<_>>()?,
+    })
+}
+
+fn measure_one(server: &GuardedServer, plan: &Plan, connections: usize) -> anyhow::Result<Figures> {
+    let begin = Begin {
+        everybody_is_connected: Barrier::new(connections),
+        at: OnceLock::new(),
+    };
+    let callers: Vec<anyhow::Result<Caller>> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..connections)
+            .map(|_| scope.spawn(|| call_until_the_end(server, plan, &begin)))
+            .collect();
+        let join = |thread: thread::ScopedJoinHandle<'_, _>| {
+            thread
+                .join()
+                .unwrap_or_else(|_| Err(anyhow!("a client's thread panicked")))
+        };
+        threads.into_iter().map(join).collect()
+    });
+
+    let mut served = 0;
+    let mut latencies = new_histogram()?;
+    for caller in callers {
+        let caller = caller?;
+        served += usize::from(caller.served);
+        latencies.add(caller.latencies)?;
+    }
+    let micros = |quantile| latencies.value_at_quantile(quantile) as f64 / 1e3;
+    Ok(Figures {
+        connections,
+        served,
+        calls_per_second: (latencies.len() as f64 / plan.window.as_secs_f64()).round(),
+        p50_us: micros(0.50),
+        p99_us: micros(0.99),
+    })
+}
+
+/// One moment for all, so that nobody is served only because others have ended.
+struct Begin {
+    everybody_is_connected: Barrier,
+    at: OnceLock<Instant>,
+}
+
+struct Caller {
+    served: bool,
+    latencies: Histogram<u64>,
+}
+
+fn call_until_the_end(
+    server: &GuardedServer,
+    plan: &Plan,
+    begin: &Begin,
+) -> anyhow::Result<Caller> {
+    let mut caller = Caller {
+        served: false,
+        latencies: new_histogram()?,
+    };
+    // Connecting needs no server that accepts: the kernel completes it. But whoever failed must
+    // not keep the others waiting.
+    let connected = server.client();
+    begin.everybody_is_connected.wait();
+    let mut client = connected?;
+    let text = "ireader 0".to_owned();
+
+    let mut now = *begin.at.get_or_init(Instant::now);
+    let measured_from = now + plan.warm_up;
+    let end = measured_from + plan.window;
+    client.set_call_timeout(end.saturating_duration_since(Instant::now()));
+    loop {
+        let called_at = now;
+        let reply = client.call(PING, &text);
+        now = Instant::now();
+        match reply {
+            // It waited in the queue until the end, as the model has it.
+            Err(CallError::TimedOut { .. }) if !caller.served => return Ok(caller),
+            reply => {
+                let echo = reply.context("a call under load failed")?;
+                ensure!(echo == text, "sent {text:?} and got {echo:?} back");
+            }
+        }
+        if now >= end {
+            return Ok(caller);
+        }
+        if !caller.served {
+            caller.served = true;
+            client.set_call_timeout(PATIENCE);
+        }
+        if now >= measured_from {
+            let latency = now.duration_since(called_at);
+            caller.latencies.saturating_record(nanos(latency));
+        }
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Three significant digits, which is more than a measurement of a second deserves.
+fn new_histogram() -> anyhow::Result<Histogram<u64>> {
+    Ok(Histogram::new_with_bounds(1, LONGEST_NANOS, 3)?)
+}

@@ -1,0 +1,102 @@
+//! `cargo xtask demo`: every model as a real process, and what differs between them, measured.
+//!
+//! Each file but these is one step, with the figures that it finds:
+//!
+//! - `plan`: how long and how often; `expectation`: what each step must show in each model.
+//! - `stage`: one model's way through the steps; `server`, `processes` and `guard`: the processes.
+//! - `report`, `rows`, `table`, `sentence`, `progress`: what the user gets to see.
+
+mod cores;
+mod expectation;
+mod faults;
+mod guard;
+mod idle;
+mod load;
+mod plan;
+mod processes;
+mod progress;
+mod report;
+mod rows;
+mod second_client;
+mod sentence;
+mod server;
+mod session;
+mod stage;
+mod step;
+mod stop;
+mod table;
+
+use std::io::{self, Write};
+use std::time::Instant;
+
+use anyhow::bail;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+use crate::model::Model;
+use plan::Plan;
+use progress::Progress;
+use report::{Circumstances, Report};
+
+/// The options of `demo`.
+#[derive(clap::Args, Debug)]
+pub struct Options {
+    /// Print all figures and outcomes as one JSON document instead of the table
+    #[arg(long)]
+    json: bool,
+    /// Measure for a shorter time, for tests
+    #[arg(long, hide = true)]
+    quick: bool,
+}
+
+/// Shows every model and prints the figures. Blocks for at most a minute.
+///
+/// # Errors
+///
+/// When a step did not do what it should; the figures are printed nevertheless.
+pub fn run(options: Options) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    leave_no_core_dumps()?;
+    guard::start(plan::TIME_LIMIT)?;
+    let plan = if options.quick {
+        Plan::quick()
+    } else {
+        Plan::full()
+    };
+    let load_before = report::load_average();
+    let progress = Progress::new();
+    let models = Model::ALL
+        .iter()
+        .map(|&model| stage::play(model, &plan, &progress))
+        .collect();
+    progress.finish();
+
+    let report = Report::new(
+        models,
+        Circumstances::of(&plan, load_before, begun.elapsed()),
+    );
+    let text = if options.json {
+        format!("{}\n", serde_json::to_string_pretty(&report)?)
+    } else {
+        table::render(&report, table::terminal_width())
+    };
+    print(&text)?;
+    match report.failed_steps() {
+        0 => Ok(()),
+        count => bail!("{count} of the demo's steps did not do what they should"),
+    }
+}
+
+/// Servers abort here on purpose, in whatever directory the user is. They inherit this limit.
+fn leave_no_core_dumps() -> io::Result<()> {
+    let (_, hard_limit) = getrlimit(Resource::RLIMIT_CORE)?;
+    Ok(setrlimit(Resource::RLIMIT_CORE, 0, hard_limit)?)
+}
+
+/// A reader that has seen enough, such as `head`, is no failure.
+fn print(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and(stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+        _ => Ok(()),
+    }
+}

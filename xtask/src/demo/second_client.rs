@@ -1,0 +1,55 @@
+//! Whether a second client has to wait for the first, which is connected and silent.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use rpc_client::CallError;
+use serde::Serialize;
+
+use super::server::{GuardedServer, PING, ping};
+
+/// New connections whose first replies are timed; the median is shown.
+const ARRIVALS: usize = 15;
+
+#[derive(Serialize)]
+pub(super) struct SecondClient {
+    pub(super) waits: bool,
+    /// How long it was given to be served at once.
+    pub(super) given_ms: u64,
+    /// From the begin of connecting to the first reply, the median of some clients. Of one that
+    /// waits: after the first client had gone.
+    pub(super) first_reply_us: f64,
+}
+
+/// `given`: how long the second client has to be served at once.
+pub(super) fn measure(server: &GuardedServer, given: Duration) -> anyhow::Result<SecondClient> {
+    let mut first = server.client()?;
+    ping(&mut first).context("the first client is not served")?;
+
+    let mut second = server.client_with(given)?;
+    let waits = match second.call(PING, &"ireader 0".to_owned()) {
+        Err(CallError::TimedOut { .. }) => true,
+        reply => {
+            reply.context("the second client")?;
+            false
+        }
+    };
+    drop(second);
+    if waits {
+        drop(first);
+    }
+
+    let mut first_replies = Vec::new();
+    for _ in 0..ARRIVALS {
+        let begun = Instant::now();
+        let mut client = server.client()?;
+        ping(&mut client).context("a client after the second is not served")?;
+        first_replies.push(begun.elapsed());
+    }
+    first_replies.sort_unstable();
+    Ok(SecondClient {
+        waits,
+        given_ms: u64::try_from(given.as_millis()).unwrap_or(u64::MAX),
+        first_reply_us: first_replies[ARRIVALS / 2].as_nanos() as f64 / 1e3,
+    })
+}

@@ -1,0 +1,38 @@
+//! The outcome of one step.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// What one step found, and whether that is what it should find.
+#[derive(Serialize)]
+pub(super) struct Step<Figures> {
+    pub(super) passed: bool,
+    /// Why it did not pass.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) problem: Option<String>,
+    seconds: f64,
+    /// Absent when there was nothing to measure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) figures: Option<Figures>,
+}
+
+impl<Figures> Step<Figures> {
+    /// Holds what was measured against what was expected.
+    pub(super) fn new(
+        measured: anyhow::Result<Figures>,
+        expectation: impl FnOnce(&Figures) -> Result<(), String>,
+        took: Duration,
+    ) -> Step<Figures> {
+        let problem = match &measured {
+            Ok(figures) => expectation(figures).err(),
+            Err(error) => Some(format!("{error:#}")),
+        };
+        Step {
+            passed: problem.is_none(),
+            problem,
+            seconds: (took.as_secs_f64() * 1e3).round() / 1e3,
+            figures: measured.ok(),
+        }
+    }
+}

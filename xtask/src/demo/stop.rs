@@ -1,0 +1,28 @@
+//! SIGTERM, with idle connections open.
+
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::server::GuardedServer;
+
+/// How long it may take.
+const LIMIT: Duration = Duration::from_secs(5);
+
+#[derive(Serialize)]
+pub(super) struct Stop {
+    pub(super) status: Option<i32>,
+    pub(super) millis: f64,
+    /// Connections that were open and idle.
+    pub(super) connections: usize,
+}
+
+pub(super) fn measure(server: &mut GuardedServer, connections: usize) -> anyhow::Result<Stop> {
+    let begun = Instant::now();
+    let status = server.stop(LIMIT)?;
+    Ok(Stop {
+        status: status.code(),
+        millis: (begun.elapsed().as_secs_f64() * 1e5).round() / 1e2,
+        connections,
+    })
+}

@@ -1,0 +1,147 @@
+//! The table at the end, and what is said below it.
+
+use std::io::{self, IsTerminal};
+use std::process::{Command, Stdio};
+
+use comfy_table::presets::NOTHING;
+use comfy_table::{CellAlignment, ContentArrangement, Table, TableComponent};
+
+use super::report::Report;
+use super::rows::{self, Row};
+use super::sentence;
+
+/// Lines are never wider, however wide the terminal is.
+const WIDEST: usize = 120;
+
+/// How many columns a line may have.
+///
+/// stty(1) asks the terminal that is its standard input; this program itself would need an
+/// ioctl(2) for that, and so `unsafe`.
+pub(super) fn terminal_width() -> usize {
+    if !io::stdout().is_terminal() {
+        return WIDEST;
+    }
+    let asked = Command::new("stty")
+        .arg("size")
+        .stdin(Stdio::from(io::stdout()))
+        .stderr(Stdio::null())
+        .output();
+    let answer = asked.map(|output| output.stdout).unwrap_or_default();
+    let rows_and_columns = String::from_utf8_lossy(&answer);
+    let columns = rows_and_columns.split_whitespace().nth(1);
+    match columns.and_then(|columns| columns.parse().ok()) {
+        None | Some(0) => WIDEST,
+        Some(columns) => WIDEST.min(columns),
+    }
+}
+
+/// The whole text, in lines of at most `width` columns where words allow that.
+pub(super) fn render(report: &Report, width: usize) -> String {
+    let mut parts = tables(report, width);
+    parts.push(sentences(report, width));
+    let problems = problems(report);
+    if !problems.is_empty() {
+        parts.push(problems);
+    }
+    parts.push(wrap(&how_it_was_made(report), width));
+    format!("\n{}\n", parts.join("\n\n"))
+}
+
+/// One table with a column a model, or as many as it takes to fit into the width.
+fn tables(report: &Report, width: usize) -> Vec<String> {
+    let rows = rows::of(report);
+    let models: Vec<usize> = (0..report.models.len()).collect();
+    let mut columns = models.len();
+    loop {
+        let tables: Vec<String> = models
+            .chunks(columns.max(1))
+            .map(|models| table(report, &rows, models))
+            .collect();
+        let mut lines = tables.iter().flat_map(|table| table.lines());
+        if columns <= 1 || lines.all(|line| line.chars().count() <= width) {
+            return tables;
+        }
+        columns -= 1;
+    }
+}
+
+fn table(report: &Report, rows: &[Row], models: &[usize]) -> String {
+    let mut table = Table::new();
+    table
+        .load_preset(NOTHING)
+        .set_style(TableComponent::HeaderLines, '─');
+    let names = models
+        .iter()
+        .map(|&model| report.models[model].model.name());
+    table.set_header([""].into_iter().chain(names));
+    for row in rows {
+        let cells = models.iter().filter_map(|&model| row.cells.get(model));
+        table.add_row([&row.label].into_iter().chain(cells));
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    lines_of(&table)
+}
+
+fn sentences(report: &Report, width: usize) -> String {
+    let mut table = Table::new();
+    table
+        .load_preset(NOTHING)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_width(u16::try_from(width).unwrap_or(u16::MAX));
+    for model in &report.models {
+        let about = sentence::about(model.model, report);
+        table.add_row([model.model.name(), &about]);
+    }
+    lines_of(&table)
+}
+
+fn problems(report: &Report) -> String {
+    let mut lines = Vec::new();
+    for model in &report.models {
+        for (step, problem) in model.problems() {
+            lines.push(format!("✗ {}, {step}: {problem}", model.model));
+        }
+        let log = model.server_log.iter();
+        lines.extend(log.map(|line| format!("    its server said: {line}")));
+    }
+    lines.join("\n")
+}
+
+fn how_it_was_made(report: &Report) -> String {
+    let made = &report.circumstances;
+    let cores = match made.cores {
+        1 => "the machine's only core, where nothing runs side by side".to_owned(),
+        cores => format!("the same {cores} cores"),
+    };
+    let other_work = match made.load_before {
+        Some(load) if load >= made.cores as f64 => format!(
+            " Other work kept the machine busy (load average {load} before), which makes every \
+             figure worse."
+        ),
+        _ => String::new(),
+    };
+    format!(
+        "How it was made: client and server on {cores}, {} build, {}, pings of 9 characters, {} s \
+         a load after {} s of warm-up, {} s in all. PSS leaves out the memory of the kernel, such \
+         as socket buffers and page tables.{other_work}",
+        made.build, made.transport, made.window_seconds, made.warm_up_seconds, made.total_seconds
+    )
+}
+
+fn wrap(text: &str, width: usize) -> String {
+    let mut table = Table::new();
+    table
+        .load_preset(NOTHING)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_width(u16::try_from(width).unwrap_or(u16::MAX))
+        .add_row([text]);
+    lines_of(&table)
+}
+
+/// Without the blanks at the ends of lines, which would wrap in a narrow terminal.
+fn lines_of(table: &Table) -> String {
+    let lines = table.lines().map(|line| line.trim_end().to_owned());
+    lines.collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,75 @@
+//! The same promises over Unix sockets and IPv6.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rpc_client::{Address, Client, ErrorCode};
+use xtask::model::Model;
+
+use crate::raw::{Raw, frame, pong, request};
+use crate::server::start_at;
+
+over_every_model! {
+    a_unix_socket_speaks_the_same_wire,
+    an_ipv6_address_is_served,
+}
+
+/// A directory for the socket of one test; removed at the end.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new() -> Directory {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        // Not below target/: the path of a socket has at most 107 bytes (unix(7)).
+        let name = format!("rpc-contract-{}-{number}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir(&path).expect("the directory is new");
+        Directory(path)
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn a_unix_socket_speaks_the_same_wire(model: Model) {
+    let directory = Directory::new();
+    let path = directory.0.join("ping.sock");
+    let address = Address::unix(&path);
+    let arguments = ["--max-frame-len", "100"];
+    let server = start_at(&address.to_string(), model, &arguments);
+    assert_eq!(*server.address(), address);
+
+    let mut client = Raw::connect_unix(&path);
+    client.send(&request("ping", "1").repeat(100));
+    client.expect(&pong("1").repeat(100));
+    client.send(&frame("not JSON"));
+    client.expect_error(ErrorCode::ParseError);
+    client.send(&frame("x".repeat(30_000)));
+    client.expect_error(ErrorCode::FrameTooLarge);
+    client.expect_end();
+
+    let mut client = Client::connect(&address).unwrap();
+    let reply = client.call_raw("ping", "ireader 0").unwrap();
+    assert_eq!(
+        (&*reply.kind, reply.result.get()),
+        ("pong", "\"ireader 0\"")
+    );
+}
+
+fn an_ipv6_address_is_served(model: Model) {
+    // A machine without IPv6 cannot keep this promise and need not.
+    if TcpListener::bind("[::1]:0").is_err() {
+        return;
+    }
+    let server = start_at("[::1]:0", model, &[]);
+    assert!(server.address().to_string().starts_with("[::1]:"));
+    Raw::connect(&server).expect_service();
+    let reply = server.connect().unwrap().call_raw("ping", "ireader 0");
+    assert_eq!(reply.unwrap().result.get(), "\"ireader 0\"");
+}

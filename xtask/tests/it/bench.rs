@@ -1,0 +1,82 @@
+//! The bench measures every case, whatever the figures are.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+/// The lines of each case in a run without further options.
+const LINES: [(&str, usize); 11] = [
+    ("one-call", 5),
+    ("pipeline-16", 1),
+    ("pipeline-128", 1),
+    ("16-connections", 2),
+    ("churn", 4),
+    ("large", 1),
+    ("own-client", 1),
+    ("seed-client", 1),
+    ("idle-memory", 3),
+    ("crowd", 1),
+    ("seed-servers", 4),
+];
+
+fn bench(arguments: &[&str]) -> Value {
+    let output = Command::new(env!("CARGO_BIN_EXE_xtask"))
+        .args(["bench", "--quick", "--json"])
+        .args(arguments)
+        .output()
+        .expect("the program starts");
+    assert!(output.status.success(), "{output:?}");
+    serde_json::from_slice(&output.stdout).expect("standard output is one JSON text")
+}
+
+fn lines_of<'a>(report: &'a Value, case: &str) -> Vec<&'a Value> {
+    let rows = report["rows"].as_array().expect("rows");
+    rows.iter().filter(|row| row["case"] == case).collect()
+}
+
+/// The one number that a figure is about.
+fn number(figure: &Value) -> f64 {
+    let numbers = [
+        &figure["latency"]["median_ns"],
+        &figure["rate"]["per_second"],
+        &figure["memory"]["bytes"],
+    ];
+    numbers
+        .iter()
+        .find_map(|number| number.as_f64())
+        .unwrap_or_else(|| panic!("a figure without a number: {figure}"))
+}
+
+#[test]
+fn a_quick_bench_measures_every_case() {
+    let report = bench(&[]);
+    for (case, count) in LINES {
+        let rows = lines_of(&report, case);
+        assert_eq!(rows.len(), count, "{case}: {report:#}");
+        for row in rows {
+            assert!(number(&row["figure"]) > 0.0, "{row:#}");
+            if case != "idle-memory" {
+                assert!(number(&row["floor"]) > 0.0, "{row:#}");
+                assert!(row["ratio"]["median"].as_f64() > Some(0.0), "{row:#}");
+            }
+        }
+    }
+    let rows = report["rows"].as_array().map_or(0, Vec::len);
+    assert_eq!(rows, LINES.iter().map(|(_, count)| count).sum::<usize>());
+    assert_eq!(report["missing"], Value::Array(vec![]));
+}
+
+#[test]
+fn a_bench_of_one_load_measures_the_models_that_can_bear_it() {
+    let models = ["thread", "fork", "prefork", "prefork-thread"];
+    let report = bench(&["--connections", "3", "--depth", "4", "--method", "ping"]);
+    let rows = lines_of(&report, "custom");
+    let measured: Vec<&str> = rows
+        .iter()
+        .filter_map(|row| row["subject"].as_str())
+        .collect();
+    assert_eq!(measured, models);
+    for row in rows {
+        assert!(number(&row["figure"]) > 0.0, "{row:#}");
+    }
+}

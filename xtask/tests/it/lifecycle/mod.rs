@@ -1,0 +1,201 @@
+//! Processes, threads, signals and descriptors: what a server does to the system that it runs on.
+
+mod caller;
+mod children;
+mod disconnects;
+mod grace;
+mod orphans;
+mod outputs;
+mod refusals;
+mod start;
+mod stop;
+mod workers;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+use std::{env, fs};
+
+use nix::sys::signal::Signal;
+use xtask::launch::Server;
+use xtask::model::Model;
+use xtask::proc;
+
+use caller::Caller;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_xtask");
+
+/// How long anything may take that should be there at once, on a machine that is busy.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long a server may take to end when nothing keeps it.
+const AT_ONCE: Duration = Duration::from_secs(1);
+
+/// One test for every promise and model, so that a failure names both.
+macro_rules! promises {
+    ($($promise:ident: $($model:ident)*;)*) => {
+        $(
+            mod $promise {
+                $(
+                    #[test]
+                    fn $model() {
+                        super::$promise(crate::lifecycle::model_named(stringify!($model)));
+                    }
+                )*
+            }
+        )*
+    };
+}
+pub(crate) use promises;
+
+fn model_named(name: &str) -> Model {
+    let name = name.replace('_', "-");
+    let found = Model::ALL.into_iter().find(|model| model.name() == name);
+    found.unwrap_or_else(|| panic!("no model {name}"))
+}
+
+/// A server on a port of the kernel's choice, with its methods for trying faults.
+fn serve(model: Model, arguments: &[&str]) -> Server {
+    serve_in("", model, arguments)
+}
+
+/// As [`serve`], in a shell that runs `preparation` first.
+fn serve_in(preparation: &str, model: Model, arguments: &[&str]) -> Server {
+    let mut command = command_in(preparation, model, "127.0.0.1:0", arguments);
+    command.stderr(Stdio::null());
+    Server::start_command(command).expect("the server starts")
+}
+
+/// As [`serve`], on a Unix socket, where a request that was sent has arrived.
+fn serve_on_socket(model: Model, arguments: &[&str]) -> (Server, Directory) {
+    let directory = Directory::new();
+    let mut command = command_in("", model, &directory.socket(), arguments);
+    command.stderr(Stdio::null());
+    let server = Server::start_command(command).expect("the server starts");
+    (server, directory)
+}
+
+fn command_in(preparation: &str, model: Model, address: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", &format!("{preparation}\nexec \"$@\""), "sh", PROGRAM])
+        .args(["serve", model.name(), "--addr", address, "--fault-methods"])
+        .args(arguments);
+    command
+}
+
+fn port(server: &Server) -> SocketAddr {
+    let address = server.address().to_string();
+    address.parse().expect("the server says a numeric address")
+}
+
+/// Waits for something that sends no event, such as the end of a process that is not our child.
+fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn wait_until_gone(pids: &[i32]) {
+    wait_until(&format!("the end of {pids:?}"), || {
+        !pids.iter().any(|&pid| proc::is_alive(pid))
+    });
+}
+
+fn assert_none_alive(tree: &[i32]) {
+    for &pid in tree {
+        assert!(
+            !proc::is_alive(pid),
+            "{pid} of {tree:?} outlives its server"
+        );
+    }
+}
+
+/// The server's processes besides the first: once there are `count`, and each has taken its own
+/// signals and descriptors in hand.
+fn children(server: &Server, count: usize) -> Vec<i32> {
+    let mut found = Vec::new();
+    wait_until(&format!("{count} children"), || {
+        found = proc::children(server.pid());
+        let is_set_up = |&pid: &i32| proc::is_blocked(pid, Signal::SIGTERM).is_ok_and(|is| !is);
+        found.len() == count && found.iter().all(is_set_up)
+    });
+    found
+}
+
+/// What the open descriptors of a process are, the numbers of sockets left out. Standard input,
+/// output and error do not count, nor what whoever runs the tests handed down.
+fn kinds_of_descriptors(pid: i32) -> Vec<String> {
+    let open = proc::descriptors(pid).expect("the process lives");
+    let ours = proc::descriptors(std::process::id() as i32).expect("we live");
+    let handed_down: Vec<_> = open[..3]
+        .iter()
+        .chain(&ours)
+        .map(|(_, target)| target)
+        .collect();
+    let mut kinds: Vec<String> = open
+        .iter()
+        .map(|(_, target)| target)
+        .filter(|target| !handed_down.contains(target))
+        .map(|target| match target.starts_with("socket:") {
+            true => "socket".to_owned(),
+            false => target.clone(),
+        })
+        .collect();
+    kinds.sort();
+    kinds
+}
+
+/// Sends `signal` and waits until the process has taken it.
+fn signal_and_wait(server: &Server, signal: Signal) {
+    server.signal(signal).expect("the server lives");
+    wait_until("the delivery of a signal", || {
+        !proc::is_pending(server.pid(), signal).unwrap_or(false)
+    });
+}
+
+/// The server ends with status 0, none of its processes stays. Returns how long it took.
+fn stop_cleanly(server: &mut Server, signal: Signal) -> Duration {
+    let tree = proc::tree(server.pid());
+    let begin = Instant::now();
+    server.signal(signal).expect("the server lives");
+    let status = server.wait(PATIENCE).expect("the server ends");
+    let took = begin.elapsed();
+    assert_eq!(status.code(), Some(0), "{status}");
+    assert_none_alive(&tree);
+    took
+}
+
+/// A directory of this test's own, removed on drop.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new() -> Directory {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("rpc-lifecycle-{}-{number}", std::process::id());
+        let path = env::temp_dir().join(name);
+        fs::create_dir(&path).expect("a new directory");
+        Directory(path)
+    }
+
+    fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The address of a Unix socket in it.
+    fn socket(&self) -> String {
+        format!("unix:{}", self.path().join("socket").display())
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
