@@ -36,6 +36,9 @@ enum Command {
     /// Calls of the project's client, for bench to count system calls
     #[command(hide = true)]
     BenchClient(xtask::bench::BenchClientOptions),
+    /// Calls of the project's client for a while, for bench --peers
+    #[command(hide = true)]
+    Drive(xtask::bench::DriveOptions),
 }
 
 fn main() -> ExitCode {
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Command::Bench(options) => xtask::bench::run(options),
         Command::RawEcho(options) => xtask::bench::run_raw_echo(options),
         Command::BenchClient(options) => xtask::bench::run_client(options),
+        Command::Drive(options) => xtask::bench::run_drive(options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

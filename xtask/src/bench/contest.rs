@@ -12,7 +12,7 @@ use super::server::Running;
 
 /// When the quartiles of a series lie further apart than this share of its median, something else
 /// was at work on the machine, and no verdict is given.
-const NOISE_LIMIT: f64 = 0.15;
+pub(super) const NOISE_LIMIT: f64 = 0.15;
 
 /// What the ratio compares.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -53,7 +53,7 @@ fn repeat(length: Duration, mut call: impl FnMut() -> anyhow::Result<u64>) -> an
 }
 
 /// One turn of each of `callers` at the same time, in a thread each when there are several.
-fn together<Caller: Send>(
+pub(super) fn together<Caller: Send>(
     callers: &mut [Caller],
     length: Duration,
     call: impl Fn(&mut Caller) -> anyhow::Result<u64> + Sync,

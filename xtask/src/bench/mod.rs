@@ -8,12 +8,15 @@
 mod cases;
 mod client;
 mod contest;
+mod drive;
 mod driver;
 mod exchange;
 mod instructions;
 mod load;
 mod machine;
 mod memory;
+mod peer_report;
+mod peers;
 mod process_tree;
 mod raw_echo;
 mod report;
@@ -24,7 +27,7 @@ mod system_calls;
 
 use std::env;
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -33,11 +36,15 @@ use clap::ValueEnum;
 use exchange::Called;
 use indicatif::{ProgressBar, ProgressStyle};
 use load::Load;
+use peer_report::PeerReport;
+use peers::Plan;
 use report::{Report, Target};
 
 use crate::model::Model;
 
 pub use client::{Options as BenchClientOptions, run as run_client};
+pub use drive::{Driven, Options as DriveOptions, run as run_drive};
+pub use peers::PEERS;
 pub use raw_echo::{Options as RawEchoOptions, run as run_raw_echo};
 
 /// The options of `bench`.
@@ -96,6 +103,10 @@ pub struct Options {
     /// Instead: count system calls a call with strace, and fail if there are more than two
     #[arg(long, conflicts_with_all = ["cases", "connections", "depth", "churn", "models"])]
     syscalls: bool,
+    /// Instead: thread beside other RPC libraries, each with its own client; builds xtask/peers,
+    /// which downloads and takes minutes the first time
+    #[arg(long, conflicts_with_all = ["cases", "models", "method", "instructions", "syscalls"])]
+    peers: bool,
 }
 
 /// What holds for the whole run.
@@ -143,7 +154,12 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         crowd: if options.quick { 100 } else { 10_000 },
         file_limit: machine::raise_file_limit()?,
     };
+    // Before this process is bound to one processor, since cargo can use them all.
+    let peers = options.peers.then(peers::build).transpose()?;
     let made = how_it_was_made(&options, &settings)?;
+    if let Some(built) = peers {
+        return run_peers(&options, &settings, made, &built);
+    }
     if options.instructions || options.syscalls {
         if options.instructions {
             instructions::run(&settings)?;
@@ -177,19 +193,54 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     Ok(())
 }
 
+fn run_peers(
+    options: &Options,
+    settings: &Settings,
+    made: Vec<String>,
+    built: &Path,
+) -> anyhow::Result<()> {
+    let loads = match own_load(options, settings) {
+        Some(load) => vec![load],
+        None => {
+            let load = Load::of(settings);
+            vec![load, load.depth(16), load.connections(16), load.churn()]
+        }
+    };
+    let progress = progress_bar(0)?;
+    let mut report = PeerReport {
+        made,
+        rows: Vec::new(),
+    };
+    for load in loads {
+        let plan = Plan::new(load, settings)?;
+        report.rows.extend(peers::run(&plan, built, &progress)?);
+    }
+    progress.finish_and_clear();
+    let text = if options.json {
+        serde_json::to_string_pretty(&report)? + "\n"
+    } else {
+        report.table()
+    };
+    io::stdout().write_all(text.as_bytes())?;
+    Ok(())
+}
+
+/// The load that was asked for instead of the usual ones.
+fn own_load(options: &Options, settings: &Settings) -> Option<Load> {
+    let is_given = options.connections.is_some() || options.depth.is_some() || options.churn;
+    is_given.then(|| Load {
+        connections: options.connections.unwrap_or(1),
+        depth: options.depth.unwrap_or(1),
+        payload: settings.payload,
+        churn: options.churn,
+    })
+}
+
 /// The lines of the table to be, and what cannot be had.
 fn steps(options: &Options, settings: &Settings) -> (Vec<Step>, Vec<String>) {
-    let own_load = options.connections.is_some()
-        || options.depth.is_some()
-        || options.churn
-        || !options.models.is_empty();
-    if own_load {
-        let load = Load {
-            connections: options.connections.unwrap_or(1),
-            depth: options.depth.unwrap_or(1),
-            payload: settings.payload,
-            churn: options.churn,
-        };
+    let own_load = own_load(options, settings);
+    if own_load.is_some() || !options.models.is_empty() {
+        let load = own_load.unwrap_or(Load::of(settings));
         return (custom_steps(options, load), Vec::new());
     }
     let mut cases = options.cases.clone();

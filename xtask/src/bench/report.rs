@@ -111,7 +111,7 @@ impl Quartiles {
         }
     }
 
-    fn range(self) -> String {
+    pub(super) fn range(self) -> String {
         format!("{}–{}", number(self.low), number(self.high))
     }
 
@@ -246,7 +246,7 @@ impl Report {
     }
 }
 
-fn number(ratio: f64) -> String {
+pub(super) fn number(ratio: f64) -> String {
     if ratio < 10.0 {
         format!("{ratio:.3}")
     } else {

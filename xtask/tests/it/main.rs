@@ -22,4 +22,5 @@ mod wire;
 mod bench;
 mod demo;
 mod lifecycle;
+mod peers;
 mod tidy;

@@ -1,0 +1,224 @@
+//! What a user would pick instead of these servers, each with its own client library.
+//!
+//! The peers are the programs of the workspace in xtask/peers, which is built here and nowhere
+//! else. Every server is started once; then the drivers have their turns, one after the other,
+//! round after round. Among them are the thread server of this project with its own client, and
+//! that client with a server that parses nothing.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, ensure};
+use cargo_metadata::MetadataCommand;
+use indicatif::ProgressBar;
+
+use super::Settings;
+use super::drive::Driven;
+use super::exchange::Called;
+use super::load::Load;
+use super::peer_report::{PeerFigures, PeerRow};
+use super::server::Running;
+use crate::launch::Server;
+use crate::model::Model;
+
+/// The Thrift and varlink servers start 256 threads, and serve a connection with each.
+const MAX_CONNECTIONS: usize = 250;
+
+/// Another RPC library, as a program in xtask/peers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// The library; its program is `peer-NAME`.
+    pub name: &'static str,
+    /// What goes over the connection.
+    pub wire: &'static str,
+    /// Whether its client can have several calls in flight on one connection.
+    pub multiplexes: bool,
+}
+
+/// Every peer, in the order of the table.
+pub const PEERS: [Peer; 5] = [
+    Peer {
+        name: "thrift",
+        wire: "Thrift binary, TCP",
+        multiplexes: false,
+    },
+    Peer {
+        name: "varlink",
+        wire: "JSON, TCP",
+        multiplexes: false,
+    },
+    Peer {
+        name: "tarpc",
+        wire: "JSON, TCP",
+        multiplexes: true,
+    },
+    Peer {
+        name: "jsonrpsee",
+        wire: "JSON-RPC, WebSocket",
+        multiplexes: true,
+    },
+    Peer {
+        name: "tonic",
+        wire: "gRPC, HTTP/2",
+        multiplexes: true,
+    },
+];
+
+/// This project's thread server and client.
+const OURS: Peer = Peer {
+    name: "rpc-thread",
+    wire: "JSON, TCP",
+    multiplexes: false,
+};
+
+/// This project's client with the floor, which knows the length of a request and nothing else.
+const FLOOR: Peer = Peer {
+    name: "raw echo",
+    wire: "as rpc-thread",
+    multiplexes: false,
+};
+
+/// What every driver does, and how often.
+pub(super) struct Plan<'a> {
+    load: Load,
+    settings: &'a Settings,
+}
+
+impl Plan<'_> {
+    pub(super) fn new(load: Load, settings: &Settings) -> anyhow::Result<Plan<'_>> {
+        ensure!(
+            load.connections <= MAX_CONNECTIONS,
+            "with --peers, --connections must be at most {MAX_CONNECTIONS}"
+        );
+        Ok(Plan { load, settings })
+    }
+}
+
+/// Builds the workspace in xtask/peers from its lock file, and says where its programs lie. Blocks
+/// for minutes the first time, when it also downloads.
+pub(super) fn build() -> anyhow::Result<PathBuf> {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/Cargo.toml");
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(&cargo)
+        .args(["build", "--release", "--locked", "--manifest-path"])
+        .arg(&manifest)
+        .stdin(Stdio::null())
+        .status()
+        .context("cannot start cargo")?;
+    ensure!(status.success(), "cannot build {}", manifest.display());
+    let metadata = MetadataCommand::new()
+        .manifest_path(&manifest)
+        .no_deps()
+        .exec()?;
+    Ok(metadata.target_directory.join("release").into())
+}
+
+/// Measures the peers that [`build`] built. Blocks until all turns are over. `progress` is advanced
+/// a turn at a time and gets its length here.
+pub(super) fn run(
+    plan: &Plan<'_>,
+    built: &Path,
+    progress: &ProgressBar,
+) -> anyhow::Result<Vec<PeerRow>> {
+    let (load, settings) = (plan.load, plan.settings);
+    let can = |peer: &Peer| load.depth == 1 || peer.multiplexes;
+    let mut contestants = Vec::new();
+    if can(&OURS) {
+        contestants.push(Contestant::ours(plan)?);
+        contestants.push(Contestant::floor(plan)?);
+    }
+    for peer in PEERS.into_iter().filter(can) {
+        contestants.push(Contestant::peer(peer, built)?);
+    }
+    progress.inc_length((contestants.len() * settings.rounds) as u64);
+    for _ in 0..settings.rounds {
+        for contestant in &mut contestants {
+            progress.set_message(contestant.peer.name);
+            contestant.turn(plan)?;
+            progress.inc(1);
+        }
+    }
+
+    let turns = |peer: Peer| {
+        let contestant = contestants.iter().find(|found| found.peer == peer);
+        contestant.map(|contestant| contestant.turns.as_slice())
+    };
+    let ours = turns(OURS);
+    let rows = [OURS, FLOOR].into_iter().chain(PEERS);
+    let rows = rows.map(|peer| PeerRow {
+        connections: load.connections,
+        in_flight: load.depth,
+        churn: load.churn,
+        name: peer.name,
+        wire: peer.wire,
+        figures: turns(peer).map(|turns| PeerFigures::of(turns, ours, load.measure())),
+    });
+    Ok(rows.collect())
+}
+
+/// A server that runs, and the program that calls it.
+struct Contestant {
+    peer: Peer,
+    server: Running,
+    driver: PathBuf,
+    turns: Vec<Driven>,
+}
+
+impl Contestant {
+    fn ours(plan: &Plan<'_>) -> anyhow::Result<Contestant> {
+        let settings = plan.settings;
+        let server = Running::ours(settings, Model::Thread, settings.workers, &[])?;
+        Ok(Contestant::new(OURS, server, settings.program.clone()))
+    }
+
+    fn floor(plan: &Plan<'_>) -> anyhow::Result<Contestant> {
+        let settings = plan.settings;
+        let (workers, payload) = (settings.workers, plan.load.payload);
+        let server = Running::raw(settings, Model::Thread, workers, Called::Echo, payload)?;
+        Ok(Contestant::new(FLOOR, server, settings.program.clone()))
+    }
+
+    fn peer(peer: Peer, built: &Path) -> anyhow::Result<Contestant> {
+        let program = built.join(format!("peer-{}", peer.name));
+        let mut serve = Command::new(&program);
+        serve.arg("serve");
+        let server = Server::start_command(serve)
+            .with_context(|| format!("the server of {} does not start", peer.name))?;
+        Ok(Contestant::new(peer, Running::Project(server), program))
+    }
+
+    fn new(peer: Peer, server: Running, driver: PathBuf) -> Contestant {
+        Contestant {
+            peer,
+            server,
+            driver,
+            turns: Vec::new(),
+        }
+    }
+
+    fn turn(&mut self, plan: &Plan<'_>) -> anyhow::Result<()> {
+        let (load, settings) = (plan.load, plan.settings);
+        let mut drive = Command::new(&self.driver);
+        drive
+            .arg("drive")
+            .arg(self.server.address()?.to_string())
+            .args(["--connections", &load.connections.to_string()])
+            .args(["--in-flight", &load.depth.to_string()])
+            .args(["--payload", &load.payload.to_string()])
+            .args(["--seconds", &settings.turn.as_secs_f64().to_string()])
+            .args(load.churn.then_some("--churn"))
+            .stdin(Stdio::null())
+            .stderr(Stdio::inherit());
+        let name = self.peer.name;
+        let output = drive
+            .output()
+            .with_context(|| format!("cannot start the driver of {name}"))?;
+        let status = output.status;
+        ensure!(status.success(), "the driver of {name} failed ({status})");
+        let driven = serde_json::from_slice(&output.stdout)
+            .with_context(|| format!("the driver of {name} printed something else"))?;
+        self.turns.push(driven);
+        Ok(())
+    }
+}
