@@ -67,11 +67,20 @@ impl Stream {
 fn connect_unix(path: &Path, timeout: Duration) -> io::Result<UnixStream> {
     let flags = SockFlag::SOCK_CLOEXEC;
     let stream = UnixStream::from(socket(AddressFamily::Unix, SockType::Stream, flags, None)?);
-    stream.set_write_timeout(Some(timeout))?;
-    match connect(stream.as_raw_fd(), &UnixAddr::new(path)?) {
-        Ok(()) => Ok(stream),
-        Err(Errno::EAGAIN) => Err(io::ErrorKind::TimedOut.into()),
-        Err(errno) => Err(errno.into()),
+    let address = UnixAddr::new(path)?;
+    let deadline = Instant::now().checked_add(timeout);
+    loop {
+        let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+        if left == Some(Duration::ZERO) {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        stream.set_write_timeout(left)?;
+        match connect(stream.as_raw_fd(), &address) {
+            Ok(()) => return Ok(stream),
+            Err(Errno::EINTR) => {}
+            Err(Errno::EAGAIN) => return Err(io::ErrorKind::TimedOut.into()),
+            Err(errno) => return Err(errno.into()),
+        }
     }
 }
 

@@ -30,7 +30,7 @@ const MAX_FAREWELLS: usize = 64;
 /// Connections that are told of a stop before they were accepted.
 const MAX_QUEUED: usize = 8192;
 
-/// The least time between two warnings of the same kind.
+/// The least time between two warnings about connections that are not served.
 const WARN_EVERY: Duration = Duration::from_secs(10);
 
 /// A bound socket that hands out connections until it is told to stop.
@@ -93,7 +93,8 @@ impl Acceptor {
     /// Signal handlers belong to the whole process: of several acceptors, the one that asked last
     /// is stopped. When the grace is over and handlers still run, their callers are told and the
     /// process ends with the status [`EXIT_GRACE_EXPIRED`](crate::EXIT_GRACE_EXPIRED); SIGALRM and
-    /// setitimer(2) serve for that. The handlers stay installed when `serve` has returned.
+    /// setitimer(2) serve for that.
+    /// When `serve` has returned and no handler runs, the signals are given back.
     ///
     /// # Errors
     ///
@@ -147,8 +148,8 @@ impl Acceptor {
 
     /// The next connection; `None` when the server was told to stop.
     ///
-    /// Blocks until one of the two. After `None` nobody is listening any more, and who was still
-    /// in the queue has been told -32002.
+    /// Blocks until one of the two. After `None` this process does not listen any more; in the one
+    /// that bound the socket, who was still in the queue has been told -32002.
     ///
     /// # Errors
     ///
@@ -163,20 +164,21 @@ impl Acceptor {
         beside: &mut impl Beside,
     ) -> Result<Option<Connection>, ServeError> {
         loop {
+            // Before the look at the flag: a stop after it finds this thread.
+            if let (true, Some(listener)) = (self.is_shared, &self.listener) {
+                self.control.accept_in_this_thread(listener.as_fd());
+            }
             if self.control.is_stopping() {
                 self.close();
             }
-            let Some(listener) = &self.listener else {
+            if self.listener.is_none() {
                 return Ok(None);
-            };
-            if self.is_shared {
-                self.control.accept_in_this_thread(listener.as_fd());
             }
             let nothing_else_to_do =
                 beside.fd().is_none() && self.farewells.is_empty() && self.paused_until.is_none();
             let ready = self.is_shared && nothing_else_to_do || self.wait(beside.fd())?;
             beside.look_after();
-            self.farewells.retain_mut(|farewell| !farewell.is_over());
+            self.farewells.retain_mut(|farewell| !farewell.drain());
             if ready && let Some(conn) = self.accept_now()? {
                 return Ok(Some(conn));
             }
@@ -268,7 +270,7 @@ impl Acceptor {
         let told = match self.listener.as_ref().map(Listener::accept) {
             Some(Ok((socket, _))) => {
                 let refusal = out_of_resources("the server cannot take another connection", error);
-                Farewell::say(socket, &refusal).is_over();
+                Farewell::say(socket, &refusal).drain();
                 true
             }
             Some(Err(error)) => error.kind() == io::ErrorKind::WouldBlock,
@@ -313,7 +315,7 @@ impl Acceptor {
     }
 
     fn say_farewell(&mut self, mut farewell: Farewell) {
-        if farewell.is_over() {
+        if farewell.drain() {
             return;
         }
         if self.farewells.len() == MAX_FAREWELLS {
@@ -341,7 +343,7 @@ impl Acceptor {
         }
         for _ in 0..MAX_QUEUED {
             match listener.accept() {
-                Ok((socket, _)) => drop(Farewell::say(socket, &shutting_down()).is_over()),
+                Ok((socket, _)) => drop(Farewell::say(socket, &shutting_down()).drain()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(_) => break,
@@ -372,7 +374,7 @@ impl Drop for Acceptor {
     fn drop(&mut self) {
         self.close();
         if self.creator == own_pid() {
-            self.control.call_off_alarm();
+            self.control.give_signals_back();
         }
     }
 }

@@ -151,6 +151,18 @@ impl Connection {
         }
     }
 
+    /// Reads once more, if something comes before the deadline; `false` if nothing did.
+    pub(crate) fn receive_until(
+        &self,
+        requests: &mut FrameReader,
+        deadline: Instant,
+    ) -> io::Result<bool> {
+        self.socket.acknowledge_now();
+        let came = self.socket.wait_for(PollFlags::POLLIN, deadline)?
+            && requests.read_from(&mut NoWait(&self.socket))? > 0;
+        Ok(came)
+    }
+
     /// After a stop: the rest of what was there when it was noticed. A socket whose reading side
     /// has ended still takes what comes, so a peer that sends without a pause would be served for
     /// the whole grace.

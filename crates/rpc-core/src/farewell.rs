@@ -55,7 +55,7 @@ impl Farewell {
     ///
     /// Not inlined: its buffer would make every caller's stack frame a page larger.
     #[inline(never)]
-    pub(crate) fn is_over(&mut self) -> bool {
+    pub(crate) fn drain(&mut self) -> bool {
         let mut sink = [0; 4096];
         loop {
             match self.socket.read_now(&mut sink) {
@@ -73,7 +73,7 @@ impl Farewell {
 
     /// Blocks until the peer has closed, at most a quarter of a second.
     pub(crate) fn wait(mut self) {
-        while !self.is_over() {
+        while !self.drain() {
             let left = self.deadline.saturating_duration_since(Instant::now());
             let mut events = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
             let _ = poll(&mut events, poll_timeout(left));

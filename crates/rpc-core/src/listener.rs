@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
+use nix::poll::{PollTimeout, poll};
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, setsockopt,
     socket, sockopt,
@@ -131,8 +132,7 @@ fn bind_unix(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
     };
     // Between the look at the old file and the bind nobody else may do the same. The lock is on
     // the directory, so that no lock file stays behind; it ends with this function.
-    let _lock = Flock::lock(File::open(directory)?, FlockArg::LockExclusive)
-        .map_err(|(_, errno)| io::Error::from(errno))?;
+    let _lock = lock_directory(directory)?;
     remove_stale(path)?;
     let flags = SockFlag::SOCK_CLOEXEC;
     let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
@@ -146,6 +146,22 @@ fn bind_unix(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
         creator: own_pid(),
     };
     Ok((UnixListener::from(socket), file))
+}
+
+/// Waits a second at most: whoever can open the directory can also lock it for ever.
+fn lock_directory(directory: &Path) -> io::Result<Flock<File>> {
+    let mut directory = File::open(directory)?;
+    for _ in 0..100 {
+        match Flock::lock(directory, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok(lock),
+            Err((unlocked, Errno::EWOULDBLOCK)) => directory = unlocked,
+            Err((_, errno)) => return Err(errno.into()),
+        }
+        // The end of another's lock is no event that poll(2) knows.
+        let _ = poll(&mut [], PollTimeout::from(10_u8));
+    }
+    let message = "another process holds a lock on the directory of the socket";
+    Err(io::Error::new(io::ErrorKind::WouldBlock, message))
 }
 
 fn remove_stale(path: &Path) -> io::Result<()> {

@@ -26,7 +26,7 @@ use crate::acceptor::{Acceptor, Beside};
 use crate::connection::Connection;
 use crate::error::{ForkError, ServeError};
 use crate::scoreboard::own_pid;
-use crate::shutdown::{Control, EXIT_INTERRUPTED, exit_now};
+use crate::shutdown::{Control, EXIT_GRACE_EXPIRED, EXIT_INTERRUPTED, exit_now};
 use crate::socket::poll_timeout;
 
 /// The status of a child whose code panicked outside of any handler: the one Rust itself uses.
@@ -127,6 +127,8 @@ impl Children {
     /// is no descriptor for watching children.
     pub fn new(acceptor: &Acceptor) -> Result<Children, ServeError> {
         refuse_threads()?;
+        // Every child will need one; a system without them is better told at the start.
+        drop(pidfd_open(own_pid()).map_err(ServeError::Watch)?);
         let deaths = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)
             .map_err(|errno| ServeError::Watch(errno.into()))?;
         let control = acceptor.control();
@@ -231,8 +233,13 @@ impl Children {
                 Ok(())
             }
             Err(error) => {
-                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
-                wait_for_end(pid, 0);
+                // ESRCH: it has ended and was waited for, since SIGCHLD is ignored.
+                if error.raw_os_error() != Some(libc::ESRCH) {
+                    let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+                    wait_for_end(pid, 0);
+                }
+                self.control.scoreboard.release_all_of(pid);
+                tracing::error!(pid, %error, "cannot watch the new child, which was killed");
                 Err(ForkError::Watch(error))
             }
         }
@@ -251,12 +258,14 @@ impl Children {
             };
             for event in &events[..count] {
                 let pid = event.data() as i32;
-                if let Some(at) = self.members.iter().position(|member| member.pid == pid) {
+                let Some(at) = self.members.iter().position(|member| member.pid == pid) else {
+                    continue;
+                };
+                if let Some(exit) = wait_for_end(pid, libc::WNOHANG) {
                     let member = self.members.swap_remove(at);
                     // Closing would not be enough: a sibling that was just forked has a copy of
                     // the pidfd, and until it has closed that, this death would be told again.
                     let _ = deaths.delete(&member.pidfd);
-                    let exit = wait_for_end(pid, libc::WNOHANG);
                     self.control.scoreboard.release_all_of(pid);
                     log_death(pid, exit);
                     reaped.push(Death {
@@ -325,10 +334,12 @@ impl Children {
             }
             let timeout = if left.is_zero() { KILL_DELAY } else { left };
             let ended = self.wait(Some(timeout))?;
-            unfinished += ended
-                .iter()
-                .filter(|death| death.exit != Exit::Status(0))
-                .count();
+            let was_late = |death: &&Death| match death.exit {
+                Exit::Status(status) => status == EXIT_GRACE_EXPIRED,
+                Exit::Signal(signal) => signal == libc::SIGKILL && left.is_zero(),
+                Exit::Unknown => false,
+            };
+            unfinished += ended.iter().filter(was_late).count();
         }
         if self.control.is_interrupted_again() {
             exit_now(EXIT_INTERRUPTED);
@@ -406,9 +417,9 @@ fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
-/// waitid(2) for one child of ours. Not through nix, whose status type has no room for a death by
-/// a real-time signal.
-fn wait_for_end(pid: i32, options: libc::c_int) -> Exit {
+/// waitid(2) for one child of ours; `None` when it has not ended. Not through nix, whose status
+/// type has no room for a death by a real-time signal.
+fn wait_for_end(pid: i32, options: libc::c_int) -> Option<Exit> {
     // SAFETY: all-zero is a valid siginfo_t.
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
     let id = pid as libc::id_t;
@@ -418,14 +429,17 @@ fn wait_for_end(pid: i32, options: libc::c_int) -> Exit {
             break;
         }
         if io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
-            return Exit::Unknown;
+            return Some(Exit::Unknown);
         }
     }
     // SAFETY: waitid filled the fields that belong to SIGCHLD, or left zeroes.
-    let status = unsafe { info.si_status() };
-    match info.si_code {
+    let (ended, status) = unsafe { (info.si_pid(), info.si_status()) };
+    if ended == 0 {
+        return None;
+    }
+    Some(match info.si_code {
         libc::CLD_EXITED => Exit::Status(status),
         libc::CLD_KILLED | libc::CLD_DUMPED => Exit::Signal(status),
         _ => Exit::Unknown,
-    }
+    })
 }

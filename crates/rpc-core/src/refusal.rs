@@ -34,6 +34,11 @@ pub(crate) fn shutting_down() -> RpcError {
     .with_data(&json!({ "executed": "no" }))
 }
 
+pub(crate) fn stopped_before_the_end() -> RpcError {
+    let message = "the server stopped before the handler returned; the handler may have run";
+    RpcError::new(ErrorCode::ShuttingDown, message).with_data(&json!({ "executed": "maybe" }))
+}
+
 pub(crate) fn timed_out(what: &str, limit: Duration) -> RpcError {
     RpcError::new(ErrorCode::TimedOut, format!("{what} within {limit:?}"))
         .with_data(&json!({ "limit_ms": u64::try_from(limit.as_millis()).unwrap_or(u64::MAX) }))

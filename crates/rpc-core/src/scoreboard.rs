@@ -124,11 +124,8 @@ impl Slot {
     /// Waits until nobody else uses the descriptor and makes it unknown. It may then be closed.
     fn forget_socket(&self) {
         loop {
-            let socket = self.socket.load(Ordering::SeqCst);
-            if socket & SOCKET_HELD != 0 {
-                std::thread::yield_now();
-                continue;
-            }
+            self.wait_while_held();
+            let socket = self.socket.load(Ordering::SeqCst) & !SOCKET_HELD;
             let (success, failure) = (Ordering::SeqCst, Ordering::SeqCst);
             if self
                 .socket
@@ -140,30 +137,35 @@ impl Slot {
         }
     }
 
-    /// Runs `action` on the descriptor, unless there is none or somebody else is at it.
-    /// Async-signal-safe if `action` is.
+    /// Runs `action` on the descriptor, unless there is none, somebody else is at it, or the slot
+    /// no longer belongs to this process. Async-signal-safe if `action` is.
     fn with_socket(&self, action: impl FnOnce(RawFd)) {
         let socket = self.socket.load(Ordering::SeqCst);
         if socket == 0 || socket & SOCKET_HELD != 0 {
             return;
         }
+        let held = socket | SOCKET_HELD;
         let (success, failure) = (Ordering::SeqCst, Ordering::SeqCst);
         if self
             .socket
-            .compare_exchange(socket, socket | SOCKET_HELD, success, failure)
+            .compare_exchange(socket, held, success, failure)
             .is_err()
         {
             return;
         }
-        action(socket - 1);
+        // The slot may have been given back and taken by another process, with an equal number,
+        // since the caller looked. Now that it is held it cannot be given back.
+        if self.owner.load(Ordering::SeqCst) == own_pid() {
+            action(socket - 1);
+        }
         self.socket.store(socket, Ordering::SeqCst);
     }
 
     /// Ends the reading side of the connection. Async-signal-safe.
     fn stop_reading(&self) {
         self.with_socket(|fd| {
-            // SAFETY: shutdown(2) takes no pointer. The owner does not close `fd` meanwhile,
-            // since SOCKET_HELD is set, so it is this slot's connection.
+            // SAFETY: shutdown(2) takes no pointer. `fd` is this slot's connection in this
+            // process, which does not close it while SOCKET_HELD is set.
             unsafe { libc::shutdown(fd, libc::SHUT_RD) };
         });
     }
@@ -171,20 +173,21 @@ impl Slot {
     /// Answers in the handler's place, if it has not answered, and ends the connection.
     /// Async-signal-safe.
     fn answer_instead(&self, frame: &[u8]) {
-        let (success, failure) = (Ordering::AcqRel, Ordering::Acquire);
-        if self
-            .phase
-            .compare_exchange(HANDLING, TAKEN, success, failure)
-            .is_err()
-        {
-            return;
-        }
-        let start = self.waiting_start.load(Ordering::Relaxed) as *const u8;
-        let len = self.waiting_len.load(Ordering::Relaxed);
         self.with_socket(|fd| {
+            let (success, failure) = (Ordering::AcqRel, Ordering::Acquire);
+            if self
+                .phase
+                .compare_exchange(HANDLING, TAKEN, success, failure)
+                .is_err()
+            {
+                return;
+            }
+            let start = self.waiting_start.load(Ordering::Relaxed) as *const u8;
+            let len = self.waiting_len.load(Ordering::Relaxed);
             // SAFETY: the owner is this process, so the address is valid here. It was published
-            // with the phase HANDLING, and the owner changes those bytes only after it has moved
-            // the phase on, which the exchange above prevents from now on.
+            // with the phase HANDLING; while the phase is that, the owner leaves those bytes
+            // alone, and when it finds the phase TAKEN it waits for SOCKET_HELD to go before it
+            // touches them (`wait_while_held`).
             let waiting = unsafe { std::slice::from_raw_parts(start, len) };
             if send_now(fd, waiting) {
                 send_now(fd, frame);
@@ -192,6 +195,13 @@ impl Slot {
             // SAFETY: as in `stop_reading`.
             unsafe { libc::shutdown(fd, libc::SHUT_WR) };
         });
+    }
+
+    /// Waits until nobody else uses the descriptor, or the replies that were published with it.
+    pub(crate) fn wait_while_held(&self) {
+        while self.socket.load(Ordering::SeqCst) & SOCKET_HELD != 0 {
+            std::thread::yield_now();
+        }
     }
 }
 

@@ -14,9 +14,13 @@ use crate::farewell::Farewell;
 use crate::refusal::{append_error, shutting_down, timed_out};
 use crate::registry::Registry;
 use crate::scoreboard::Slot;
+use crate::socket::after;
 
 /// Replies are written when this many bytes wait, even if more requests are there already.
 const FLUSH_LEN: usize = 64 * 1024;
+
+/// How long a first prefix that may be in the wrong byte order waits for what follows it.
+const DOUBT_TIME: Duration = Duration::from_millis(100);
 
 /// A registry and the limits of its connections. Cheap to clone; clones share the registry.
 #[derive(Clone, Debug)]
@@ -99,6 +103,7 @@ impl Service {
         let mut requests = FrameReader::new(self.max_frame_len);
         let mut replies = FrameWriter::new();
         let mut frame_deadline = None;
+        let mut doubt_deadline = None;
         let refusal = loop {
             match requests.next_frame() {
                 Ok(Some(body)) => {
@@ -112,7 +117,14 @@ impl Service {
                     continue;
                 }
                 Ok(None) => {}
-                Err(broken) => break RpcError::from(&broken),
+                Err(broken) => {
+                    // A big-endian client may have sent its prefix alone.
+                    let deadline = *doubt_deadline.get_or_insert_with(|| after(DOUBT_TIME));
+                    if requests.is_in_doubt() && conn.receive_until(&mut requests, deadline)? {
+                        continue;
+                    }
+                    break RpcError::from(&broken);
+                }
             }
             conn.send(&mut replies, self.write_timeout)?;
             match conn.receive(
@@ -156,7 +168,11 @@ impl Service {
             self.dispatch(body, context, slot, replies)
         }));
         let refusal = match dispatched {
-            Ok(Ok(())) => return !slot.is_taken(),
+            Ok(Ok(())) if slot.is_taken() => {
+                slot.wait_while_held();
+                return false;
+            }
+            Ok(Ok(())) => return true,
             Ok(Err(refusal)) => refusal,
             Err(panic) => {
                 tracing::error!(message = panic_message(&*panic), "handler panicked");
@@ -166,6 +182,8 @@ impl Service {
         let ours = slot.finish_handling();
         if ours {
             append_error(replies, &refusal);
+        } else {
+            slot.wait_while_held();
         }
         ours
     }

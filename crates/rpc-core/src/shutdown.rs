@@ -8,16 +8,16 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::libc;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
-use rpc_proto::{ErrorCode, FrameWriter, RpcError};
+use rpc_proto::FrameWriter;
 
-use crate::refusal::append_error;
+use crate::refusal::{append_error, stopped_before_the_end};
 use crate::scoreboard::{Scoreboard, own_pid};
 
 /// The status with which a process ends that was told to stop by a signal and still had handlers
@@ -75,6 +75,8 @@ pub(crate) struct Control {
     interrupted_again: AtomicBool,
     /// Whether the end of the grace will be signalled.
     alarm_is_set: AtomicBool,
+    /// What the host program had installed for the signals that stop the server.
+    signals_before: Mutex<Option<[(Signal, SigAction); 3]>>,
     /// The framed error for callers whose handlers run when the grace is over.
     last_words: Box<[u8]>,
     /// The thread that accepts on a socket that it shares with other processes, 0 when none does,
@@ -85,13 +87,8 @@ pub(crate) struct Control {
 
 impl Control {
     pub(crate) fn new(grace: Duration) -> io::Result<Control> {
-        let error = RpcError::new(
-            ErrorCode::ShuttingDown,
-            "the server stopped before the handler returned; the handler may have run",
-        )
-        .with_data(&serde_json::json!({ "executed": "maybe" }));
         let mut frame = FrameWriter::new();
-        append_error(&mut frame, &error);
+        append_error(&mut frame, &stopped_before_the_end());
         let control = Control {
             stopping: AtomicBool::new(false),
             wake: new_wake()?,
@@ -101,6 +98,7 @@ impl Control {
             interrupted: AtomicBool::new(false),
             interrupted_again: AtomicBool::new(false),
             alarm_is_set: AtomicBool::new(false),
+            signals_before: Mutex::new(None),
             last_words: frame.as_bytes().into(),
             accepting_thread: AtomicI32::new(0),
             accepting_on: AtomicI32::new(-1),
@@ -216,9 +214,48 @@ impl Control {
         let mut both = SigSet::empty();
         both.add(Signal::SIGTERM);
         both.add(Signal::SIGINT);
-        install(Signal::SIGTERM, on_stop_signal, both)?;
-        install(Signal::SIGINT, on_stop_signal, both)?;
-        install(Signal::SIGALRM, on_grace_expired, both)
+        let before = [
+            (
+                Signal::SIGTERM,
+                install(Signal::SIGTERM, on_stop_signal, both)?,
+            ),
+            (
+                Signal::SIGINT,
+                install(Signal::SIGINT, on_stop_signal, both)?,
+            ),
+            (
+                Signal::SIGALRM,
+                install(Signal::SIGALRM, on_grace_expired, both)?,
+            ),
+        ];
+        let mut signals_before = self
+            .signals_before
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        signals_before.get_or_insert(before);
+        Ok(())
+    }
+
+    /// Calls off the end of the grace and gives the signals back to the host program, which may
+    /// have other things to do after it has served. Not while handlers still run: the grace is
+    /// for them.
+    pub(crate) fn give_signals_back(&self) {
+        let others_asked_later = !ptr::eq(SIGNALLED.load(Ordering::Acquire), self);
+        if others_asked_later || self.scoreboard.has_slot_of(own_pid()) {
+            return;
+        }
+        if self.alarm_is_set.load(Ordering::SeqCst) {
+            set_alarm(Duration::ZERO);
+        }
+        let mut signals_before = self
+            .signals_before
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        for (signal, action) in signals_before.take().into_iter().flatten() {
+            // SAFETY: the action is the one that the host program had installed.
+            let _ = unsafe { sigaction(signal, &action) };
+        }
+        SIGNALLED.store(ptr::null_mut(), Ordering::Release);
     }
 
     /// Async-signal-safe.
@@ -234,14 +271,6 @@ impl Control {
         self.stop();
         if !supervises && !self.alarm_is_set.swap(true, Ordering::SeqCst) {
             set_alarm(self.grace());
-        }
-    }
-
-    /// The grace is for handlers: without any, its end must not end a process that has other
-    /// things to do after it has served.
-    pub(crate) fn call_off_alarm(&self) {
-        if !self.scoreboard.has_slot_of(own_pid()) && self.alarm_is_set.load(Ordering::SeqCst) {
-            set_alarm(Duration::ZERO);
         }
     }
 }
@@ -261,11 +290,15 @@ fn new_wake() -> io::Result<EventFd> {
 /// handler may be looking at it.
 static SIGNALLED: AtomicPtr<Control> = AtomicPtr::new(ptr::null_mut());
 
-fn install(signal: Signal, handler: extern "C" fn(libc::c_int), mask: SigSet) -> io::Result<()> {
+/// Returns what was there before.
+fn install(
+    signal: Signal,
+    handler: extern "C" fn(libc::c_int),
+    mask: SigSet,
+) -> io::Result<SigAction> {
     let action = SigAction::new(SigHandler::Handler(handler), SaFlags::SA_RESTART, mask);
     // SAFETY: the handlers below call async-signal-safe functions only and keep errno.
-    unsafe { sigaction(signal, &action) }?;
-    Ok(())
+    Ok(unsafe { sigaction(signal, &action) }?)
 }
 
 extern "C" fn on_stop_signal(signal: libc::c_int) {

@@ -118,6 +118,22 @@ impl FrameReader {
             })
     }
 
+    /// Whether the first prefix is too large in one byte order, makes sense in the other, and too
+    /// little has come behind it to tell. More bytes may change what
+    /// [`next_frame`](FrameReader::next_frame) says.
+    pub fn is_in_doubt(&self) -> bool {
+        let received = &self.buffer[self.start..self.end];
+        let Some((prefix, rest)) = received.split_first_chunk::<PREFIX_LEN>() else {
+            return false;
+        };
+        let len = u32::from_le_bytes(*prefix) as usize;
+        let swapped = u32::from_be_bytes(*prefix) as usize;
+        self.at_first_frame
+            && len > self.max_frame_len
+            && (SHORTEST_REQUEST_LEN..=self.max_frame_len).contains(&swapped)
+            && rest.len() < swapped
+    }
+
     #[cold]
     fn check_prefix(&self, prefix: [u8; PREFIX_LEN], len: usize) -> Result<(), FrameError> {
         let max = self.max_frame_len;

@@ -38,7 +38,7 @@
 
 #![forbid(unsafe_code)]
 
-use rpc_core::{Children, Fork, busy, out_of_resources};
+use rpc_core::{Children, Fork, ForkError, busy, out_of_resources};
 
 pub use rpc_core::{
     Acceptor, Address, Context, ErrorCode, Method, Registry, RpcError, ServeError, Service,
@@ -98,6 +98,8 @@ impl Config {
                     service.serve_conn(conn);
                     child.exit(0)
                 }
+                // It was killed, but it may have begun to answer.
+                Err(ForkError::Watch(_)) => drop(conn),
                 Err(error) => acceptor.refuse(conn, &out_of_resources("no new process", &error)),
             }
         }

@@ -1,4 +1,4 @@
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
@@ -90,6 +90,6 @@ pub(crate) fn read_request(stream: &mut dyn Stream) -> String {
 pub(crate) fn expect_end(stream: &mut dyn Stream) {
     match stream.read(&mut [0]) {
         Ok(count) => assert_eq!(count, 0),
-        Err(error) => assert_eq!(error.kind(), io::ErrorKind::ConnectionReset),
+        Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
     }
 }

@@ -7,6 +7,7 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
+use nix::fcntl::{Flock, FlockArg};
 use nix::sys::socket::{Backlog, listen};
 use rpc_core::{Acceptor, Address, ServeError};
 
@@ -54,6 +55,22 @@ fn the_file_is_removed_as_soon_as_accepting_has_ended() {
     drop(acceptor);
     check_is_socket(&path);
     drop(next);
+}
+
+/// Whoever can open a directory can lock it, such as /tmp.
+#[test]
+fn a_directory_that_somebody_keeps_locked_is_an_error_and_no_hang() {
+    let directory = Directory::new();
+    let path = directory.path("socket");
+    let parent = fs::File::open(path.parent().unwrap()).unwrap();
+    let lock = Flock::lock(parent, FlockArg::LockExclusive).unwrap();
+    let refused = Acceptor::bind(&Address::unix(&path)).err();
+    assert!(
+        matches!(refused, Some(ServeError::Bind { .. })),
+        "{refused:?}"
+    );
+    drop(lock);
+    bind(&path);
 }
 
 #[test]

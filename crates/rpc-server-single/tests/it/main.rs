@@ -1,6 +1,7 @@
 //! What this model promises besides the contract that all models share.
 
 use std::env;
+use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
@@ -18,6 +19,33 @@ fn the_grace_does_not_end_the_host_program_after_serve() {
         .output()
         .unwrap();
     assert!(host_program.status.success(), "{host_program:?}");
+}
+
+/// The signals are the host program's again when `serve` has returned.
+#[test]
+fn a_signal_after_serve_does_what_it_did_before() {
+    let host_program = Command::new(env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "a_host_program_that_is_told_to_end_later",
+            "--ignored",
+        ])
+        .output()
+        .unwrap();
+    assert_eq!(host_program.status.signal(), Some(15), "{host_program:?}");
+}
+
+#[test]
+#[ignore = "sends signals to its process; the test above starts it in one of its own"]
+fn a_host_program_that_is_told_to_end_later() {
+    let acceptor = Acceptor::bind(&"127.0.0.1:0".parse().unwrap()).unwrap();
+    let acceptor = acceptor.stop_on_signals().unwrap();
+    acceptor.shutdown().stop();
+    serve(acceptor, &Service::new(Registry::new())).unwrap();
+    let killed = Command::new("sh")
+        .args(["-c", "kill -TERM \"$PPID\""])
+        .status();
+    panic!("the signal changed nothing: {killed:?}");
 }
 
 #[test]

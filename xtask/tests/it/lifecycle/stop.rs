@@ -11,7 +11,8 @@ use xtask::model::Model;
 use xtask::proc;
 
 use super::{
-    AT_ONCE, Caller, PATIENCE, children, port, promises, serve, serve_on_socket, stop_cleanly,
+    AT_ONCE, Caller, PATIENCE, children, port, promises, serve, serve_in, serve_on_socket,
+    stop_cleanly,
 };
 
 promises! {
@@ -22,6 +23,7 @@ promises! {
     who_waits_in_the_queue_is_told: single prefork;
     nobody_who_comes_during_the_stop_is_left_waiting: prefork;
     a_peer_that_never_stops_sending_does_not_delay: single thread fork prefork prefork_thread;
+    ignored_deaths_of_children_are_no_failure: fork prefork prefork_thread;
 }
 
 fn an_idle_server_ends_at_once(model: Model) {
@@ -41,6 +43,14 @@ fn idle_connections_are_told_and_do_not_delay(model: Model) {
         assert!(took < AT_ONCE, "{signal}: {took:?}");
         callers.iter_mut().for_each(Caller::expect_shutdown);
     }
+}
+
+/// With SIGCHLD ignored, which a program inherits, nobody can wait for a child (wait(2)).
+fn ignored_deaths_of_children_are_no_failure(model: Model) {
+    let mut server = serve_in("trap '' CHLD", model, &["--workers", "3"]);
+    let mut caller = Caller::served(&server);
+    stop_cleanly(&mut server, Signal::SIGTERM);
+    caller.expect_shutdown();
 }
 
 fn two_hundred_idle_connections_are_told_and_do_not_delay(model: Model) {
