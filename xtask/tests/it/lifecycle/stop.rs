@@ -1,5 +1,6 @@
 //! SIGTERM and SIGINT: at once when idle, after the requests in flight otherwise.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::thread;
@@ -45,12 +46,27 @@ fn idle_connections_are_told_and_do_not_delay(model: Model) {
     }
 }
 
-/// With SIGCHLD ignored, which a program inherits, nobody can wait for a child (wait(2)).
+/// With SIGCHLD ignored, which a program inherits, nobody can wait for a child (wait(2)). A shell
+/// does not ignore this signal for others, so Python does.
 fn ignored_deaths_of_children_are_no_failure(model: Model) {
-    let mut server = serve_in("trap '' CHLD", model, &["--workers", "3"]);
+    const IGNORE: &str = "import os, signal, sys; \
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])";
+    let preparation = format!("set -- python3 -c '{IGNORE}' \"$@\"");
+    let mut server = serve_in(&preparation, model, &["--workers", "3"]);
+    assert!(ignores_deaths(server.pid()));
     let mut caller = Caller::served(&server);
     stop_cleanly(&mut server, Signal::SIGTERM);
     caller.expect_shutdown();
+}
+
+fn ignores_deaths(pid: i32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let ignored = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .unwrap();
+    let ignored = u64::from_str_radix(ignored.trim(), 16).unwrap();
+    ignored & 1 << (Signal::SIGCHLD as i32 - 1) != 0
 }
 
 fn two_hundred_idle_connections_are_told_and_do_not_delay(model: Model) {
