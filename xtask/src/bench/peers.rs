@@ -99,8 +99,17 @@ impl Plan<'_> {
 /// for minutes the first time, when it also downloads.
 pub(super) fn build() -> anyhow::Result<PathBuf> {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/Cargo.toml");
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(&cargo)
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // What `cargo run` says of this package would reach the build scripts of the peers, and make
+    // them run again whenever this program is started in another way.
+    for (name, _) in env::vars_os() {
+        if name.as_encoded_bytes().starts_with(b"CARGO_PKG_")
+            || name.as_encoded_bytes().starts_with(b"CARGO_MANIFEST_")
+        {
+            cargo.env_remove(name);
+        }
+    }
+    let status = cargo
         .args(["build", "--release", "--locked", "--manifest-path"])
         .arg(&manifest)
         .stdin(Stdio::null())

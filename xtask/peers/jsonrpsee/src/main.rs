@@ -9,7 +9,7 @@ use std::sync::Arc;
 use jsonrpsee::core::RpcResult;
 use jsonrpsee::proc_macros::rpc;
 use jsonrpsee::server::{Server, ServerConfig};
-use jsonrpsee::ws_client::{WsClient, WsClientBuilder};
+use jsonrpsee_ws_client::{WsClient, WsClientBuilder};
 use peer_load::{Connect, Mode, announce, drive_tasks};
 
 const LIMIT: u32 = 100_000;
