@@ -24,14 +24,22 @@ pub struct Options {
     timeout: Duration,
 }
 
+/// The shell takes the quotes away that JSON needs, which everybody trips over once.
+fn not_json(params: &str) -> String {
+    format!(
+        "the params are not JSON: {params} \
+         (a string needs quotes inside the shell's, '\"like this\"')"
+    )
+}
+
 /// Calls and prints the reply: its kind and its result.
 ///
 /// # Errors
 ///
 /// When the params are not JSON, or the call fails.
 pub fn run(options: Options) -> anyhow::Result<()> {
-    let params: &RawValue = serde_json::from_str(&options.params)
-        .with_context(|| format!("the params are not JSON: {}", options.params))?;
+    let params: &RawValue =
+        serde_json::from_str(&options.params).with_context(|| not_json(&options.params))?;
     let mut client = Client::builder()
         .call_timeout(options.timeout)
         .connect(&options.addr)?;

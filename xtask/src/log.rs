@@ -85,9 +85,14 @@ pub fn say(line: &str) {
     Impatient::new(io::stdout()).write_now(format!("{line}\n").as_bytes());
 }
 
+/// Writes one line to standard error if that is possible at once.
+pub fn say_aside(line: &str) {
+    Impatient::new(io::stderr()).write_now(format!("{line}\n").as_bytes());
+}
+
 /// Writes an error and its causes to standard error if that is possible at once.
 pub fn say_error(error: &anyhow::Error) {
-    Impatient::new(io::stderr()).write_now(format!("error: {error:#}\n").as_bytes());
+    say_aside(&format!("error: {error:#}"));
 }
 
 /// Sends what the libraries log, at `level` and above, to standard error, and panics with it: the

@@ -5,10 +5,12 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use rpc_core::{EXIT_GRACE_EXPIRED, ServeError};
 
 #[derive(Parser)]
 #[command(
     name = "cargo xtask",
+    version,
     about = "Servers and clients of this workspace, launched together"
 )]
 struct Arguments {
@@ -57,7 +59,19 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             xtask::log::say_error(&error);
-            ExitCode::FAILURE
+            status_of(&error)
         }
+    }
+}
+
+/// A grace that is over ends some models from within a signal handler, with a status of its own.
+/// The others return the same news as an error, and whoever supervises them must not have to know
+/// which model is which.
+fn status_of(error: &anyhow::Error) -> ExitCode {
+    match error.downcast_ref() {
+        Some(ServeError::Unfinished { .. }) => {
+            u8::try_from(EXIT_GRACE_EXPIRED).map_or(ExitCode::FAILURE, ExitCode::from)
+        }
+        _ => ExitCode::FAILURE,
     }
 }

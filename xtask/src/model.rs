@@ -3,7 +3,8 @@
 use std::fmt;
 
 use clap::ValueEnum;
-use rpc_core::{Acceptor, ServeError, Service};
+use clap::builder::RangedU64ValueParser;
+use rpc_core::{Acceptor, MAX_CONNECTIONS, ServeError, Service};
 
 /// A way to run the connection loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum)]
@@ -20,18 +21,44 @@ pub enum Model {
     PreforkThread,
 }
 
-/// The options that belong to some of the models; the others ignore them.
+/// More workers than this are a slip of the finger: each of them is a process from the start.
+const MAX_WORKERS: u64 = 1024;
+
+/// The options that belong to some of the models; the others ignore them, so that one script can
+/// start every model in the same way.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
 pub struct ModelOptions {
     /// Worker processes of prefork and prefork-thread [default: 2 × processors + 1]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = up_to(MAX_WORKERS))]
     pub workers: Option<usize>,
     /// Connections that thread serves at a time, and each worker of prefork-thread [default: 1024]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = up_to(MAX_CONNECTIONS as u64))]
     pub max_connections: Option<usize>,
     /// Connections that fork serves at a time [default: 512]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = up_to(MAX_CONNECTIONS as u64))]
     pub max_children: Option<usize>,
+}
+
+/// None at all would be a server that serves nobody.
+fn up_to(most: u64) -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..=most)
+}
+
+impl ModelOptions {
+    /// The options that were given although they mean nothing to `model`.
+    pub fn meaningless_to(&self, model: Model) -> Vec<&'static str> {
+        let of_threads = matches!(model, Model::Thread | Model::PreforkThread);
+        let given = [
+            ("--workers", self.workers, model.has_workers()),
+            ("--max-connections", self.max_connections, of_threads),
+            ("--max-children", self.max_children, model == Model::Fork),
+        ];
+        given
+            .into_iter()
+            .filter(|&(_, value, means_something)| value.is_some() && !means_something)
+            .map(|(option, ..)| option)
+            .collect()
+    }
 }
 
 impl Model {
@@ -53,6 +80,11 @@ impl Model {
             Model::Prefork => "prefork",
             Model::PreforkThread => "prefork-thread",
         }
+    }
+
+    /// Whether the processes that serve are there before anybody connects.
+    pub const fn has_workers(self) -> bool {
+        matches!(self, Model::Prefork | Model::PreforkThread)
     }
 
     /// Serves until the acceptor is told to stop.

@@ -3,14 +3,29 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
+use clap::builder::RangedU64ValueParser;
 use rpc_core::{Acceptor, Address, Service};
 
 use crate::log;
 use crate::methods;
 use crate::model::{Model, ModelOptions};
 
+/// What a newcomer can call.
+const METHODS: &str = "\
+Methods:
+  ping   echoes its params, which may be any JSON
+  echo   echoes a string
+  pi     comes closer to π the higher its params, such as 100000
+
+Methods with --fault-methods:
+  sleep  sleeps for so many milliseconds
+  panic  panics
+  abort  aborts its process
+  spin   never returns";
+
 /// The options of `serve`.
 #[derive(clap::Args, Debug)]
+#[command(after_help = METHODS)]
 pub struct Options {
     /// Which model serves
     #[arg(value_enum)]
@@ -21,7 +36,7 @@ pub struct Options {
     #[command(flatten)]
     model_options: ModelOptions,
     /// The longest request body, in bytes [default: 8388608]
-    #[arg(long, value_name = "BYTES")]
+    #[arg(long, value_name = "BYTES", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     max_frame_len: Option<usize>,
     /// How long a whole request may take to arrive once it began, such as 250ms or 3s [default: 10s]
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
@@ -50,6 +65,9 @@ pub struct Options {
 /// When the address cannot be bound, and as the model's own `serve`.
 pub fn run(options: Options) -> anyhow::Result<()> {
     log::start(options.log);
+    for option in options.model_options.meaningless_to(options.model) {
+        tracing::warn!("{option} means nothing to {}", options.model);
+    }
     let mut registry = methods::registry()?;
     if options.fault_methods {
         methods::add_fault_methods(&mut registry)?;

@@ -1,5 +1,6 @@
 //! No server outlives the demo: not when it is interrupted, and not when it takes too long.
 
+use std::io::{self, IsTerminal};
 use std::process;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -68,6 +69,11 @@ pub(super) fn start(limit: Duration) -> anyhow::Result<()> {
         for &pid in servers.iter() {
             // Its children get a SIGTERM from the kernel when it dies.
             let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+        if status == EXIT_INTERRUPTED {
+            // On a terminal the cursor is still within a line of the progress.
+            let line_end = if io::stderr().is_terminal() { "\n" } else { "" };
+            log::say_aside(&format!("{line_end}interrupted"));
         }
         process::exit(status)
     };

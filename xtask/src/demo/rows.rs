@@ -39,14 +39,14 @@ pub(super) fn of(report: &Report) -> Vec<Row> {
             Some(if found.waits { "later" } else { "at once" }.into())
         })
     });
-    rows.row("  first reply to a new client, µs", |model| {
+    rows.row("  first reply, once it is its turn, µs", |model| {
         show(&model.steps.second_client, |found| {
             Some(format!("{:.0}", found.first_reply_us))
         })
     });
 
     rows.heading("two calls of pi at once");
-    rows.row("  against one, ms", |model| {
+    rows.row("  two at once / one alone, ms", |model| {
         show(&model.steps.cores, |pi| {
             Some(format!("{:.0} / {:.0}", pi.together_ms, pi.alone_ms))
         })

@@ -52,9 +52,11 @@ impl GuardedServer {
         let mut command = Command::new(std::env::current_exe()?);
         command
             .args(["serve", model.name(), "--addr", "127.0.0.1:0"])
-            .args(["--workers", &plan.workers.to_string()])
             .args(["--fault-methods", "--log", "warn"])
             .stderr(writer);
+        if model.has_workers() {
+            command.args(["--workers", &plan.workers.to_string()]);
+        }
         // Ends with the last process of the server, which holds the writing end.
         let log = log.clone();
         thread::Builder::new()

@@ -1,4 +1,4 @@
-//! The table at the end, and what is said below it.
+//! The table at the end, and what is said around it.
 
 use std::io::{self, IsTerminal};
 use std::process::{Command, Stdio};
@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ContentArrangement, Table, TableComponent};
 
-use super::report::Report;
+use super::report::{Circumstances, Report};
 use super::rows::{self, Row};
 use super::sentence;
 
@@ -37,7 +37,9 @@ pub(super) fn terminal_width() -> usize {
 
 /// The whole text, in lines of at most `width` columns where words allow that.
 pub(super) fn render(report: &Report, width: usize) -> String {
-    let mut parts = tables(report, width);
+    let mut parts = Vec::new();
+    parts.extend(caveat(&report.circumstances).map(|caveat| wrap(&caveat, width)));
+    parts.extend(tables(report, width));
     parts.push(sentences(report, width));
     let problems = problems(report);
     if !problems.is_empty() {
@@ -109,23 +111,29 @@ fn problems(report: &Report) -> String {
     lines.join("\n")
 }
 
+/// What is to be read before the figures, lest they be believed.
+fn caveat(made: &Circumstances) -> Option<String> {
+    let load = made.load_before.filter(|&load| load >= made.cores as f64)?;
+    let cores = match made.cores {
+        1 => "1 core".to_owned(),
+        cores => format!("{cores} cores"),
+    };
+    Some(format!(
+        "The machine was busy (load average {load} on {cores} before the start): figures of speed \
+         say little."
+    ))
+}
+
 fn how_it_was_made(report: &Report) -> String {
     let made = &report.circumstances;
     let cores = match made.cores {
         1 => "the machine's only core, where nothing runs side by side".to_owned(),
         cores => format!("the same {cores} cores"),
     };
-    let other_work = match made.load_before {
-        Some(load) if load >= made.cores as f64 => format!(
-            " Other work kept the machine busy (load average {load} before), which makes every \
-             figure worse."
-        ),
-        _ => String::new(),
-    };
     format!(
         "How it was made: client and server on {cores}, {} build, {}, pings of 9 characters, {} s \
          a load after {} s of warm-up, {} s in all. PSS leaves out the memory of the kernel, such \
-         as socket buffers and page tables.{other_work}",
+         as socket buffers and page tables.",
         made.build, made.transport, made.window_seconds, made.warm_up_seconds, made.total_seconds
     )
 }
@@ -144,4 +152,36 @@ fn wrap(text: &str, width: usize) -> String {
 fn lines_of(table: &Table) -> String {
     let lines = table.lines().map(|line| line.trim_end().to_owned());
     lines.collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::plan::Plan;
+    use super::*;
+
+    #[test]
+    fn a_busy_machine_is_mentioned_before_the_figures() {
+        for (load_before, busy) in [
+            (None, false),
+            (Some(0.0), false),
+            (Some(1.99), false),
+            (Some(2.0), true),
+            (Some(7.5), true),
+        ] {
+            let plan = Plan {
+                cores: 2,
+                ..Plan::quick()
+            };
+            let circumstances = Circumstances::of(&plan, load_before, Duration::ZERO);
+            let text = render(&Report::new(Vec::new(), circumstances), WIDEST);
+            let first_line = text.trim_start().lines().next().unwrap_or_default();
+            assert_eq!(
+                first_line.contains("was busy"),
+                busy,
+                "{load_before:?}: {text}"
+            );
+        }
+    }
 }

@@ -61,13 +61,16 @@ fn a_demo_that_is_stopped_leaves_no_server_behind() {
         .expect("the demo runs");
     let pid = i32::try_from(demo.id()).expect("a process id");
     let stderr = demo.stderr.take().expect("a pipe");
-    let first_line = BufReader::new(stderr).lines().next();
+    let mut lines = BufReader::new(stderr).lines();
+    let first_line = lines.next();
     assert!(matches!(first_line, Some(Ok(_))), "{first_line:?}");
     let servers = await_some("a server", || {
         Some(children_of(pid)).filter(|servers| !servers.is_empty())
     });
     kill(Pid::from_raw(pid), Signal::SIGTERM).expect("the demo runs");
     assert_eq!(demo.wait().expect("it ends").code(), Some(130));
+    let last_line = lines.map_while(Result::ok).last();
+    assert_eq!(last_line.as_deref(), Some("interrupted"));
     await_some("the servers' end", || {
         servers.iter().all(|&pid| ended(pid)).then_some(())
     });

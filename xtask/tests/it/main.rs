@@ -13,6 +13,7 @@ mod frame_limit;
 mod isolation;
 mod limits;
 mod memory;
+mod options;
 mod refusals;
 mod seed;
 mod timeouts;

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use rpc_core::EXIT_GRACE_EXPIRED;
 use serde_json::{Value, json};
 use xtask::model::Model;
 use xtask::proc;
@@ -33,7 +34,7 @@ fn a_handler_that_never_returns_ends_with_the_grace(model: Model) {
         assert_eq!(caller.receive(), None);
         let status = server.wait(PATIENCE).expect("it ends");
         let took = begin.elapsed();
-        assert!(!status.success(), "{status}");
+        assert_eq!(status.code(), Some(EXIT_GRACE_EXPIRED), "{status}");
         assert!(took >= GRACE && took < GRACE + AT_ONCE, "{took:?}");
         wait_until_gone(&tree);
     }
