@@ -40,9 +40,7 @@ fn not_json(params: &str) -> String {
 pub fn run(options: Options) -> anyhow::Result<()> {
     let params: &RawValue =
         serde_json::from_str(&options.params).with_context(|| not_json(&options.params))?;
-    let mut client = Client::builder()
-        .call_timeout(options.timeout)
-        .connect(&options.addr)?;
+    let mut client = Client::builder().call_timeout(options.timeout).connect(&options.addr)?;
     let reply = client.call_raw(&options.method, params)?;
     log::say(&format!("{} {}", reply.kind, reply.result));
     Ok(())

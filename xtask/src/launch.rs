@@ -38,9 +38,7 @@ impl Server {
         arguments: impl IntoIterator<Item = A>,
     ) -> anyhow::Result<Server> {
         let mut command = Command::new(program);
-        command
-            .args(["serve", model.name(), "--addr", "127.0.0.1:0"])
-            .args(arguments);
+        command.args(["serve", model.name(), "--addr", "127.0.0.1:0"]).args(arguments);
         Server::start_command(command)
     }
 
@@ -55,10 +53,7 @@ impl Server {
             .stdout(Stdio::piped())
             .spawn()
             .with_context(|| format!("cannot start {}", command.get_program().display()))?;
-        let stdout = process
-            .stdout
-            .take()
-            .context("the server's standard output is a pipe")?;
+        let stdout = process.stdout.take().context("the server's standard output is a pipe")?;
         let mut stdout = BufReader::new(stdout);
         let mut line = String::new();
         stdout.read_line(&mut line)?;
@@ -66,11 +61,7 @@ impl Server {
             let status = process.wait()?;
             bail!("the server ended before it was ready ({status}); it said {line:?}");
         };
-        Ok(Server {
-            address: address.parse()?,
-            process,
-            _stdout: Some(stdout),
-        })
+        Ok(Server { address: address.parse()?, process, _stdout: Some(stdout) })
     }
 
     /// Starts `command`, which will listen on `address` but may be unable to say so, and waits
@@ -88,11 +79,7 @@ impl Server {
             .stdin(Stdio::null())
             .spawn()
             .with_context(|| format!("cannot start {}", command.get_program().display()))?;
-        let mut server = Server {
-            address,
-            process,
-            _stdout: None,
-        };
+        let mut server = Server { address, process, _stdout: None };
         let deadline = Instant::now() + timeout;
         while let Err(error) = server.connect() {
             if let Some(status) = server.process.try_wait()? {

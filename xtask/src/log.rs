@@ -37,11 +37,7 @@ impl<Stream: AsFd> Impatient<Stream> {
         let reopened = || {
             let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
             let path = format!("/proc/self/fd/{}", stream.as_fd().as_raw_fd());
-            OpenOptions::new()
-                .write(true)
-                .custom_flags(flags.bits())
-                .open(path)
-                .ok()
+            OpenOptions::new().write(true).custom_flags(flags.bits()).open(path).ok()
         };
         let kind = match may_block.then(reopened).flatten() {
             Some(file) => Kind::Reopened(file),

@@ -63,13 +63,8 @@ impl ModelOptions {
 
 impl Model {
     /// Every model, in the order in which they are best understood.
-    pub const ALL: [Model; 5] = [
-        Model::Single,
-        Model::Thread,
-        Model::Fork,
-        Model::Prefork,
-        Model::PreforkThread,
-    ];
+    pub const ALL: [Model; 5] =
+        [Model::Single, Model::Thread, Model::Fork, Model::Prefork, Model::PreforkThread];
 
     /// The name on the command line.
     pub const fn name(self) -> &'static str {

@@ -47,9 +47,7 @@ pub fn stat(pid: i32) -> io::Result<Stat> {
     let fields: Vec<&str> = after_name.split(' ').collect();
     let field = |number: usize| {
         // Numbered as in proc(5), where the state is field 3.
-        fields
-            .get(number - 3)
-            .ok_or_else(|| unexpected(pid, "stat"))
+        fields.get(number - 3).ok_or_else(|| unexpected(pid, "stat"))
     };
     let number = |at: usize| field(at)?.parse().map_err(|_| unexpected(pid, "stat"));
     let state = field(3)?.chars().next();
@@ -73,10 +71,8 @@ pub fn zombies(pid: i32) -> Vec<i32> {
 
 /// `pid` and everything below it that has not ended.
 pub fn tree(pid: i32) -> Vec<i32> {
-    let others: Vec<(i32, i32)> = all()
-        .filter(|(_, stat)| stat.state != 'Z')
-        .map(|(pid, stat)| (pid, stat.parent))
-        .collect();
+    let others: Vec<(i32, i32)> =
+        all().filter(|(_, stat)| stat.state != 'Z').map(|(pid, stat)| (pid, stat.parent)).collect();
     let mut found = vec![pid];
     let mut next = 0;
     while let Some(&parent) = found.get(next) {
@@ -105,10 +101,7 @@ pub fn descriptors(pid: i32) -> io::Result<Vec<(i32, String)>> {
         // One that was closed since the directory was read is not open.
         if let (Ok(target), Some(number)) = (
             fs::read_link(entry.path()),
-            entry
-                .file_name()
-                .to_str()
-                .and_then(|name| name.parse().ok()),
+            entry.file_name().to_str().and_then(|name| name.parse().ok()),
         ) {
             found.push((number, target.to_string_lossy().into_owned()));
         }
@@ -130,10 +123,7 @@ pub fn memory(pid: i32) -> io::Result<Memory> {
             .and_then(|number| number.trim().parse::<u64>().ok())
             .ok_or_else(|| unexpected(pid, "smaps_rollup"))
     };
-    Ok(Memory {
-        rss: kibibytes("Rss:")? * 1024,
-        pss: kibibytes("Pss:")? * 1024,
-    })
+    Ok(Memory { rss: kibibytes("Rss:")? * 1024, pss: kibibytes("Pss:")? * 1024 })
 }
 
 /// Whether `signal` was sent to the process as a whole and not yet delivered.
@@ -174,16 +164,11 @@ pub fn switches(pid: i32) -> io::Result<u64> {
 fn status_field(pid: i32, name: &str) -> io::Result<String> {
     let text = fs::read_to_string(file(pid, "status"))?;
     let field = text.lines().find_map(|line| line.strip_prefix(name));
-    field
-        .map(str::to_owned)
-        .ok_or_else(|| unexpected(pid, "status"))
+    field.map(str::to_owned).ok_or_else(|| unexpected(pid, "status"))
 }
 
 fn all_where(holds: impl Fn(&Stat) -> bool) -> Vec<i32> {
-    let mut found: Vec<i32> = all()
-        .filter(|(_, stat)| holds(stat))
-        .map(|(pid, _)| pid)
-        .collect();
+    let mut found: Vec<i32> = all().filter(|(_, stat)| holds(stat)).map(|(pid, _)| pid).collect();
     found.sort_unstable();
     found
 }

@@ -64,10 +64,7 @@ impl Builder {
     ///
     /// [`CallError::Connect`].
     pub fn connect(self, address: &Address) -> Result<Client, CallError> {
-        let connect_error = |source| CallError::Connect {
-            address: address.clone(),
-            source,
-        };
+        let connect_error = |source| CallError::Connect { address: address.clone(), source };
         let stream = Stream::connect(address, self.connect_timeout).map_err(connect_error)?;
         Ok(Client {
             stream,
@@ -176,10 +173,7 @@ impl Client {
         if reply.kind == ERROR_KIND {
             return Err(error_reply(reply.result));
         }
-        Ok(RawReply {
-            kind: reply.kind.into_owned(),
-            result: reply.result.to_owned(),
-        })
+        Ok(RawReply { kind: reply.kind.into_owned(), result: reply.result.to_owned() })
     }
 
     /// One request out, the body of one reply in.
@@ -219,9 +213,7 @@ impl Client {
         while sent < self.requests.as_bytes().len() {
             let left = self.time_left(deadline)?;
             if needs_setting(self.write_timeout, left) {
-                self.stream
-                    .set_write_timeout(left)
-                    .map_err(CallError::Closed)?;
+                self.stream.set_write_timeout(left).map_err(CallError::Closed)?;
                 self.write_timeout = Some(left);
             }
             match self.stream.write(&self.requests.as_bytes()[sent..]) {
@@ -238,9 +230,7 @@ impl Client {
         while !self.replies.frame_is_ready() {
             let left = self.time_left(deadline)?;
             if needs_setting(self.read_timeout, left) {
-                self.stream
-                    .set_read_timeout(left)
-                    .map_err(CallError::Closed)?;
+                self.stream.set_read_timeout(left).map_err(CallError::Closed)?;
                 self.read_timeout = Some(left);
             }
             match self.replies.read_from(&mut self.stream) {
@@ -257,13 +247,10 @@ impl Client {
     }
 
     fn time_left(&self, deadline: Option<Instant>) -> Result<Duration, CallError> {
-        let left = deadline.map_or(Duration::MAX, |at| {
-            at.saturating_duration_since(Instant::now())
-        });
+        let left =
+            deadline.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()));
         if left.is_zero() {
-            return Err(CallError::TimedOut {
-                limit: self.call_timeout,
-            });
+            return Err(CallError::TimedOut { limit: self.call_timeout });
         }
         Ok(left)
     }

@@ -31,9 +31,7 @@ fn main() {
 #[divan::bench(args = IN_FLIGHT)]
 fn typed(bencher: Bencher<'_, '_>, in_flight: usize) {
     let mut registry = Registry::new();
-    registry
-        .register(PING, |text, _ctx| Ok(text))
-        .expect("the name is free");
+    registry.register(PING, |text, _ctx| Ok(text)).expect("the name is free");
     call(bencher, registry, in_flight);
 }
 
@@ -42,9 +40,7 @@ fn typed(bencher: Bencher<'_, '_>, in_flight: usize) {
 fn raw(bencher: Bencher<'_, '_>, in_flight: usize) {
     let mut registry = Registry::new();
     registry
-        .register_raw(PING.name(), PING.kind(), |params, _ctx| {
-            Ok(Cow::Borrowed(params))
-        })
+        .register_raw(PING.name(), PING.kind(), |params, _ctx| Ok(Cow::Borrowed(params)))
         .expect("the name is free");
     call(bencher, registry, in_flight);
 }
@@ -70,9 +66,7 @@ fn call(bencher: Bencher<'_, '_>, registry: Registry, in_flight: usize) {
     stream.set_nodelay(true).expect("a TCP socket");
     bencher.counter(ItemsCount::new(CALLS)).bench_local(|| {
         for _ in 0..CALLS / in_flight {
-            stream
-                .write_all(requests.as_bytes())
-                .expect("the server reads");
+            stream.write_all(requests.as_bytes()).expect("the server reads");
             stream.read_exact(&mut received).expect("the server writes");
         }
     });

@@ -66,10 +66,7 @@ impl Acceptor {
     ///
     /// [`ServeError::Bind`], above all when another server listens there; [`ServeError::Setup`].
     pub fn bind(address: &Address) -> Result<Acceptor, ServeError> {
-        let bind_error = |source| ServeError::Bind {
-            address: address.clone(),
-            source,
-        };
+        let bind_error = |source| ServeError::Bind { address: address.clone(), source };
         let listener = Listener::bind(address).map_err(bind_error)?;
         let local_address = listener.local_address().map_err(bind_error)?;
         let control = Control::new(DEFAULT_GRACE).map_err(ServeError::Setup)?;
@@ -100,9 +97,7 @@ impl Acceptor {
     ///
     /// [`ServeError::Signals`] when sigaction(2) fails.
     pub fn stop_on_signals(self) -> Result<Acceptor, ServeError> {
-        self.control
-            .stop_on_signals()
-            .map_err(ServeError::Signals)?;
+        self.control.stop_on_signals().map_err(ServeError::Signals)?;
         Ok(self)
     }
 
@@ -137,9 +132,7 @@ impl Acceptor {
     pub fn share_with_workers(&mut self) -> Result<(), ServeError> {
         self.is_shared = true;
         let listener = self.listener.as_ref();
-        listener
-            .map_or(Ok(()), |listener| listener.set_blocking(true))
-            .map_err(ServeError::Accept)
+        listener.map_or(Ok(()), |listener| listener.set_blocking(true)).map_err(ServeError::Accept)
     }
 
     pub(crate) fn control(&self) -> Arc<Control> {
@@ -191,9 +184,8 @@ impl Acceptor {
         let paused_until = self.paused_until.filter(|until| now < *until);
         let farewell_ends = self.farewells.iter().map(Farewell::deadline).min();
         let wake_at = [farewell_ends, paused_until].into_iter().flatten().min();
-        let timeout = wake_at.map_or(PollTimeout::NONE, |at| {
-            poll_timeout(at.saturating_duration_since(now))
-        });
+        let timeout =
+            wake_at.map_or(PollTimeout::NONE, |at| poll_timeout(at.saturating_duration_since(now)));
         let listener = self.listener.as_ref().filter(|_| paused_until.is_none());
 
         let mut events = vec![PollFd::new(self.control.wake(), PollFlags::POLLIN)];
@@ -283,10 +275,7 @@ impl Acceptor {
     }
 
     fn connection_waits(&self) -> bool {
-        let listener = self
-            .listener
-            .iter()
-            .map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN));
+        let listener = self.listener.iter().map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN));
         poll(&mut listener.collect::<Vec<_>>(), PollTimeout::ZERO) == Ok(1)
     }
 

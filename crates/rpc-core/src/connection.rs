@@ -190,10 +190,7 @@ impl Connection {
         requests: &mut FrameReader,
         replies: &mut FrameWriter,
     ) -> io::Result<()> {
-        if !self
-            .socket
-            .wait_for(PollFlags::POLLIN, after(SHRINK_AFTER))?
-        {
+        if !self.socket.wait_for(PollFlags::POLLIN, after(SHRINK_AFTER))? {
             requests.shrink();
             replies.shrink();
         }

@@ -40,11 +40,7 @@ impl Farewell {
     /// The last reply is written; ends the writing side.
     pub(crate) fn after_last_reply(socket: Socket) -> Farewell {
         socket.end_writing();
-        Farewell {
-            socket,
-            deadline: Instant::now() + LINGER_TIME,
-            len_left: LINGER_LEN,
-        }
+        Farewell { socket, deadline: Instant::now() + LINGER_TIME, len_left: LINGER_LEN }
     }
 
     pub(crate) fn deadline(&self) -> Instant {

@@ -140,11 +140,7 @@ fn bind_unix(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
     fchmod(&socket, Mode::from_bits_truncate(SOCKET_FILE_MODE))?;
     bind(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
     listen(&socket, Backlog::new(BACKLOG)?)?;
-    let file = SocketFile {
-        path: path.to_owned(),
-        identity: identity(path)?,
-        creator: own_pid(),
-    };
+    let file = SocketFile { path: path.to_owned(), identity: identity(path)?, creator: own_pid() };
     Ok((UnixListener::from(socket), file))
 }
 

@@ -133,11 +133,7 @@ impl Children {
             .map_err(|errno| ServeError::Watch(errno.into()))?;
         let control = acceptor.control();
         control.supervise(true);
-        Ok(Children {
-            control,
-            deaths: Some(deaths),
-            members: Vec::new(),
-        })
+        Ok(Children { control, deaths: Some(deaths), members: Vec::new() })
     }
 
     /// How many children there are that were not reaped yet.
@@ -162,11 +158,7 @@ impl Children {
     pub fn fork(&mut self) -> Result<Fork, ForkError> {
         refuse_threads()?;
         // The pidfd needs a number. Holding one now means that only the parent can fail for it.
-        let reserve = self
-            .control
-            .wake()
-            .try_clone_to_owned()
-            .map_err(ForkError::Descriptor)?;
+        let reserve = self.control.wake().try_clone_to_owned().map_err(ForkError::Descriptor)?;
         let _ = io::stdout().flush();
         let parent = own_pid();
         let mask = SigSet::all()
@@ -186,15 +178,9 @@ impl Children {
             let _ = mask.thread_set_mask();
             return Ok(Fork::Child(child));
         }
-        let forked = if pid < 0 {
-            Err(io::Error::last_os_error())
-        } else {
-            Ok(pid)
-        };
+        let forked = if pid < 0 { Err(io::Error::last_os_error()) } else { Ok(pid) };
         drop(reserve);
-        let watched = forked
-            .map_err(ForkError::Fork)
-            .and_then(|pid| self.watch(pid));
+        let watched = forked.map_err(ForkError::Fork).and_then(|pid| self.watch(pid));
         let _ = mask.thread_set_mask();
         watched.map(|()| Fork::Parent(pid))
     }
@@ -208,9 +194,7 @@ impl Children {
         self.control.adopt_in_child()?;
         prctl::set_pdeathsig(Signal::SIGTERM)?;
         if nix::unistd::getppid().as_raw() != parent {
-            return Err(io::Error::other(
-                "the parent died before it could be watched",
-            ));
+            return Err(io::Error::other("the parent died before it could be watched"));
         }
         Ok(())
     }
@@ -225,11 +209,7 @@ impl Children {
         });
         match watched {
             Ok(pidfd) => {
-                self.members.push(Member {
-                    pid,
-                    born: Instant::now(),
-                    pidfd,
-                });
+                self.members.push(Member { pid, born: Instant::now(), pidfd });
                 Ok(())
             }
             Err(error) => {
@@ -268,11 +248,7 @@ impl Children {
                     let _ = deaths.delete(&member.pidfd);
                     self.control.scoreboard.release_all_of(pid);
                     log_death(pid, exit);
-                    reaped.push(Death {
-                        pid,
-                        exit,
-                        age: member.born.elapsed(),
-                    });
+                    reaped.push(Death { pid, exit, age: member.born.elapsed() });
                 }
             }
             if count < events.len() {
@@ -291,10 +267,7 @@ impl Children {
     pub fn wait(&mut self, timeout: Option<Duration>) -> Result<Vec<Death>, ServeError> {
         let timeout = timeout.map_or(PollTimeout::NONE, poll_timeout);
         let mut events = vec![PollFd::new(self.control.wake(), PollFlags::POLLIN)];
-        events.extend(
-            self.fd()
-                .map(|deaths| PollFd::new(deaths, PollFlags::POLLIN)),
-        );
+        events.extend(self.fd().map(|deaths| PollFd::new(deaths, PollFlags::POLLIN)));
         match poll(&mut events, timeout) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
             Err(errno) => return Err(ServeError::Watch(errno.into())),

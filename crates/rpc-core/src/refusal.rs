@@ -8,11 +8,8 @@ use serde_json::json;
 
 /// The refusal of a server that serves as many as it may: `limit` of `what`.
 pub fn busy(what: &str, limit: usize) -> RpcError {
-    RpcError::new(
-        ErrorCode::Busy,
-        format!("the limit of {limit} {what} is reached"),
-    )
-    .with_data(&json!({ "limit": limit, "executed": "no" }))
+    RpcError::new(ErrorCode::Busy, format!("the limit of {limit} {what} is reached"))
+        .with_data(&json!({ "limit": limit, "executed": "no" }))
 }
 
 /// The refusal of a server that could serve if the system let it: `failed` and why.
@@ -27,11 +24,8 @@ pub fn out_of_resources(failed: &str, error: &(dyn Error + 'static)) -> RpcError
 }
 
 pub(crate) fn shutting_down() -> RpcError {
-    RpcError::new(
-        ErrorCode::ShuttingDown,
-        "the server is stopping; nothing was executed",
-    )
-    .with_data(&json!({ "executed": "no" }))
+    RpcError::new(ErrorCode::ShuttingDown, "the server is stopping; nothing was executed")
+        .with_data(&json!({ "executed": "no" }))
 }
 
 pub(crate) fn stopped_before_the_end() -> RpcError {
@@ -45,10 +39,7 @@ pub(crate) fn timed_out(what: &str, limit: Duration) -> RpcError {
 }
 
 pub(crate) fn append_error(replies: &mut FrameWriter, error: &RpcError) {
-    if replies
-        .append(|body| Response::encode(body, ERROR_KIND, error))
-        .is_err()
-    {
+    if replies.append(|body| Response::encode(body, ERROR_KIND, error)).is_err() {
         // Only an error of more than 4 GiB does not fit, and this one does.
         let short = RpcError::internal("the error was longer than a frame can be");
         let _ = replies.append(|body| Response::encode(body, ERROR_KIND, &short));

@@ -142,14 +142,8 @@ impl Registry {
         match self.position(&name) {
             Ok(_) => Err(RegisterError::Duplicate(name.into_owned())),
             Err(free) => {
-                self.methods.insert(
-                    free,
-                    Entry {
-                        name,
-                        reply_head: ReplyHead::new(&kind),
-                        handler,
-                    },
-                );
+                self.methods
+                    .insert(free, Entry { name, reply_head: ReplyHead::new(&kind), handler });
                 Ok(())
             }
         }
@@ -157,25 +151,20 @@ impl Registry {
 
     #[inline]
     pub(crate) fn find(&self, name: &str) -> Option<&Entry> {
-        self.position(name)
-            .ok()
-            .map(|position| &self.methods[position])
+        self.position(name).ok().map(|position| &self.methods[position])
     }
 
     /// Where the method is, or where it would have to be inserted.
     #[inline]
     fn position(&self, name: &str) -> Result<usize, usize> {
         let wanted = (name.len(), name);
-        self.methods
-            .binary_search_by(|entry| (entry.name.len(), &*entry.name).cmp(&wanted))
+        self.methods.binary_search_by(|entry| (entry.name.len(), &*entry.name).cmp(&wanted))
     }
 }
 
 impl fmt::Debug for Registry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set()
-            .entries(self.methods.iter().map(|entry| &entry.name))
-            .finish()
+        f.debug_set().entries(self.methods.iter().map(|entry| &entry.name)).finish()
     }
 }
 
@@ -190,15 +179,7 @@ impl Entry {
         slot: &Slot,
         replies: &mut FrameWriter,
     ) -> Result<(), serde_json::Error> {
-        (self.handler)(
-            params,
-            ctx,
-            Answer {
-                reply_head: &self.reply_head,
-                slot,
-                replies,
-            },
-        )
+        (self.handler)(params, ctx, Answer { reply_head: &self.reply_head, slot, replies })
     }
 }
 
@@ -217,9 +198,7 @@ impl Answer<'_> {
             return;
         }
         let appended = match &result {
-            Ok(result) => self
-                .replies
-                .append(|body| self.reply_head.encode(body, result)),
+            Ok(result) => self.replies.append(|body| self.reply_head.encode(body, result)),
             Err(error) => return append_error(self.replies, error),
         };
         if let Err(error) = appended {

@@ -82,8 +82,7 @@ impl Slot {
     /// Publishes that a handler is about to run, and which replies must go out before its own.
     #[inline]
     pub(crate) fn begin_handling(&self, waiting: &[u8]) {
-        self.waiting_start
-            .store(waiting.as_ptr() as usize, Ordering::Relaxed);
+        self.waiting_start.store(waiting.as_ptr() as usize, Ordering::Relaxed);
         self.waiting_len.store(waiting.len(), Ordering::Relaxed);
         self.phase.store(HANDLING, Ordering::Release);
     }
@@ -92,10 +91,7 @@ impl Slot {
     #[inline]
     pub(crate) fn finish_handling(&self) -> bool {
         let (success, failure) = (Ordering::AcqRel, Ordering::Acquire);
-        match self
-            .phase
-            .compare_exchange(HANDLING, ANSWERING, success, failure)
-        {
+        match self.phase.compare_exchange(HANDLING, ANSWERING, success, failure) {
             Ok(_) => true,
             Err(phase) => phase == ANSWERING,
         }
@@ -127,11 +123,7 @@ impl Slot {
             self.wait_while_held();
             let socket = self.socket.load(Ordering::SeqCst) & !SOCKET_HELD;
             let (success, failure) = (Ordering::SeqCst, Ordering::SeqCst);
-            if self
-                .socket
-                .compare_exchange(socket, 0, success, failure)
-                .is_ok()
-            {
+            if self.socket.compare_exchange(socket, 0, success, failure).is_ok() {
                 return;
             }
         }
@@ -146,11 +138,7 @@ impl Slot {
         }
         let held = socket | SOCKET_HELD;
         let (success, failure) = (Ordering::SeqCst, Ordering::SeqCst);
-        if self
-            .socket
-            .compare_exchange(socket, held, success, failure)
-            .is_err()
-        {
+        if self.socket.compare_exchange(socket, held, success, failure).is_err() {
             return;
         }
         // The slot may have been given back and taken by another process, with an equal number,
@@ -175,11 +163,7 @@ impl Slot {
     fn answer_instead(&self, frame: &[u8]) {
         self.with_socket(|fd| {
             let (success, failure) = (Ordering::AcqRel, Ordering::Acquire);
-            if self
-                .phase
-                .compare_exchange(HANDLING, TAKEN, success, failure)
-                .is_err()
-            {
+            if self.phase.compare_exchange(HANDLING, TAKEN, success, failure).is_err() {
                 return;
             }
             let start = self.waiting_start.load(Ordering::Relaxed) as *const u8;
@@ -230,9 +214,7 @@ impl Scoreboard {
         let flags = MapFlags::MAP_SHARED | MapFlags::MAP_NORESERVE;
         // SAFETY: a new anonymous mapping, placed by the kernel, overlaps nothing.
         let address = unsafe { mmap_anonymous(None, len, protection, flags) }?;
-        Ok(Scoreboard {
-            table: address.cast(),
-        })
+        Ok(Scoreboard { table: address.cast() })
     }
 
     fn table(&self) -> &Table {
@@ -288,9 +270,7 @@ impl Scoreboard {
     }
 
     fn slots_of(&self, owner: i32) -> impl Iterator<Item = &Slot> {
-        self.used_slots()
-            .iter()
-            .filter(move |slot| slot.owner.load(Ordering::SeqCst) == owner)
+        self.used_slots().iter().filter(move |slot| slot.owner.load(Ordering::SeqCst) == owner)
     }
 }
 
@@ -333,10 +313,7 @@ impl Drop for HeldSlot {
             self.forget_socket();
             self.become_idle();
             self.set_owner(0);
-            self.scoreboard
-                .table()
-                .hint
-                .fetch_min(self.index, Ordering::Relaxed);
+            self.scoreboard.table().hint.fetch_min(self.index, Ordering::Relaxed);
         }
     }
 }

@@ -164,9 +164,8 @@ impl Service {
         replies: &mut FrameWriter,
     ) -> bool {
         slot.begin_handling(replies.as_bytes());
-        let dispatched = catch_unwind(AssertUnwindSafe(|| {
-            self.dispatch(body, context, slot, replies)
-        }));
+        let dispatched =
+            catch_unwind(AssertUnwindSafe(|| self.dispatch(body, context, slot, replies)));
         let refusal = match dispatched {
             Ok(Ok(())) if slot.is_taken() => {
                 slot.wait_while_held();
@@ -227,7 +226,5 @@ enum Ending {
 
 fn panic_message(panic: &(dyn Any + Send)) -> &str {
     let literal = panic.downcast_ref::<&str>().copied();
-    literal
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("(no message)")
+    literal.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no message)")
 }

@@ -133,8 +133,7 @@ impl Control {
 
     /// Says that this thread, of a worker, accepts on `listener`, a socket that others share.
     pub(crate) fn accept_in_this_thread(&self, listener: BorrowedFd<'_>) {
-        self.accepting_on
-            .store(listener.as_raw_fd(), Ordering::SeqCst);
+        self.accepting_on.store(listener.as_raw_fd(), Ordering::SeqCst);
         self.accepting_thread.store(own_thread(), Ordering::SeqCst);
     }
 
@@ -215,23 +214,11 @@ impl Control {
         both.add(Signal::SIGTERM);
         both.add(Signal::SIGINT);
         let before = [
-            (
-                Signal::SIGTERM,
-                install(Signal::SIGTERM, on_stop_signal, both)?,
-            ),
-            (
-                Signal::SIGINT,
-                install(Signal::SIGINT, on_stop_signal, both)?,
-            ),
-            (
-                Signal::SIGALRM,
-                install(Signal::SIGALRM, on_grace_expired, both)?,
-            ),
+            (Signal::SIGTERM, install(Signal::SIGTERM, on_stop_signal, both)?),
+            (Signal::SIGINT, install(Signal::SIGINT, on_stop_signal, both)?),
+            (Signal::SIGALRM, install(Signal::SIGALRM, on_grace_expired, both)?),
         ];
-        let mut signals_before = self
-            .signals_before
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut signals_before = self.signals_before.lock().unwrap_or_else(PoisonError::into_inner);
         signals_before.get_or_insert(before);
         Ok(())
     }
@@ -247,10 +234,7 @@ impl Control {
         if self.alarm_is_set.load(Ordering::SeqCst) {
             set_alarm(Duration::ZERO);
         }
-        let mut signals_before = self
-            .signals_before
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut signals_before = self.signals_before.lock().unwrap_or_else(PoisonError::into_inner);
         for (signal, action) in signals_before.take().into_iter().flatten() {
             // SAFETY: the action is the one that the host program had installed.
             let _ = unsafe { sigaction(signal, &action) };
@@ -315,9 +299,7 @@ extern "C" fn on_stop_signal(signal: libc::c_int) {
 extern "C" fn on_grace_expired(_signal: libc::c_int) {
     // SAFETY: null, or a leaked Control.
     if let Some(control) = unsafe { SIGNALLED.load(Ordering::Acquire).as_ref() } {
-        control
-            .scoreboard
-            .answer_instead(own_pid(), &control.last_words);
+        control.scoreboard.answer_instead(own_pid(), &control.last_words);
         exit_now(EXIT_GRACE_EXPIRED);
     }
 }
@@ -328,14 +310,8 @@ fn set_alarm(delay: Duration) {
         tv_sec: libc::time_t::try_from(delay.as_secs()).unwrap_or(libc::time_t::MAX),
         tv_usec: libc::suseconds_t::from(delay.subsec_micros()),
     };
-    let once = libc::timeval {
-        tv_sec: 0,
-        tv_usec: 0,
-    };
-    let timer = libc::itimerval {
-        it_interval: once,
-        it_value: delay,
-    };
+    let once = libc::timeval { tv_sec: 0, tv_usec: 0 };
+    let timer = libc::itimerval { it_interval: once, it_value: delay };
     // SAFETY: `timer` is a live, valid itimerval; the old value is not asked for. setitimer(2) is
     // a plain system call without state in the C library.
     unsafe { libc::setitimer(libc::ITIMER_REAL, &timer, ptr::null_mut()) };

@@ -63,11 +63,7 @@ impl Socket {
 
     /// Reads what is there, without waiting.
     pub(crate) fn read_now(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        Ok(recv(
-            self.as_fd().as_raw_fd(),
-            buffer,
-            MsgFlags::MSG_DONTWAIT,
-        )?)
+        Ok(recv(self.as_fd().as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT)?)
     }
 
     /// Writes what the socket takes, without waiting.
@@ -104,17 +100,13 @@ impl Read for NoWait<'_> {
 }
 
 pub(crate) fn would_come_later(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-    )
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
 /// The moment `timeout` from now, or one so late that nobody sees it.
 pub(crate) fn after(timeout: Duration) -> Instant {
     let now = Instant::now();
-    now.checked_add(timeout)
-        .unwrap_or_else(|| now + Duration::from_secs(u32::MAX.into()))
+    now.checked_add(timeout).unwrap_or_else(|| now + Duration::from_secs(u32::MAX.into()))
 }
 
 /// Rounded up to a microsecond, since zero would mean for ever.

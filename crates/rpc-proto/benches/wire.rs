@@ -20,9 +20,7 @@ fn requests(count: usize, text_len: usize) -> Vec<u8> {
     let mut frames = FrameWriter::new();
     for _ in 0..count {
         let text = "x".repeat(text_len);
-        frames
-            .append(|body| Request::encode(body, "ping", &text))
-            .expect("a string serialises");
+        frames.append(|body| Request::encode(body, "ping", &text)).expect("a string serialises");
     }
     frames.as_bytes().to_owned()
 }
@@ -105,9 +103,7 @@ mod reply {
     fn append(bencher: Bencher<'_, '_>, write_body: impl Fn(&mut Vec<u8>) -> std::io::Result<()>) {
         let mut replies = FrameWriter::new();
         bencher.bench_local(|| {
-            replies
-                .append(&write_body)
-                .expect("what is written here serialises");
+            replies.append(&write_body).expect("what is written here serialises");
             divan::black_box(replies.as_bytes());
             replies.clear();
         });
@@ -130,8 +126,6 @@ mod reply {
     #[divan::bench]
     fn encode_error(bencher: Bencher<'_, '_>) {
         let error = RpcError::method_not_found("pong");
-        append(bencher, |body| {
-            Response::encode(body, "error", divan::black_box(&error))
-        });
+        append(bencher, |body| Response::encode(body, "error", divan::black_box(&error)));
     }
 }

@@ -42,11 +42,7 @@ impl FromStr for Address {
     fn from_str(text: &str) -> Result<Address, ParseAddressError> {
         let refused = || ParseAddressError(text.to_owned());
         if let Some(path) = text.strip_prefix("unix:") {
-            return if path.is_empty() {
-                Err(refused())
-            } else {
-                Ok(Address::unix(path))
-            };
+            return if path.is_empty() { Err(refused()) } else { Ok(Address::unix(path)) };
         }
         let (host, port) = text.rsplit_once(':').ok_or_else(refused)?;
         let bare_ipv6 = host.contains(':') && !(host.starts_with('[') && host.ends_with(']'));

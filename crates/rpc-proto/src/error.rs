@@ -105,11 +105,7 @@ pub struct RpcError {
 impl RpcError {
     /// An error with a code of [`ErrorCode`] or of your own.
     pub fn new(code: impl Into<i32>, message: impl Into<Cow<'static, str>>) -> RpcError {
-        RpcError {
-            code: code.into(),
-            message: message.into(),
-            data: None,
-        }
+        RpcError { code: code.into(), message: message.into(), data: None }
     }
 
     /// The handler failed: code -32603 with what `error` displays.
@@ -124,10 +120,7 @@ impl RpcError {
 
     /// No method is called `name`: code -32601.
     pub fn method_not_found(name: &str) -> RpcError {
-        RpcError::new(
-            ErrorCode::MethodNotFound,
-            format!("no method `{}`", cut(name.to_owned())),
-        )
+        RpcError::new(ErrorCode::MethodNotFound, format!("no method `{}`", cut(name.to_owned())))
     }
 
     /// Adds `data`. A value that does not serialise is left out, since an error about an error
@@ -213,9 +206,7 @@ impl<'de> Visitor<'de> for RpcErrorVisitor {
         }
         Ok(RpcError {
             code: code.ok_or_else(|| de::Error::missing_field("code"))?,
-            message: message
-                .ok_or_else(|| de::Error::missing_field("message"))?
-                .into(),
+            message: message.ok_or_else(|| de::Error::missing_field("message"))?.into(),
             data,
         })
     }
@@ -231,10 +222,8 @@ impl From<&FrameError> for RpcError {
                     limit: usize,
                     length: usize,
                 }
-                RpcError::new(ErrorCode::FrameTooLarge, error.to_string()).with_data(&Figures {
-                    limit: max,
-                    length: len,
-                })
+                RpcError::new(ErrorCode::FrameTooLarge, error.to_string())
+                    .with_data(&Figures { limit: max, length: len })
             }
             FrameError::Foreign(_) => RpcError::new(ErrorCode::WrongProtocol, error.to_string()),
             FrameError::Truncated { .. } => RpcError::new(ErrorCode::TimedOut, error.to_string()),

@@ -39,9 +39,7 @@ impl ForeignProtocol {
         }
         // 2 GiB in one byte order is 128 bytes in the other. What decides is that those bytes are
         // there and have the look of a request.
-        let body = rest
-            .get(..u32::from_be_bytes(prefix) as usize)?
-            .trim_ascii();
+        let body = rest.get(..u32::from_be_bytes(prefix) as usize)?.trim_ascii();
         let is_object = body.starts_with(b"{") && body.ends_with(b"}");
         is_object.then_some(ForeignProtocol::BigEndianPrefix)
     }

@@ -73,13 +73,7 @@ pub struct FrameReader {
 impl FrameReader {
     /// A reader that refuses bodies longer than `max_frame_len` bytes. Allocates nothing yet.
     pub fn new(max_frame_len: usize) -> FrameReader {
-        FrameReader {
-            buffer: Vec::new(),
-            start: 0,
-            end: 0,
-            max_frame_len,
-            at_first_frame: true,
-        }
+        FrameReader { buffer: Vec::new(), start: 0, end: 0, max_frame_len, at_first_frame: true }
     }
 
     /// The body of the next frame, or `None` until more bytes were read.
@@ -110,12 +104,10 @@ impl FrameReader {
     /// Whether [`next_frame`](FrameReader::next_frame) has something to say: a frame, or an error.
     pub fn frame_is_ready(&self) -> bool {
         let received = &self.buffer[self.start..self.end];
-        received
-            .split_first_chunk::<PREFIX_LEN>()
-            .is_some_and(|(prefix, rest)| {
-                let len = u32::from_le_bytes(*prefix) as usize;
-                len <= rest.len() || self.check_prefix(*prefix, len).is_err()
-            })
+        received.split_first_chunk::<PREFIX_LEN>().is_some_and(|(prefix, rest)| {
+            let len = u32::from_le_bytes(*prefix) as usize;
+            len <= rest.len() || self.check_prefix(*prefix, len).is_err()
+        })
     }
 
     /// Whether the first prefix is too large in one byte order, makes sense in the other, and too
@@ -148,11 +140,7 @@ impl FrameReader {
                 return Err(FrameError::Foreign(foreign));
             }
         }
-        if len > max {
-            Err(FrameError::TooLarge { len, max })
-        } else {
-            Ok(())
-        }
+        if len > max { Err(FrameError::TooLarge { len, max }) } else { Ok(()) }
     }
 
     /// Reads once from `source` and returns how many bytes came; 0 is the end of the stream.
@@ -192,17 +180,10 @@ impl FrameReader {
     #[cold]
     fn grow(&mut self) {
         let doubled = (self.buffer.len() * 2).max(INITIAL_BUFFER_LEN);
-        let limit = self
-            .announced_frame_len()
-            .unwrap_or(0)
-            .max(PIPELINE_BUFFER_LEN);
+        let limit = self.announced_frame_len().unwrap_or(0).max(PIPELINE_BUFFER_LEN);
         // A caller may read on while whole frames wait; without room, that read would return 0.
         let only_whole_frames = limit <= self.end;
-        let len = if only_whole_frames {
-            doubled
-        } else {
-            doubled.min(limit)
-        };
+        let len = if only_whole_frames { doubled } else { doubled.min(limit) };
         if len > self.buffer.len() {
             self.buffer.reserve_exact(len - self.buffer.len());
             self.buffer.resize(len, 0);

@@ -219,9 +219,7 @@ fn split_usual<F: Fields>(body: &str) -> Option<(&str, &str)> {
 fn split_spelled<'a>(body: &'a str, spelling: (&str, &str)) -> Option<(&'a str, &'a str)> {
     let (to_name, to_payload) = spelling;
     let rest = body.strip_prefix(to_name)?.strip_suffix('}')?;
-    let name_len = rest
-        .bytes()
-        .position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20))?;
+    let name_len = rest.bytes().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20))?;
     let (name, rest) = rest.split_at(name_len);
     Some((name, rest.strip_prefix(to_payload)?))
 }
@@ -231,10 +229,7 @@ fn parse_envelope<F: Fields>(body: &str) -> Result<(Cow<'_, str>, &RawValue), Me
         .map(|envelope| (envelope.name, envelope.payload))
         .map_err(|error| match serde_json::from_str::<IgnoredAny>(body) {
             Err(not_json) => MessageError::NotJson(not_json),
-            Ok(_) => MessageError::NotAMessage {
-                expected: F::MESSAGE,
-                source: error,
-            },
+            Ok(_) => MessageError::NotAMessage { expected: F::MESSAGE, source: error },
         })
 }
 
@@ -253,9 +248,7 @@ fn encode_envelope<F: Fields, P: Serialize + ?Sized>(
 fn encode_head<F: Fields>(body: &mut Vec<u8>, name: &str) {
     let (to_name, to_payload) = F::COMPACT;
     body.extend_from_slice(to_name.as_bytes());
-    let plain = !name
-        .bytes()
-        .any(|byte| matches!(byte, b'"' | b'\\' | 0..0x20));
+    let plain = !name.bytes().any(|byte| matches!(byte, b'"' | b'\\' | 0..0x20));
     if plain {
         body.extend_from_slice(name.as_bytes());
     } else {
@@ -312,11 +305,7 @@ impl<'de: 'a, 'a, F: Fields> Visitor<'de> for EnvelopeVisitor<'a, F> {
             None => return Err(de::Error::missing_field(F::PAYLOAD)),
             Some(payload) => payload,
         };
-        Ok(Envelope {
-            name,
-            payload,
-            fields: PhantomData,
-        })
+        Ok(Envelope { name, payload, fields: PhantomData })
     }
 }
 

@@ -29,11 +29,7 @@ pub struct Method<Params, Result> {
 impl<Params, Result> Method<Params, Result> {
     /// A method called `name` whose replies are of the kind `kind`.
     pub const fn new(name: &'static str, kind: &'static str) -> Self {
-        Method {
-            name,
-            kind,
-            types: PhantomData,
-        }
+        Method { name, kind, types: PhantomData }
     }
 
     /// What a request says in its field `in`.
@@ -57,9 +53,6 @@ impl<Params, Result> Copy for Method<Params, Result> {}
 
 impl<Params, Result> fmt::Debug for Method<Params, Result> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Method")
-            .field("name", &self.name)
-            .field("kind", &self.kind)
-            .finish()
+        f.debug_struct("Method").field("name", &self.name).field("kind", &self.kind).finish()
     }
 }

@@ -24,11 +24,8 @@ fn main() {
 }
 
 fn serve_beside_own_children() {
-    let mut ended = Command::new("sh")
-        .args(["-c", "exit 7"])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut ended =
+        Command::new("sh").args(["-c", "exit 7"]).stdout(Stdio::piped()).spawn().unwrap();
     // Its output ends when it does: from here on it waits to be reaped, by whom it may.
     let mut output = ended.stdout.take().unwrap();
     assert_eq!(output.read(&mut [0]).unwrap(), 0);
@@ -36,10 +33,8 @@ fn serve_beside_own_children() {
 
     let mut registry = Registry::new();
     registry.register(PING, |text, _ctx| Ok(text)).unwrap();
-    let acceptor = Acceptor::bind(&"127.0.0.1:0".parse().unwrap())
-        .unwrap()
-        .stop_on_signals()
-        .unwrap();
+    let acceptor =
+        Acceptor::bind(&"127.0.0.1:0".parse().unwrap()).unwrap().stop_on_signals().unwrap();
     let mut client = Command::new(env::current_exe().unwrap())
         .arg(acceptor.address().to_string())
         .spawn()
@@ -60,16 +55,12 @@ fn call_and_stop(address: &str) {
     for _ in 0..3 {
         let mut stream = TcpStream::connect(address).unwrap();
         let len = u32::try_from(REQUEST.len()).unwrap();
-        stream
-            .write_all(&[&len.to_le_bytes(), REQUEST].concat())
-            .unwrap();
+        stream.write_all(&[&len.to_le_bytes(), REQUEST].concat()).unwrap();
         let mut reply = vec![0; 4 + REPLY.len()];
         stream.read_exact(&mut reply).unwrap();
         assert_eq!(&reply[4..], REPLY);
     }
     let parent = std::os::unix::process::parent_id().to_string();
-    let killed = Command::new("sh")
-        .args(["-c", "kill -TERM \"$0\"", &parent])
-        .status();
+    let killed = Command::new("sh").args(["-c", "kill -TERM \"$0\"", &parent]).status();
     assert!(killed.unwrap().success());
 }

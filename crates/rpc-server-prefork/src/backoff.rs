@@ -18,10 +18,7 @@ pub(crate) struct Backoff {
 
 impl Backoff {
     pub(crate) fn new() -> Backoff {
-        Backoff {
-            delay: Duration::ZERO,
-            until: None,
-        }
+        Backoff { delay: Duration::ZERO, until: None }
     }
 
     pub(crate) fn look_at(&mut self, deaths: &[Death]) {

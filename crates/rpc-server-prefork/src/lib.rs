@@ -75,9 +75,7 @@ impl Config {
     /// workers that also wait for their peers.
     pub fn new() -> Config {
         let processors = thread::available_parallelism().map_or(1, usize::from);
-        Config {
-            workers: 2 * processors + 1,
-        }
+        Config { workers: 2 * processors + 1 }
     }
 
     /// How many workers there are, at least one.

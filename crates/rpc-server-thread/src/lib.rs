@@ -76,9 +76,7 @@ pub struct Config {
 impl Config {
     /// At most 1,024 connections at a time.
     pub const fn new() -> Config {
-        Config {
-            max_connections: 1024,
-        }
+        Config { max_connections: 1024 }
     }
 
     /// How many connections are served at a time. Who comes beyond is told -32000 at once.
@@ -143,8 +141,6 @@ fn start_thread(inbox: Receiver<(Connection, Place)>, service: Service) -> io::R
             drop(place);
         }
     };
-    thread::Builder::new()
-        .name("rpc-conn".into())
-        .spawn(serve_one_after_another)?;
+    thread::Builder::new().name("rpc-conn".into()).spawn(serve_one_after_another)?;
     Ok(())
 }

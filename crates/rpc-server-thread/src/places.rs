@@ -16,14 +16,8 @@ struct Shared {
 
 impl Places {
     pub(crate) fn new(limit: usize) -> Places {
-        let shared = Shared {
-            taken: Mutex::new(0),
-            given_back: Condvar::new(),
-        };
-        Places {
-            limit,
-            shared: Arc::new(shared),
-        }
+        let shared = Shared { taken: Mutex::new(0), given_back: Condvar::new() };
+        Places { limit, shared: Arc::new(shared) }
     }
 
     /// A place, if one is free.
@@ -33,18 +27,13 @@ impl Places {
             return None;
         }
         *taken += 1;
-        Some(Place {
-            shared: Arc::clone(&self.shared),
-        })
+        Some(Place { shared: Arc::clone(&self.shared) })
     }
 
     /// Blocks until every place was given back, or for `timeout`. Returns how many are still out.
     pub(crate) fn wait_until_all_are_back(&self, timeout: Duration) -> usize {
         let taken = self.shared.taken();
-        let waited = self
-            .shared
-            .given_back
-            .wait_timeout_while(taken, timeout, |taken| *taken > 0);
+        let waited = self.shared.given_back.wait_timeout_while(taken, timeout, |taken| *taken > 0);
         *waited.unwrap_or_else(PoisonError::into_inner).0
     }
 }

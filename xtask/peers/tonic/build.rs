@@ -8,10 +8,7 @@ fn main() {
         .output_type("crate::Text")
         .codec_path("tonic_prost::ProstCodec")
         .build();
-    let service = tonic_build::manual::Service::builder()
-        .name("Echo")
-        .package("peers")
-        .method(echo)
-        .build();
+    let service =
+        tonic_build::manual::Service::builder().name("Echo").package("peers").method(echo).build();
     tonic_build::manual::Builder::new().compile(&[service]);
 }

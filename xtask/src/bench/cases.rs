@@ -140,10 +140,7 @@ impl Step {
         case: &'static str,
         run: impl FnOnce(&Settings, &ProgressBar) -> anyhow::Result<Row> + 'static,
     ) -> Step {
-        Step {
-            case,
-            run: Box::new(run),
-        }
+        Step { case, run: Box::new(run) }
     }
 }
 
@@ -170,13 +167,7 @@ fn own_client(settings: &Settings) -> anyhow::Result<Contest> {
     let model = Model::Single;
     let server = Running::ours(settings, model, settings.workers, &[])?;
     let client = OwnClient::connect(server.address()?, text(settings.payload))?;
-    let raw = Running::raw(
-        settings,
-        model,
-        settings.workers,
-        Called::Echo,
-        settings.payload,
-    )?;
+    let raw = Running::raw(settings, model, settings.workers, Called::Echo, settings.payload)?;
     let exchange = Exchange::new(Called::Echo, settings.payload);
     Ok(Contest {
         subject: Side::new("client and single", server, client),
@@ -198,9 +189,7 @@ fn seed_client(settings: &Settings) -> anyhow::Result<Contest> {
         subject: Side::new("single", ours, pattern),
         against: Side::new("seed, Python", seed, seed_pattern),
         measure: Measure::Latency,
-        target: Target::Latency {
-            at_most: Duration::from_micros(200),
-        },
+        target: Target::Latency { at_most: Duration::from_micros(200) },
     })
 }
 

@@ -45,11 +45,7 @@ impl Side {
         server: Running,
         driver: impl Driver + 'static,
     ) -> Side {
-        Side {
-            name: name.into(),
-            driver: Box::new(driver),
-            _kept: vec![Box::new(server)],
-        }
+        Side { name: name.into(), driver: Box::new(driver), _kept: vec![Box::new(server)] }
     }
 
     /// Keeps `value` until the side is dropped, and drops it before the server.
@@ -122,11 +118,7 @@ impl Series {
     fn new(measure: Measure) -> anyhow::Result<Series> {
         let mut latencies = Histogram::new(3)?;
         latencies.auto(true);
-        Ok(Series {
-            measure,
-            speeds: Vec::new(),
-            latencies,
-        })
+        Ok(Series { measure, speeds: Vec::new(), latencies })
     }
 
     fn add(&mut self, turn: Turn) {

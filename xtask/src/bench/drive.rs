@@ -72,9 +72,8 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         // Connecting makes a call, so that an address which is no such server is found out.
         drive(length, &mut callers, |()| connect().map(drop))?
     } else {
-        let mut clients = (0..options.connections)
-            .map(|_| connect())
-            .collect::<anyhow::Result<Vec<_>>>()?;
+        let mut clients =
+            (0..options.connections).map(|_| connect()).collect::<anyhow::Result<Vec<_>>>()?;
         drive(length, &mut clients, |client| {
             let echo = client.call()?;
             ensure!(echo == text, "not an echo: {echo:?}");

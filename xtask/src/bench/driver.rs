@@ -43,11 +43,7 @@ fn repeat(length: Duration, mut call: impl FnMut() -> anyhow::Result<u64>) -> an
         last = now;
         let elapsed = now.duration_since(start);
         if elapsed >= length {
-            return Ok(Turn {
-                calls,
-                elapsed,
-                latencies,
-            });
+            return Ok(Turn { calls, elapsed, latencies });
         }
     }
 }
@@ -68,10 +64,8 @@ pub(super) fn together<Caller: Send>(
     };
     let run = &run;
     let turns = thread::scope(|scope| {
-        let threads: Vec<_> = callers
-            .iter_mut()
-            .map(|caller| scope.spawn(move || run(caller)))
-            .collect();
+        let threads: Vec<_> =
+            callers.iter_mut().map(|caller| scope.spawn(move || run(caller))).collect();
         threads
             .into_iter()
             .map(|thread| thread.join().expect("a driver thread does not panic"))
@@ -213,9 +207,7 @@ impl Churn {
 
 impl Driver for Churn {
     fn turn(&mut self, length: Duration) -> anyhow::Result<Turn> {
-        let Churn {
-            address, exchange, ..
-        } = &*self;
+        let Churn { address, exchange, .. } = &*self;
         let (address, exchange) = (*address, exchange.clone());
         together(&mut self.buffers, length, |buffer| {
             let mut stream = TcpStream::connect(address)?;
@@ -237,11 +229,7 @@ impl OwnClient {
     pub(super) fn connect(address: SocketAddr, text: String) -> anyhow::Result<OwnClient> {
         let client = Client::connect(&Address::Tcp(address.to_string()))?;
         let method = crate::methods::ECHO;
-        let mut own_client = OwnClient {
-            client,
-            method,
-            text,
-        };
+        let mut own_client = OwnClient { client, method, text };
         ensure!(own_client.call()? == own_client.text, "not an echo");
         Ok(own_client)
     }

@@ -51,9 +51,7 @@ pub(super) fn run(settings: &Settings) -> anyhow::Result<()> {
             settings.payload,
         );
         if a_call > recorded * (1.0 + TOLERANCE) {
-            grown.push(format!(
-                "{a_call:.0} at {depth} in flight, not {recorded:.0}"
-            ));
+            grown.push(format!("{a_call:.0} at {depth} in flight, not {recorded:.0}"));
         }
     }
     text += &format!(

@@ -18,19 +18,11 @@ pub(super) struct Load {
 impl Load {
     /// One connection, one call in flight, the payload of this run.
     pub(super) fn of(settings: &Settings) -> Load {
-        Load {
-            connections: 1,
-            depth: 1,
-            payload: settings.payload,
-            churn: false,
-        }
+        Load { connections: 1, depth: 1, payload: settings.payload, churn: false }
     }
 
     pub(super) fn connections(self, connections: usize) -> Load {
-        Load {
-            connections,
-            ..self
-        }
+        Load { connections, ..self }
     }
 
     pub(super) fn depth(self, depth: usize) -> Load {
@@ -42,10 +34,7 @@ impl Load {
     }
 
     pub(super) fn churn(self) -> Load {
-        Load {
-            churn: true,
-            ..self
-        }
+        Load { churn: true, ..self }
     }
 
     /// Enough workers that no steady connection waits for another to end.
@@ -56,16 +45,8 @@ impl Load {
     pub(super) fn measure(self) -> Measure {
         match self {
             Load { churn: true, .. } => Measure::Rate,
-            Load {
-                connections: 1,
-                depth: 1,
-                ..
-            } => Measure::Latency,
-            Load {
-                connections: 1,
-                depth,
-                ..
-            } => Measure::RateOfRoundTrips { depth },
+            Load { connections: 1, depth: 1, .. } => Measure::Latency,
+            Load { connections: 1, depth, .. } => Measure::RateOfRoundTrips { depth },
             _ => Measure::Rate,
         }
     }

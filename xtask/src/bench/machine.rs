@@ -33,11 +33,7 @@ pub(super) fn raise_file_limit() -> anyhow::Result<usize> {
 pub(super) fn description() -> String {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let processors = read("/proc/cpuinfo");
-    let names = || {
-        processors
-            .lines()
-            .filter(|line| line.starts_with("model name"))
-    };
+    let names = || processors.lines().filter(|line| line.starts_with("model name"));
     let name = names()
         .next()
         .and_then(|line| line.split_once(": "))

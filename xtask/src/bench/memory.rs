@@ -19,16 +19,9 @@ const SETTLE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Options of a server that lets `count` connections be idle for as long as a case takes.
 pub(super) fn patience(count: usize) -> Vec<String> {
     let count = (count + 100).to_string();
-    [
-        "--max-connections",
-        &count,
-        "--max-children",
-        &count,
-        "--idle-timeout",
-        "1h",
-    ]
-    .map(str::to_owned)
-    .into()
+    ["--max-connections", &count, "--max-children", &count, "--idle-timeout", "1h"]
+        .map(str::to_owned)
+        .into()
 }
 
 /// The memory of the whole process tree (PSS) with `settings.idle` connections that have made one
@@ -53,12 +46,7 @@ pub(super) fn of_idle_connections(
     drop((first, connections));
     progress.inc(settings.rounds as u64);
     let each = with_them.saturating_sub(before) / count as u64;
-    Ok(row(
-        "idle-memory",
-        format!("{model}, {count} idle"),
-        each,
-        at_most,
-    ))
+    Ok(row("idle-memory", format!("{model}, {count} idle"), each, at_most))
 }
 
 /// The memory that one connection holds after a large call, once it has fallen silent.
@@ -89,12 +77,7 @@ pub(super) fn after_large_call(
     };
     drop((first, connection));
     progress.inc(settings.rounds as u64);
-    Ok(row(
-        "idle-memory",
-        format!("{model}, large call"),
-        held,
-        at_most,
-    ))
+    Ok(row("idle-memory", format!("{model}, large call"), held, at_most))
 }
 
 fn row(case: &'static str, subject: String, bytes: u64, at_most: u64) -> Row {

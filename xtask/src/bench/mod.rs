@@ -63,12 +63,7 @@ pub struct Options {
     #[arg(long, conflicts_with_all = ["cases", "depth"])]
     churn: bool,
     /// Instead: this model; may be given several times [default with the three above: all]
-    #[arg(
-        long = "model",
-        value_enum,
-        value_name = "MODEL",
-        conflicts_with = "cases"
-    )]
+    #[arg(long = "model", value_enum, value_name = "MODEL", conflicts_with = "cases")]
     models: Vec<Model>,
     /// Characters in the text that is sent
     #[arg(long, value_name = "N", default_value_t = 9)]
@@ -132,16 +127,11 @@ struct Settings {
 /// When a server does not start or answers wrongly, or a count is above its limit. A target that
 /// was not reached is a line in the table and not an error.
 pub fn run(options: Options) -> anyhow::Result<()> {
-    let seconds = options
-        .seconds
-        .unwrap_or(if options.quick { 0.01 } else { 0.15 });
+    let seconds = options.seconds.unwrap_or(if options.quick { 0.01 } else { 0.15 });
     let turn = Duration::try_from_secs_f64(seconds).context("--seconds")?;
     let rounds = options.rounds.unwrap_or(if options.quick { 2 } else { 9 });
     ensure!(rounds > 0, "--rounds must be at least 1");
-    ensure!(
-        options.connections != Some(0),
-        "--connections must be at least 1"
-    );
+    ensure!(options.connections != Some(0), "--connections must be at least 1");
     ensure!(options.depth != Some(0), "--depth must be at least 1");
     let settings = Settings {
         program: env::current_exe()?,
@@ -172,11 +162,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
 
     let (steps, missing) = steps(&options, &settings);
     let progress = progress_bar((steps.len() * rounds) as u64)?;
-    let mut report = Report {
-        made,
-        rows: Vec::new(),
-        missing,
-    };
+    let mut report = Report { made, rows: Vec::new(), missing };
     for step in steps {
         progress.set_message(step.case);
         let row = (step.run)(&settings, &progress)
@@ -184,11 +170,8 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         report.rows.push(row);
     }
     progress.finish_and_clear();
-    let text = if options.json {
-        serde_json::to_string_pretty(&report)? + "\n"
-    } else {
-        report.table()
-    };
+    let text =
+        if options.json { serde_json::to_string_pretty(&report)? + "\n" } else { report.table() };
     io::stdout().write_all(text.as_bytes())?;
     Ok(())
 }
@@ -207,20 +190,14 @@ fn run_peers(
         }
     };
     let progress = progress_bar(0)?;
-    let mut report = PeerReport {
-        made,
-        rows: Vec::new(),
-    };
+    let mut report = PeerReport { made, rows: Vec::new() };
     for load in loads {
         let plan = Plan::new(load, settings)?;
         report.rows.extend(peers::run(&plan, built, &progress)?);
     }
     progress.finish_and_clear();
-    let text = if options.json {
-        serde_json::to_string_pretty(&report)? + "\n"
-    } else {
-        report.table()
-    };
+    let text =
+        if options.json { serde_json::to_string_pretty(&report)? + "\n" } else { report.table() };
     io::stdout().write_all(text.as_bytes())?;
     Ok(())
 }

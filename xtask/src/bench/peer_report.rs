@@ -73,20 +73,9 @@ impl PeerReport {
     /// The rows as people read them; `-` is what a client cannot do.
     pub(super) fn table(&self) -> String {
         let mut table = Table::new();
-        table
-            .load_preset(presets::NOTHING)
-            .set_style(TableComponent::HeaderLines, '─')
-            .set_header([
-                "load",
-                "library",
-                "wire",
-                "calls/s",
-                "p50 µs",
-                "p99 µs",
-                "of ours",
-                "quartiles",
-                "",
-            ]);
+        table.load_preset(presets::NOTHING).set_style(TableComponent::HeaderLines, '─').set_header(
+            ["load", "library", "wire", "calls/s", "p50 µs", "p99 µs", "of ours", "quartiles", ""],
+        );
         for row in &self.rows {
             table.add_row(row.cells());
         }
@@ -130,12 +119,7 @@ mod tests {
     use super::*;
 
     fn turns(calls: &[u64]) -> Vec<Driven> {
-        let turn = |&calls| Driven {
-            calls,
-            seconds: 2.0,
-            p50_us: 1e3 / calls as f64,
-            p99_us: 7.0,
-        };
+        let turn = |&calls| Driven { calls, seconds: 2.0, p50_us: 1e3 / calls as f64, p99_us: 7.0 };
         calls.iter().map(turn).collect()
     }
 

@@ -38,46 +38,18 @@ pub struct Peer {
 
 /// Every peer, in the order of the table.
 pub const PEERS: [Peer; 5] = [
-    Peer {
-        name: "thrift",
-        wire: "Thrift binary, TCP",
-        multiplexes: false,
-    },
-    Peer {
-        name: "varlink",
-        wire: "JSON, TCP",
-        multiplexes: false,
-    },
-    Peer {
-        name: "tarpc",
-        wire: "JSON, TCP",
-        multiplexes: true,
-    },
-    Peer {
-        name: "jsonrpsee",
-        wire: "JSON-RPC, WebSocket",
-        multiplexes: true,
-    },
-    Peer {
-        name: "tonic",
-        wire: "gRPC, HTTP/2",
-        multiplexes: true,
-    },
+    Peer { name: "thrift", wire: "Thrift binary, TCP", multiplexes: false },
+    Peer { name: "varlink", wire: "JSON, TCP", multiplexes: false },
+    Peer { name: "tarpc", wire: "JSON, TCP", multiplexes: true },
+    Peer { name: "jsonrpsee", wire: "JSON-RPC, WebSocket", multiplexes: true },
+    Peer { name: "tonic", wire: "gRPC, HTTP/2", multiplexes: true },
 ];
 
 /// This project's thread server and client.
-const OURS: Peer = Peer {
-    name: "rpc-thread",
-    wire: "JSON, TCP",
-    multiplexes: false,
-};
+const OURS: Peer = Peer { name: "rpc-thread", wire: "JSON, TCP", multiplexes: false };
 
 /// This project's client with the floor, which knows the length of a request and nothing else.
-const FLOOR: Peer = Peer {
-    name: "raw echo",
-    wire: "as rpc-thread",
-    multiplexes: false,
-};
+const FLOOR: Peer = Peer { name: "raw echo", wire: "as rpc-thread", multiplexes: false };
 
 /// What every driver does, and how often.
 pub(super) struct Plan<'a> {
@@ -116,10 +88,7 @@ pub(super) fn build() -> anyhow::Result<PathBuf> {
         .status()
         .context("cannot start cargo")?;
     ensure!(status.success(), "cannot build {}", manifest.display());
-    let metadata = MetadataCommand::new()
-        .manifest_path(&manifest)
-        .no_deps()
-        .exec()?;
+    let metadata = MetadataCommand::new().manifest_path(&manifest).no_deps().exec()?;
     Ok(metadata.target_directory.join("release").into())
 }
 
@@ -198,12 +167,7 @@ impl Contestant {
     }
 
     fn new(peer: Peer, server: Running, driver: PathBuf) -> Contestant {
-        Contestant {
-            peer,
-            server,
-            driver,
-            turns: Vec::new(),
-        }
+        Contestant { peer, server, driver, turns: Vec::new() }
     }
 
     fn turn(&mut self, plan: &Plan<'_>) -> anyhow::Result<()> {
@@ -220,9 +184,8 @@ impl Contestant {
             .stdin(Stdio::null())
             .stderr(Stdio::inherit());
         let name = self.peer.name;
-        let output = drive
-            .output()
-            .with_context(|| format!("cannot start the driver of {name}"))?;
+        let output =
+            drive.output().with_context(|| format!("cannot start the driver of {name}"))?;
         let status = output.status;
         ensure!(status.success(), "the driver of {name} failed ({status})");
         let driven = serde_json::from_slice(&output.stdout)

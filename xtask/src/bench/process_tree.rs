@@ -11,9 +11,7 @@ pub(super) fn descendants(root: i32) -> anyhow::Result<Vec<i32>> {
     let mut found = vec![root];
     let mut looked_at = 0;
     while let Some(&parent) = found.get(looked_at) {
-        let children = parents
-            .iter()
-            .filter(|(_, its_parent)| *its_parent == parent);
+        let children = parents.iter().filter(|(_, its_parent)| *its_parent == parent);
         found.extend(children.map(|(pid, _)| pid));
         looked_at += 1;
     }

@@ -104,11 +104,7 @@ impl Quartiles {
             let (below, above) = (position.floor() as usize, position.ceil() as usize);
             series[below] + (series[above] - series[below]) * position.fract()
         };
-        Quartiles {
-            low: at(0.25),
-            median: at(0.5),
-            high: at(0.75),
-        }
+        Quartiles { low: at(0.25), median: at(0.5), high: at(0.75) }
     }
 
     pub(super) fn range(self) -> String {
@@ -163,11 +159,7 @@ pub(super) enum Verdict {
 
 impl Verdict {
     pub(super) fn reached(reached: bool) -> Verdict {
-        if reached {
-            Verdict::Reached
-        } else {
-            Verdict::Missed
-        }
+        if reached { Verdict::Reached } else { Verdict::Missed }
     }
 }
 
@@ -247,11 +239,7 @@ impl Report {
 }
 
 pub(super) fn number(ratio: f64) -> String {
-    if ratio < 10.0 {
-        format!("{ratio:.3}")
-    } else {
-        format!("{ratio:.0}")
-    }
+    if ratio < 10.0 { format!("{ratio:.3}") } else { format!("{ratio:.0}") }
 }
 
 #[cfg(test)]

@@ -11,9 +11,7 @@ impl ScratchFile {
     /// A path in the directory for temporary files, which belongs to this process.
     pub(super) fn new(purpose: &str) -> ScratchFile {
         let name = format!("xtask-bench-{}-{purpose}", process::id());
-        ScratchFile {
-            path: env::temp_dir().join(name),
-        }
+        ScratchFile { path: env::temp_dir().join(name) }
     }
 
     pub(super) fn path(&self) -> &Path {

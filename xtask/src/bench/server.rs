@@ -86,15 +86,16 @@ impl Drop for Running {
 /// `program serve MODEL` on a port of the kernel's choice; `program` may begin with a tool that
 /// watches the server.
 pub(super) fn serve_command(mut program: Command, model: Model, workers: usize) -> Command {
-    program
-        .args(["serve", model.name(), "--addr", "127.0.0.1:0"])
-        .args(["--log", "error", "--workers", &workers.to_string()]);
+    program.args(["serve", model.name(), "--addr", "127.0.0.1:0"]).args([
+        "--log",
+        "error",
+        "--workers",
+        &workers.to_string(),
+    ]);
     program
 }
 
 pub(super) fn socket_address(server: &Server) -> anyhow::Result<SocketAddr> {
     let address = server.address().to_string();
-    address
-        .parse()
-        .with_context(|| format!("{address} is not an IP address and a port"))
+    address.parse().with_context(|| format!("{address} is not an IP address and a port"))
 }

@@ -56,10 +56,7 @@ pub(super) fn run(settings: &Settings) -> anyhow::Result<()> {
             wrong.push(name);
         }
     }
-    text += &format!(
-        "by strace -f -c, the difference of {CALLS} and {} calls\n",
-        2 * CALLS
-    );
+    text += &format!("by strace -f -c, the difference of {CALLS} and {} calls\n", 2 * CALLS);
     io::stdout().write_all(text.as_bytes())?;
     if !wrong.is_empty() {
         bail!("not one read and one write a call: {}", wrong.join(", "));
@@ -107,10 +104,7 @@ fn is_one_read_and_one_write(more: &Counts) -> bool {
 
 fn strace(output: &ScratchFile, settings: &Settings) -> Command {
     let mut strace = Command::new("strace");
-    strace
-        .args(["-f", "-c", "-o"])
-        .arg(output.path())
-        .arg(&settings.program);
+    strace.args(["-f", "-c", "-o"]).arg(output.path()).arg(&settings.program);
     strace
 }
 
@@ -124,15 +118,10 @@ fn count_server(settings: &Settings, model: Model, calls: usize) -> anyhow::Resu
     }
     drop(connection);
     // A signal to strace itself would end the counting and not the server.
-    let server = *descendants(tracer.pid())?
-        .first()
-        .context("strace has no child")?;
+    let server = *descendants(tracer.pid())?.first().context("strace has no child")?;
     kill(Pid::from_raw(server), Signal::SIGTERM)?;
     let status = tracer.wait(STOP_TIMEOUT)?;
-    ensure!(
-        status.success(),
-        "the server under strace ended with {status}"
-    );
+    ensure!(status.success(), "the server under strace ended with {status}");
     parse(&output.read()?)
 }
 
@@ -141,16 +130,9 @@ fn count_client(settings: &Settings, calls: usize) -> anyhow::Result<Counts> {
     let output = ScratchFile::new("strace");
     let status = strace(&output, settings)
         .args(["bench-client", &server.address()?.to_string()])
-        .args([
-            &calls.to_string(),
-            "--payload",
-            &settings.payload.to_string(),
-        ])
+        .args([&calls.to_string(), "--payload", &settings.payload.to_string()])
         .status()?;
-    ensure!(
-        status.success(),
-        "the client under strace ended with {status}"
-    );
+    ensure!(status.success(), "the client under strace ended with {status}");
     parse(&output.read()?)
 }
 
@@ -199,16 +181,10 @@ mod tests {
         let cases: [(&[(&str, i64)], bool); 6] = [
             (&[("recvfrom", calls), ("sendto", calls)], true),
             (&[("read", calls + 1), ("write", calls), ("brk", 2)], true),
-            (
-                &[("read", calls), ("sendto", calls), ("poll", calls)],
-                false,
-            ),
+            (&[("read", calls), ("sendto", calls), ("poll", calls)], false),
             (&[("read", 2 * calls), ("sendto", calls)], false),
             (&[("sendto", calls)], false),
-            (
-                &[("read", calls), ("write", calls), ("setsockopt", 5)],
-                false,
-            ),
+            (&[("read", calls), ("write", calls), ("setsockopt", 5)], false),
         ];
         for (more, expected) in cases {
             let twice = more.iter().map(|&(name, count)| (name.to_owned(), count));

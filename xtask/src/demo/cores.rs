@@ -91,10 +91,8 @@ fn call_together(server: &GuardedServer, terms: u64) -> anyhow::Result<Duration>
     };
     thread::scope(|scope| {
         let calls = [scope.spawn(call_one), scope.spawn(call_one)];
-        let times = calls.map(|call| {
-            call.join()
-                .unwrap_or_else(|_| Err(anyhow!("a client's thread panicked")))
-        });
+        let times = calls
+            .map(|call| call.join().unwrap_or_else(|_| Err(anyhow!("a client's thread panicked"))));
         let [(begun, ended), (other_begun, other_ended)] = match times {
             [Ok(one), Ok(other)] => [one, other],
             [Err(error), _] | [_, Err(error)] => return Err(error.context("two calls at once")),
@@ -105,10 +103,7 @@ fn call_together(server: &GuardedServer, terms: u64) -> anyhow::Result<Duration>
 
 fn call_pi(client: &mut Client, terms: u64) -> anyhow::Result<f64> {
     let result = client.call(PI, &terms).context("pi")?;
-    ensure!(
-        (result - std::f64::consts::PI).abs() < 1e-4,
-        "pi of {terms} terms is {result}"
-    );
+    ensure!((result - std::f64::consts::PI).abs() < 1e-4, "pi of {terms} terms is {result}");
     Ok(result)
 }
 

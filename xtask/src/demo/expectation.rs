@@ -21,10 +21,7 @@ pub(super) struct Expectation {
 
 impl Expectation {
     pub(super) fn new(model: Model, plan: &Plan) -> Expectation {
-        Expectation {
-            model,
-            workers: plan.workers,
-        }
+        Expectation { model, workers: plan.workers }
     }
 
     /// How many of so many connections are served at the same time.
@@ -51,11 +48,7 @@ impl Expectation {
     /// How long to give the second client. Who should be served at once is given more time than
     /// that takes, since a loaded machine is no failure.
     pub(super) fn time_for_second_client(self, plan: &Plan) -> Duration {
-        if self.second_client_waits() {
-            plan.second_client_waits
-        } else {
-            PATIENCE
-        }
+        if self.second_client_waits() { plan.second_client_waits } else { PATIENCE }
     }
 
     pub(super) fn load(self, load: &Load) -> Result<(), String> {
@@ -97,24 +90,17 @@ impl Expectation {
     pub(super) fn abort(self, found: &Aborted) -> Result<(), String> {
         let server_survives = !matches!(self.model, Model::Single | Model::Thread);
         if found.server_survives != server_survives {
-            let happened = if found.server_survives {
-                "lived on"
-            } else {
-                "ended"
-            };
+            let happened = if found.server_survives { "lived on" } else { "ended" };
             return Err(format!("the server {happened}, expected the opposite"));
         }
         if server_survives != found.served_again_ms.is_some() {
             let was = if server_survives { "no" } else { "a" };
-            return Err(format!(
-                "{was} new client was served, expected the opposite"
-            ));
+            return Err(format!("{was} new client was served, expected the opposite"));
         }
         match self.model {
-            Model::Single | Model::Thread if found.survivors > 0 => Err(format!(
-                "{} connections outlived their server",
-                found.survivors
-            )),
+            Model::Single | Model::Thread if found.survivors > 0 => {
+                Err(format!("{} connections outlived their server", found.survivors))
+            }
             Model::Fork | Model::Prefork => all_survive(found.survivors, found.bystanders),
             // The kernel decides which connections share the worker that aborts.
             Model::Single | Model::Thread | Model::PreforkThread => Ok(()),
@@ -153,9 +139,7 @@ fn all_survive(survivors: usize, bystanders: usize) -> Result<(), String> {
     if survivors == bystanders {
         return Ok(());
     }
-    Err(format!(
-        "{survivors} of {bystanders} other connections lived on, expected all"
-    ))
+    Err(format!("{survivors} of {bystanders} other connections lived on, expected all"))
 }
 
 #[cfg(test)]
@@ -169,30 +153,16 @@ mod tests {
     /// Checks that exactly the models in `agreeing` expect what was found.
     fn check(what: &str, agreeing: &[Model], expect: impl Fn(Expectation) -> Result<(), String>) {
         for model in Model::ALL {
-            let expectation = Expectation {
-                model,
-                workers: WORKERS,
-            };
+            let expectation = Expectation { model, workers: WORKERS };
             let agrees = expect(expectation);
-            assert_eq!(
-                agrees.is_ok(),
-                agreeing.contains(&model),
-                "{model}: {what}: {agrees:?}"
-            );
+            assert_eq!(agrees.is_ok(), agreeing.contains(&model), "{model}: {what}: {agrees:?}");
         }
     }
 
     fn load(connections: usize, served: usize) -> Load {
-        let figures = Figures {
-            connections,
-            served,
-            calls_per_second: 1.0,
-            p50_us: 1.0,
-            p99_us: 1.0,
-        };
-        Load {
-            loads: vec![figures],
-        }
+        let figures =
+            Figures { connections, served, calls_per_second: 1.0, p50_us: 1.0, p99_us: 1.0 };
+        Load { loads: vec![figures] }
     }
 
     fn aborted(server_survives: bool, survivors: usize) -> Aborted {
@@ -207,10 +177,7 @@ mod tests {
     }
 
     fn idle(processes: u64, threads: u64) -> Idle {
-        let more = |count| BeforeAndAfter {
-            before: 3,
-            after: 3 + count,
-        };
+        let more = |count| BeforeAndAfter { before: 3, after: 3 + count };
         Idle {
             connections: 10,
             processes: more(processes),
@@ -233,26 +200,17 @@ mod tests {
             (16, 0, &[]),
         ] {
             let what = format!("{served} of {connections} served");
-            check(&what, agreeing, |model| {
-                model.load(&load(connections, served))
-            });
+            check(&what, agreeing, |model| model.load(&load(connections, served)));
         }
     }
 
     #[test]
     fn only_single_lets_a_second_client_wait() {
-        for (waits, agreeing) in [
-            (true, &[Single][..]),
-            (false, &[Thread, Fork, Prefork, PreforkThread]),
-        ] {
-            let found = SecondClient {
-                waits,
-                given_ms: 1,
-                first_reply_us: 1.0,
-            };
-            check("second client", agreeing, |model| {
-                model.second_client(&found)
-            });
+        for (waits, agreeing) in
+            [(true, &[Single][..]), (false, &[Thread, Fork, Prefork, PreforkThread])]
+        {
+            let found = SecondClient { waits, given_ms: 1, first_reply_us: 1.0 };
+            check("second client", agreeing, |model| model.second_client(&found));
         }
     }
 
@@ -286,13 +244,8 @@ mod tests {
         ] {
             check("abort", agreeing, |model| model.abort(&found));
         }
-        let nobody_served_again = Aborted {
-            served_again_ms: None,
-            ..aborted(true, 4)
-        };
-        check("nobody served again", &[], |model| {
-            model.abort(&nobody_served_again)
-        });
+        let nobody_served_again = Aborted { served_again_ms: None, ..aborted(true, 4) };
+        check("nobody served again", &[], |model| model.abort(&nobody_served_again));
     }
 
     #[test]
@@ -305,20 +258,14 @@ mod tests {
             (0, 9, &[]),
         ] {
             let what = format!("{processes} processes, {threads} threads");
-            check(&what, agreeing, |model| {
-                model.idle(&idle(processes, threads))
-            });
+            check(&what, agreeing, |model| model.idle(&idle(processes, threads)));
         }
     }
 
     #[test]
     fn a_stop_ends_with_status_0() {
         for (status, agreeing) in [(Some(0), &Model::ALL[..]), (Some(1), &[]), (None, &[])] {
-            let found = Stop {
-                status,
-                millis: 1.0,
-                connections: 1,
-            };
+            let found = Stop { status, millis: 1.0, connections: 1 };
             check("stop", agreeing, |model| model.stop(&found));
         }
     }

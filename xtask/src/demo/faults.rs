@@ -68,11 +68,8 @@ pub(super) fn abort(server: &mut GuardedServer, bystanders: usize) -> anyhow::Re
     let survivors = count_survivors(&mut others);
 
     let server_survives = server.is_running();
-    let server_ended = if server_survives {
-        None
-    } else {
-        Some(server.wait(PATIENCE)?.to_string())
-    };
+    let server_ended =
+        if server_survives { None } else { Some(server.wait(PATIENCE)?.to_string()) };
     Ok(Aborted {
         caller_saw,
         bystanders,
@@ -86,9 +83,7 @@ pub(super) fn abort(server: &mut GuardedServer, bystanders: usize) -> anyhow::Re
 /// Tries new connections until one is served, the server has ended, or patience has.
 fn await_service(server: &GuardedServer, since: Instant) -> Option<Duration> {
     while since.elapsed() < PATIENCE && server.is_running() {
-        let served = server
-            .client_with(ATTEMPT)
-            .and_then(|mut client| ping(&mut client));
+        let served = server.client_with(ATTEMPT).and_then(|mut client| ping(&mut client));
         if served.is_ok() {
             return Some(since.elapsed());
         }
@@ -98,10 +93,7 @@ fn await_service(server: &GuardedServer, since: Instant) -> Option<Duration> {
 }
 
 fn count_survivors(others: &mut [Client]) -> usize {
-    others
-        .iter_mut()
-        .filter_map(|other| ping(other).ok())
-        .count()
+    others.iter_mut().filter_map(|other| ping(other).ok()).count()
 }
 
 fn describe(reply: Result<(), CallError>) -> String {

@@ -77,8 +77,6 @@ pub(super) fn start(limit: Duration) -> anyhow::Result<()> {
         }
         process::exit(status)
     };
-    thread::Builder::new()
-        .name("demo-guard".into())
-        .spawn(wait)?;
+    thread::Builder::new().name("demo-guard".into()).spawn(wait)?;
     Ok(())
 }

@@ -49,10 +49,8 @@ pub(super) fn measure(
         before: of(&before) as u64,
         after: of(&after) as u64,
     };
-    let pss_kib = before
-        .pss_kib
-        .zip(after.pss_kib)
-        .map(|(before, after)| BeforeAndAfter { before, after });
+    let pss_kib =
+        before.pss_kib.zip(after.pss_kib).map(|(before, after)| BeforeAndAfter { before, after });
     let per_connection = |pss: BeforeAndAfter| {
         let more = pss.after as f64 - pss.before as f64;
         (more / connections as f64 * 10.0).round() / 10.0

@@ -47,24 +47,17 @@ pub(super) fn measure(
         say(&format!("calls a second, connections: {connections}"));
         measure_one(server, plan, connections)
     });
-    Ok(Load {
-        loads: loads.collect::<anyhow::Result<_>>()?,
-    })
+    Ok(Load { loads: loads.collect::<anyhow::Result<_>>()? })
 }
 
 fn measure_one(server: &GuardedServer, plan: &Plan, connections: usize) -> anyhow::Result<Figures> {
-    let begin = Begin {
-        everybody_is_connected: Barrier::new(connections),
-        at: OnceLock::new(),
-    };
+    let begin = Begin { everybody_is_connected: Barrier::new(connections), at: OnceLock::new() };
     let callers: Vec<anyhow::Result<Caller>> = thread::scope(|scope| {
         let threads: Vec<_> = (0..connections)
             .map(|_| scope.spawn(|| call_until_the_end(server, plan, &begin)))
             .collect();
         let join = |thread: thread::ScopedJoinHandle<'_, _>| {
-            thread
-                .join()
-                .unwrap_or_else(|_| Err(anyhow!("a client's thread panicked")))
+            thread.join().unwrap_or_else(|_| Err(anyhow!("a client's thread panicked")))
         };
         threads.into_iter().map(join).collect()
     });
@@ -102,10 +95,7 @@ fn call_until_the_end(
     plan: &Plan,
     begin: &Begin,
 ) -> anyhow::Result<Caller> {
-    let mut caller = Caller {
-        served: false,
-        latencies: new_histogram()?,
-    };
+    let mut caller = Caller { served: false, latencies: new_histogram()? };
     // Connecting needs no server that accepts: the kernel completes it. But whoever failed must
     // not keep the others waiting.
     let connected = server.client();

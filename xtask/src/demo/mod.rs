@@ -57,23 +57,13 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     let begun = Instant::now();
     leave_no_core_dumps()?;
     guard::start(plan::TIME_LIMIT)?;
-    let plan = if options.quick {
-        Plan::quick()
-    } else {
-        Plan::full()
-    };
+    let plan = if options.quick { Plan::quick() } else { Plan::full() };
     let load_before = report::load_average();
     let progress = Progress::new();
-    let models = Model::ALL
-        .iter()
-        .map(|&model| stage::play(model, &plan, &progress))
-        .collect();
+    let models = Model::ALL.iter().map(|&model| stage::play(model, &plan, &progress)).collect();
     progress.finish();
 
-    let report = Report::new(
-        models,
-        Circumstances::of(&plan, load_before, begun.elapsed()),
-    );
+    let report = Report::new(models, Circumstances::of(&plan, load_before, begun.elapsed()));
     let text = if options.json {
         format!("{}\n", serde_json::to_string_pretty(&report)?)
     } else {

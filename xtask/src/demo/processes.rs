@@ -15,9 +15,7 @@ pub(super) struct Usage {
 pub(super) fn usage(root: i32) -> Usage {
     let tree = proc::tree(root);
     let stats = tree.iter().filter_map(|&pid| proc::stat(pid).ok());
-    let pss = tree
-        .iter()
-        .map(|&pid| Some(proc::memory(pid).ok()?.pss / 1024));
+    let pss = tree.iter().map(|&pid| Some(proc::memory(pid).ok()?.pss / 1024));
     Usage {
         processes: tree.len(),
         threads: stats.map(|stat| stat.threads).sum(),

@@ -28,10 +28,7 @@ pub(super) struct Line {
 impl Progress {
     pub(super) fn new() -> Progress {
         let target = ProgressDrawTarget::stderr();
-        Progress {
-            moves: !target.is_hidden(),
-            lines: MultiProgress::with_draw_target(target),
-        }
+        Progress { moves: !target.is_hidden(), lines: MultiProgress::with_draw_target(target) }
     }
 
     pub(super) fn line(&self, model: Model, steps: u64) -> Line {
@@ -42,10 +39,7 @@ impl Progress {
         if self.moves {
             bar.enable_steady_tick(TICK);
         }
-        Line {
-            bar,
-            moves: self.moves,
-        }
+        Line { bar, moves: self.moves }
     }
 
     /// The lines stay; what follows begins below them.
@@ -77,11 +71,7 @@ impl Line {
         }
         let passed = problems.is_empty();
         if self.moves {
-            let (template, mark) = if passed {
-                (PASSED, "✓✓")
-            } else {
-                (FAILED, "✗✗")
-            };
+            let (template, mark) = if passed { (PASSED, "✓✓") } else { (FAILED, "✗✗") };
             self.bar.set_style(style(template, mark));
             self.bar.finish_with_message(message);
         } else {

@@ -86,11 +86,7 @@ impl Circumstances {
         Circumstances {
             cores: plan.cores,
             workers: plan.workers,
-            build: if cfg!(debug_assertions) {
-                "debug"
-            } else {
-                "release"
-            },
+            build: if cfg!(debug_assertions) { "debug" } else { "release" },
             transport: "TCP over loopback",
             warm_up_seconds: plan.warm_up.as_secs_f64(),
             window_seconds: plan.window.as_secs_f64(),
@@ -108,18 +104,11 @@ pub(super) fn load_average() -> Option<f64> {
 
 impl ModelReport {
     pub(super) fn new(model: Model, steps: Steps, server_log: Vec<String>) -> ModelReport {
-        let report = ModelReport {
-            model,
-            steps,
-            server_log: Vec::new(),
-        };
+        let report = ModelReport { model, steps, server_log: Vec::new() };
         if report.problems().is_empty() {
             return report;
         }
-        ModelReport {
-            server_log,
-            ..report
-        }
+        ModelReport { server_log, ..report }
     }
 
     /// The names of the steps that did not pass, and why.

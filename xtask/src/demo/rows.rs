@@ -21,10 +21,7 @@ struct Rows<'a> {
 }
 
 pub(super) fn of(report: &Report) -> Vec<Row> {
-    let mut rows = Rows {
-        models: &report.models,
-        rows: Vec::new(),
-    };
+    let mut rows = Rows { models: &report.models, rows: Vec::new() };
 
     rows.heading("calls a second");
     rows.loads(|load| count(load.calls_per_second));
@@ -40,16 +37,12 @@ pub(super) fn of(report: &Report) -> Vec<Row> {
         })
     });
     rows.row("  first reply, once it is its turn, µs", |model| {
-        show(&model.steps.second_client, |found| {
-            Some(format!("{:.0}", found.first_reply_us))
-        })
+        show(&model.steps.second_client, |found| Some(format!("{:.0}", found.first_reply_us)))
     });
 
     rows.heading("two calls of pi at once");
     rows.row("  two at once / one alone, ms", |model| {
-        show(&model.steps.cores, |pi| {
-            Some(format!("{:.0} / {:.0}", pi.together_ms, pi.alone_ms))
-        })
+        show(&model.steps.cores, |pi| Some(format!("{:.0} / {:.0}", pi.together_ms, pi.alone_ms)))
     });
     rows.row("  speed-up", |model| {
         show(&model.steps.cores, |pi| Some(format!("{:.2}", pi.speed_up)))
@@ -81,9 +74,7 @@ pub(super) fn of(report: &Report) -> Vec<Row> {
     });
 
     rows.heading("idle connections");
-    rows.row("  held", |model| {
-        show(&model.steps.idle, |idle| Some(idle.connections.to_string()))
-    });
+    rows.row("  held", |model| show(&model.steps.idle, |idle| Some(idle.connections.to_string())));
     rows.row("  processes before → with them", |model| {
         show(&model.steps.idle, |idle| Some(growth(idle.processes)))
     });
@@ -91,36 +82,25 @@ pub(super) fn of(report: &Report) -> Vec<Row> {
         show(&model.steps.idle, |idle| Some(growth(idle.threads)))
     });
     rows.row("  memory (PSS) before, KiB", |model| {
-        show(&model.steps.idle, |idle| {
-            Some(count(idle.pss_kib?.before as f64))
-        })
+        show(&model.steps.idle, |idle| Some(count(idle.pss_kib?.before as f64)))
     });
     rows.row("  memory (PSS) a connection, KiB", |model| {
-        show(&model.steps.idle, |idle| {
-            Some(format!("{:.0}", idle.pss_kib_per_connection?))
-        })
+        show(&model.steps.idle, |idle| Some(format!("{:.0}", idle.pss_kib_per_connection?)))
     });
     rows.row("  ended after SIGTERM, ms", |model| {
-        show(&model.steps.stop, |stop| {
-            Some(format!("{:.1}", stop.millis))
-        })
+        show(&model.steps.stop, |stop| Some(format!("{:.1}", stop.millis)))
     });
     rows.rows
 }
 
 impl Rows<'_> {
     fn heading(&mut self, label: &str) {
-        self.rows.push(Row {
-            label: label.to_owned(),
-            cells: Vec::new(),
-        });
+        self.rows.push(Row { label: label.to_owned(), cells: Vec::new() });
     }
 
     fn row(&mut self, label: &str, cell: impl Fn(&ModelReport) -> String) {
-        self.rows.push(Row {
-            label: label.to_owned(),
-            cells: self.models.iter().map(cell).collect(),
-        });
+        self.rows
+            .push(Row { label: label.to_owned(), cells: self.models.iter().map(cell).collect() });
     }
 
     /// A row a load.
@@ -139,10 +119,7 @@ impl Rows<'_> {
 fn show<F>(step: &Step<F>, text: impl Fn(&F) -> Option<String>) -> String {
     let mark = if step.passed { "" } else { "✗ " };
     match &step.figures {
-        Some(figures) => format!(
-            "{mark}{}",
-            text(figures).unwrap_or_else(|| "unknown".into())
-        ),
+        Some(figures) => format!("{mark}{}", text(figures).unwrap_or_else(|| "unknown".into())),
         None => "✗".into(),
     }
 }

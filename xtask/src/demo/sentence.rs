@@ -15,11 +15,9 @@ pub(super) fn about(model: Model, report: &Report) -> String {
         return String::new();
     };
     let parts = match model {
-        Model::Single => vec![
-            calls_alone_and_together(steps),
-            second_client(steps),
-            abort_of_a_server(steps),
-        ],
+        Model::Single => {
+            vec![calls_alone_and_together(steps), second_client(steps), abort_of_a_server(steps)]
+        }
         Model::Thread => vec![
             served_together(steps),
             two_calls_of_pi(steps),
@@ -75,31 +73,20 @@ fn served_by_workers(steps: &Steps, workers: usize) -> Option<String> {
         0 => String::new(),
         waiting => format!(", the other {waiting} wait"),
     };
-    Some(format!(
-        "its {workers} workers serve {} of {MANY} connections{waiting}",
-        many.served
-    ))
+    Some(format!("its {workers} workers serve {} of {MANY} connections{waiting}", many.served))
 }
 
 fn second_client(steps: &Steps) -> Option<String> {
     let found = steps.second_client.figures.as_ref()?;
     Some(if found.waits {
-        format!(
-            "a second client had no reply for {} ms, until the first left",
-            found.given_ms
-        )
+        format!("a second client had no reply for {} ms, until the first left", found.given_ms)
     } else {
-        format!(
-            "a second client is served after {:.0} µs",
-            found.first_reply_us
-        )
+        format!("a second client is served after {:.0} µs", found.first_reply_us)
     })
 }
 
 fn two_calls_of_pi(steps: &Steps) -> Option<String> {
-    let Cores {
-        cores, speed_up, ..
-    } = steps.cores.figures.as_ref()?;
+    let Cores { cores, speed_up, .. } = steps.cores.figures.as_ref()?;
     Some(match cores {
         1 => "this machine has one core, so two calls of pi gain nothing".into(),
         _ => format!("two calls of pi at once run {speed_up:.1} times as fast as in turn"),
@@ -124,9 +111,7 @@ fn first_reply_against_thread(steps: &Steps, report: &Report) -> Option<String> 
     let first_reply = |steps: &Steps| Some(steps.second_client.figures.as_ref()?.first_reply_us);
     let own = first_reply(steps)?;
     let thread = first_reply(report.of(Model::Thread)?)?;
-    Some(format!(
-        "a new client's first reply takes {own:.0} µs, with thread {thread:.0} µs"
-    ))
+    Some(format!("a new client's first reply takes {own:.0} µs, with thread {thread:.0} µs"))
 }
 
 fn abort_of_a_server(steps: &Steps) -> Option<String> {
@@ -142,10 +127,9 @@ fn abort_of_a_server(steps: &Steps) -> Option<String> {
 fn abort_beside_others(steps: &Steps) -> Option<String> {
     let abort = steps.abort.figures.as_ref()?;
     Some(match abort.bystanders - abort.survivors {
-        0 => format!(
-            "an abort took down its own connection and none of {} others",
-            abort.bystanders
-        ),
+        0 => {
+            format!("an abort took down its own connection and none of {} others", abort.bystanders)
+        }
         lost => format!(
             "an abort took {lost} of {} other connections along, served by the same worker",
             abort.bystanders

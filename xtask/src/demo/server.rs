@@ -59,12 +59,10 @@ impl GuardedServer {
         }
         // Ends with the last process of the server, which holds the writing end.
         let log = log.clone();
-        thread::Builder::new()
-            .name("demo-log".into())
-            .spawn(move || {
-                let lines = BufReader::new(reader).lines();
-                lines.map_while(Result::ok).for_each(|line| log.push(line));
-            })?;
+        thread::Builder::new().name("demo-log".into()).spawn(move || {
+            let lines = BufReader::new(reader).lines();
+            lines.map_while(Result::ok).for_each(|line| log.push(line));
+        })?;
         let server = guard::watch_from_start(|| Server::start_command(command))?;
         Ok(GuardedServer { server })
     }
@@ -79,9 +77,7 @@ impl GuardedServer {
     }
 
     pub(super) fn client_with(&self, call_timeout: Duration) -> anyhow::Result<Client> {
-        let builder = Client::builder()
-            .connect_timeout(PATIENCE)
-            .call_timeout(call_timeout);
+        let builder = Client::builder().connect_timeout(PATIENCE).call_timeout(call_timeout);
         Ok(builder.connect(self.server.address())?)
     }
 

@@ -32,11 +32,7 @@ pub(super) fn play(server: &GuardedServer) -> anyhow::Result<Session> {
             reply.kind,
             reply.result
         );
-        exchanges.push(Exchange {
-            sent,
-            kind: reply.kind,
-            result,
-        });
+        exchanges.push(Exchange { sent, kind: reply.kind, result });
     }
     Ok(Session { exchanges })
 }
@@ -49,10 +45,6 @@ impl Session {
             format!("ping {sent:?} → {kind} {result:?}")
         };
         let ends = [self.exchanges.first(), self.exchanges.last()];
-        ends.into_iter()
-            .flatten()
-            .map(show)
-            .collect::<Vec<_>>()
-            .join(" … ")
+        ends.into_iter().flatten().map(show).collect::<Vec<_>>().join(" … ")
     }
 }

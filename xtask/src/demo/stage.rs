@@ -13,13 +13,7 @@ use crate::model::Model;
 
 pub(super) fn play(model: Model, plan: &Plan, progress: &Progress) -> ModelReport {
     let line = progress.line(model, Steps::COUNT);
-    let mut stage = Stage {
-        model,
-        plan,
-        line: &line,
-        log: ServerLog::default(),
-        server: None,
-    };
+    let mut stage = Stage { model, plan, line: &line, log: ServerLog::default(), server: None };
     let steps = stage.play();
     let log = stage.log.clone();
     drop(stage);
@@ -46,11 +40,7 @@ impl Stage<'_> {
         // Bystanders leave a place for the one that calls, where places are few.
         let bystanders = expected.served(plan.bystanders + 1) - 1;
 
-        let session = self.step(
-            "the seed's session",
-            |server| session::play(server),
-            |_| Ok(()),
-        );
+        let session = self.step("the seed's session", |server| session::play(server), |_| Ok(()));
         let load = self.step(
             "calls a second",
             |server| load::measure(server, plan, &|what| line.say(what)),
@@ -61,11 +51,8 @@ impl Stage<'_> {
             |server| second_client::measure(server, expected.time_for_second_client(plan)),
             |found| expected.second_client(found),
         );
-        let cores = self.step(
-            "pi on both cores",
-            |server| cores::measure(server, plan),
-            |_| Ok(()),
-        );
+        let cores =
+            self.step("pi on both cores", |server| cores::measure(server, plan), |_| Ok(()));
         let panic = self.step(
             "a handler that panics",
             |server| faults::panic(server, bystanders),
@@ -93,16 +80,7 @@ impl Stage<'_> {
             |server| stop::measure(server, held.len()),
             |found| expected.stop(found),
         );
-        Steps {
-            session,
-            load,
-            second_client,
-            cores,
-            panic,
-            abort,
-            idle,
-            stop,
-        }
+        Steps { session, load, second_client, cores, panic, abort, idle, stop }
     }
 
     /// Measures with a server that runs. After a step that failed, or that cost the server its

@@ -55,10 +55,8 @@ fn tables(report: &Report, width: usize) -> Vec<String> {
     let models: Vec<usize> = (0..report.models.len()).collect();
     let mut columns = models.len();
     loop {
-        let tables: Vec<String> = models
-            .chunks(columns.max(1))
-            .map(|models| table(report, &rows, models))
-            .collect();
+        let tables: Vec<String> =
+            models.chunks(columns.max(1)).map(|models| table(report, &rows, models)).collect();
         let mut lines = tables.iter().flat_map(|table| table.lines());
         if columns <= 1 || lines.all(|line| line.chars().count() <= width) {
             return tables;
@@ -69,12 +67,8 @@ fn tables(report: &Report, width: usize) -> Vec<String> {
 
 fn table(report: &Report, rows: &[Row], models: &[usize]) -> String {
     let mut table = Table::new();
-    table
-        .load_preset(NOTHING)
-        .set_style(TableComponent::HeaderLines, '─');
-    let names = models
-        .iter()
-        .map(|&model| report.models[model].model.name());
+    table.load_preset(NOTHING).set_style(TableComponent::HeaderLines, '─');
+    let names = models.iter().map(|&model| report.models[model].model.name());
     table.set_header([""].into_iter().chain(names));
     for row in rows {
         let cells = models.iter().filter_map(|&model| row.cells.get(model));
@@ -170,18 +164,11 @@ mod tests {
             (Some(2.0), true),
             (Some(7.5), true),
         ] {
-            let plan = Plan {
-                cores: 2,
-                ..Plan::quick()
-            };
+            let plan = Plan { cores: 2, ..Plan::quick() };
             let circumstances = Circumstances::of(&plan, load_before, Duration::ZERO);
             let text = render(&Report::new(Vec::new(), circumstances), WIDEST);
             let first_line = text.trim_start().lines().next().unwrap_or_default();
-            assert_eq!(
-                first_line.contains("was busy"),
-                busy,
-                "{load_before:?}: {text}"
-            );
+            assert_eq!(first_line.contains("was busy"), busy, "{load_before:?}: {text}");
         }
     }
 }

@@ -52,10 +52,7 @@ mod tests {
 
     #[track_caller]
     fn check_what(path: &str, text: &str, expected: &[&str]) {
-        let file = TextFile {
-            path: path.to_owned(),
-            text: text.to_owned(),
-        };
+        let file = TextFile { path: path.to_owned(), text: text.to_owned() };
         let found = check(&file);
         let what: Vec<_> = found.iter().map(|found| found.what.as_str()).collect();
         assert_eq!(what, expected, "{path}: {text}");

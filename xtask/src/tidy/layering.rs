@@ -13,21 +13,9 @@ struct Layer {
 }
 
 const LAYERS: &[Layer] = &[
-    Layer {
-        crates: &["rpc-proto"],
-        uses: &[],
-        tests_use: &[],
-    },
-    Layer {
-        crates: &["rpc-core"],
-        uses: &["rpc-proto"],
-        tests_use: &["rpc-proto"],
-    },
-    Layer {
-        crates: &["rpc-client"],
-        uses: &["rpc-proto"],
-        tests_use: &["rpc-proto", "rpc-core"],
-    },
+    Layer { crates: &["rpc-proto"], uses: &[], tests_use: &[] },
+    Layer { crates: &["rpc-core"], uses: &["rpc-proto"], tests_use: &["rpc-proto"] },
+    Layer { crates: &["rpc-client"], uses: &["rpc-proto"], tests_use: &["rpc-proto", "rpc-core"] },
     Layer {
         crates: &[
             "rpc-server-single",
@@ -44,14 +32,8 @@ const LAYERS: &[Layer] = &[
 pub(super) const TOP: &str = "xtask";
 
 /// What the libraries may use from outside without a further reason.
-const LIBRARIES: [&str; 6] = [
-    "crossbeam-channel",
-    "nix",
-    "serde",
-    "serde_json",
-    "thiserror",
-    "tracing",
-];
+const LIBRARIES: [&str; 6] =
+    ["crossbeam-channel", "nix", "serde", "serde_json", "thiserror", "tracing"];
 
 /// One line of a manifest: a crate and what it depends on.
 #[derive(Clone, Copy)]
@@ -102,33 +84,17 @@ fn why_not(edge: Edge<'_>, architecture: &str) -> Option<String> {
     if edge.from == TOP {
         return None;
     }
-    let layer = LAYERS
-        .iter()
-        .find(|layer| layer.crates.contains(&edge.from));
+    let layer = LAYERS.iter().find(|layer| layer.crates.contains(&edge.from));
     let Some(layer) = layer else {
-        return Some(format!(
-            "`{}` has no layer in xtask/src/tidy/layering.rs",
-            edge.from
-        ));
+        return Some(format!("`{}` has no layer in xtask/src/tidy/layering.rs", edge.from));
     };
     match edge {
-        Edge {
-            to_workspace: true,
-            for_tests,
-            to,
-            from,
-        } => {
-            let allowed = if for_tests {
-                layer.tests_use
-            } else {
-                layer.uses
-            };
+        Edge { to_workspace: true, for_tests, to, from } => {
+            let allowed = if for_tests { layer.tests_use } else { layer.uses };
             (!allowed.contains(&to)).then(|| format!("`{from}` may use {allowed:?} only"))
         }
         // What tests use does not reach those who use the library.
-        Edge {
-            for_tests: true, ..
-        } => None,
+        Edge { for_tests: true, .. } => None,
         Edge { to, .. } => {
             let has_a_reason = architecture.contains(&format!("`{to}`"));
             (!LIBRARIES.contains(&to) && !has_a_reason)
@@ -144,13 +110,7 @@ mod tests {
     #[track_caller]
     fn check_edge(edge: Edge<'_>, allowed: bool) {
         let why = why_not(edge, "We use `libc` because.");
-        assert_eq!(
-            why.is_none(),
-            allowed,
-            "{} → {}: {why:?}",
-            edge.from,
-            edge.to
-        );
+        assert_eq!(why.is_none(), allowed, "{} → {}: {why:?}", edge.from, edge.to);
     }
 
     #[test]
@@ -172,17 +132,8 @@ mod tests {
             ("rpc-server-new", "rpc-core", false, false),
         ] {
             for for_tests in [false, true] {
-                let edge = Edge {
-                    from,
-                    to,
-                    to_workspace: true,
-                    for_tests,
-                };
-                let allowed = if for_tests {
-                    allowed_for_tests
-                } else {
-                    allowed
-                };
+                let edge = Edge { from, to, to_workspace: true, for_tests };
+                let allowed = if for_tests { allowed_for_tests } else { allowed };
                 check_edge(edge, allowed);
             }
         }
@@ -197,12 +148,7 @@ mod tests {
             ("xtask", "clap", true),
         ] {
             for for_tests in [false, true] {
-                let edge = Edge {
-                    from,
-                    to,
-                    to_workspace: false,
-                    for_tests,
-                };
+                let edge = Edge { from, to, to_workspace: false, for_tests };
                 check_edge(edge, allowed || for_tests);
             }
         }

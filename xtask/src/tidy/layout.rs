@@ -62,10 +62,7 @@ mod tests {
     #[test]
     fn nothing_foreign_lies_at_the_top_level() {
         check_foreign(&TOP_LEVEL, &[]);
-        check_foreign(
-            &[".ci", "notes.txt", ".gitignore", "src"],
-            &["notes.txt", "src"],
-        );
+        check_foreign(&[".ci", "notes.txt", ".gitignore", "src"], &["notes.txt", "src"]);
     }
 
     #[test]
@@ -73,17 +70,11 @@ mod tests {
         let missing = |described, present: &[&str]| {
             let declared = [("description", described), ("license", true)];
             let found = check_library("crates/new", &declared, |file| present.contains(&file));
-            found
-                .into_iter()
-                .map(|found| found.what)
-                .collect::<Vec<_>>()
+            found.into_iter().map(|found| found.what).collect::<Vec<_>>()
         };
         let none: [&str; 0] = [];
         assert_eq!(missing(true, &FILES_OF_A_LIBRARY), none);
-        assert_eq!(
-            missing(false, &FILES_OF_A_LIBRARY),
-            ["has no `description`"]
-        );
+        assert_eq!(missing(false, &FILES_OF_A_LIBRARY), ["has no `description`"]);
         let licences = ["LICENSE-APACHE", "LICENSE-MIT"];
         assert_eq!(missing(true, &licences), ["has no README.md beside it"]);
     }

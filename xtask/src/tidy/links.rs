@@ -75,10 +75,7 @@ mod tests {
 
     #[track_caller]
     fn check_broken(path: &str, text: &str, expected: &[usize]) {
-        let document = TextFile {
-            path: path.to_owned(),
-            text: text.to_owned(),
-        };
+        let document = TextFile { path: path.to_owned(), text: text.to_owned() };
         let present = ["README.md", "docs/wire.md", "crates/rpc-core/src/lib.rs"];
         let found = check(&document, |path| present.map(Path::new).contains(&path));
         let lines: Vec<_> = found.iter().map(|found| found.line).collect();
@@ -87,11 +84,7 @@ mod tests {
 
     #[test]
     fn links_lead_to_files_that_exist() {
-        check_broken(
-            "README.md",
-            "see [wire](docs/wire.md) and [x](docs/x.md)",
-            &[1],
-        );
+        check_broken("README.md", "see [wire](docs/wire.md) and [x](docs/x.md)", &[1]);
         check_broken("README.md", "\n[wire](wire.md), [a](x)[b](y)", &[2, 2, 2]);
         check_broken("docs/wire.md", "[up](../README.md) [here](./wire.md)", &[]);
         check_broken("docs/wire.md", "[core](../crates/rpc-core/src/lib.rs)", &[]);
@@ -101,26 +94,14 @@ mod tests {
 
     #[test]
     fn the_part_behind_the_hash_is_not_a_file() {
-        check_broken(
-            "README.md",
-            "[codes](docs/wire.md#error-codes) [up](#top)",
-            &[],
-        );
+        check_broken("README.md", "[codes](docs/wire.md#error-codes) [up](#top)", &[]);
         check_broken("README.md", "[codes](docs/codes.md#error-codes)", &[1]);
     }
 
     #[test]
     fn links_stay_in_the_repository() {
-        check_broken(
-            "README.md",
-            "[x](../elsewhere.md) [y](/docs/wire.md)",
-            &[1, 1],
-        );
-        check_broken(
-            "README.md",
-            "[x](https://example.com/x) [y](mailto:a@b)",
-            &[],
-        );
+        check_broken("README.md", "[x](../elsewhere.md) [y](/docs/wire.md)", &[1, 1]);
+        check_broken("README.md", "[x](https://example.com/x) [y](mailto:a@b)", &[]);
     }
 
     #[test]

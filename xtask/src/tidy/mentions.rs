@@ -31,13 +31,7 @@ const BANS: &[Ban] = &[
         why: "rpc-core never starts a thread; a model does",
     },
     Ban {
-        paths: &[
-            "std::net",
-            "std::os",
-            "std::process",
-            "std::thread",
-            "std::time",
-        ],
+        paths: &["std::net", "std::os", "std::process", "std::thread", "std::time"],
         applies_to: |file| file.starts_with("crates/rpc-proto/src/"),
         why: "rpc-proto is bytes and types: no socket, no process, no thread, no clock",
     },
@@ -79,10 +73,7 @@ mod tests {
 
     #[track_caller]
     fn check_lines(path: &str, text: &str, expected: &[usize]) {
-        let file = TextFile {
-            path: path.to_owned(),
-            text: text.to_owned(),
-        };
+        let file = TextFile { path: path.to_owned(), text: text.to_owned() };
         let lines: Vec<_> = check(&file).iter().map(|found| found.line).collect();
         assert_eq!(lines, expected, "{path}: {text}");
     }
@@ -101,11 +92,7 @@ mod tests {
     #[test]
     fn only_the_method_sleep_sleeps() {
         check_lines("crates/rpc-core/src/acceptor.rs", "thread::sleep(d)", &[1]);
-        check_lines(
-            "xtask/src/launch.rs",
-            "use std::thread::{self, sleep};",
-            &[1],
-        );
+        check_lines("xtask/src/launch.rs", "use std::thread::{self, sleep};", &[1]);
         check_lines("xtask/src/methods.rs", "thread::sleep(d)", &[]);
         check_lines("xtask/src/launch.rs", "// not thread::sleep", &[]);
     }

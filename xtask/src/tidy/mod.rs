@@ -35,12 +35,7 @@ struct Violation {
 
 impl Violation {
     fn new(file: &str, line: usize, what: impl Into<String>, why: impl Into<String>) -> Violation {
-        Violation {
-            file: file.to_owned(),
-            line,
-            what: what.into(),
-            why: why.into(),
-        }
+        Violation { file: file.to_owned(), line, what: what.into(), why: why.into() }
     }
 }
 
@@ -63,10 +58,10 @@ pub fn run() -> anyhow::Result<()> {
     let rust_files = read_all(root, &["crates", "xtask"], "rs")?;
     let read = |path: &str| fs::read_to_string(root.join(path)).unwrap_or_default();
     let mut documents = read_all(root, &["docs", "crates", "xtask"], "md")?;
-    documents.extend(["README.md", "CHANGELOG.md"].map(|path| TextFile {
-        path: path.to_owned(),
-        text: read(path),
-    }));
+    documents.extend(
+        ["README.md", "CHANGELOG.md"]
+            .map(|path| TextFile { path: path.to_owned(), text: read(path) }),
+    );
 
     let mut violations = Vec::new();
     violations.extend(layering::check(&metadata, &read("docs/architecture.md")));
@@ -109,9 +104,6 @@ pub fn run() -> anyhow::Result<()> {
         bail!("violations of docs/architecture.md: {}", violations.len());
     }
     let (sources, documents) = (rust_files.len(), documents.len());
-    writeln!(
-        out,
-        "tidy: {sources} Rust files and {documents} documents are as they should be"
-    )?;
+    writeln!(out, "tidy: {sources} Rust files and {documents} documents are as they should be")?;
     Ok(())
 }

@@ -11,10 +11,7 @@ pub(super) fn check(file: &TextFile) -> Vec<Violation> {
     let mut violations = Vec::new();
     let why_named = "a name says what its subject is; whatever fits in there fits anywhere";
     let stem = file.path.strip_suffix(".rs").unwrap_or(&file.path);
-    for name in stem
-        .split('/')
-        .filter(|part| NAMES_WITHOUT_MEANING.contains(part))
-    {
+    for name in stem.split('/').filter(|part| NAMES_WITHOUT_MEANING.contains(part)) {
         let what = format!("is called `{name}`");
         violations.push(Violation::new(&file.path, 1, what, why_named));
     }
@@ -31,12 +28,7 @@ pub(super) fn check(file: &TextFile) -> Vec<Violation> {
     let lines = file.text.lines().count();
     if file.path.starts_with("crates/") && file.path.contains("/src/") && lines > MAX_LINES {
         let what = format!("has {lines} lines, more than {MAX_LINES}");
-        violations.push(Violation::new(
-            &file.path,
-            lines,
-            what,
-            "a file has one subject",
-        ));
+        violations.push(Violation::new(&file.path, lines, what, "a file has one subject"));
     }
     violations
 }
@@ -47,10 +39,7 @@ mod tests {
 
     #[track_caller]
     fn check_what(path: &str, text: &str, expected: &[&str]) {
-        let file = TextFile {
-            path: path.to_owned(),
-            text: text.to_owned(),
-        };
+        let file = TextFile { path: path.to_owned(), text: text.to_owned() };
         let found = check(&file);
         let what: Vec<_> = found.iter().map(|found| found.what.as_str()).collect();
         assert_eq!(what, expected, "{path}: {text}");
@@ -59,11 +48,7 @@ mod tests {
     #[test]
     fn no_file_has_a_name_without_meaning() {
         check_what("xtask/src/utils.rs", "", &["is called `utils`"]);
-        check_what(
-            "crates/rpc-core/tests/common/mod.rs",
-            "",
-            &["is called `common`"],
-        );
+        check_what("crates/rpc-core/tests/common/mod.rs", "", &["is called `common`"]);
         check_what("crates/rpc-core/src/types.rs", "", &["is called `types`"]);
         check_what("crates/rpc-core/src/commonwealth.rs", "", &[]);
     }
@@ -71,11 +56,7 @@ mod tests {
     #[test]
     fn no_module_has_a_name_without_meaning() {
         let path = "crates/rpc-core/src/lib.rs";
-        check_what(
-            path,
-            "pub mod\n    helpers { }",
-            &["has a module `helpers`"],
-        );
+        check_what(path, "pub mod\n    helpers { }", &["has a module `helpers`"]);
         check_what(path, "mod util;", &["has a module `util`"]);
         check_what(path, "// mod util;\nlet types = 1;", &[]);
     }

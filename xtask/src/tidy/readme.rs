@@ -13,32 +13,18 @@ pub(super) fn check(readme: &str, script: &str) -> Vec<Violation> {
         .enumerate()
         .filter_map(|(index, line)| {
             let command = line.strip_prefix("$ ")?.split('#').next()?.trim();
-            command
-                .starts_with("cargo test")
-                .then_some((index + 1, command))
+            command.starts_with("cargo test").then_some((index + 1, command))
         })
         .collect();
 
     let why = "the command in README.md is the one that has to pass";
-    let unknown = commands
-        .iter()
-        .filter(|(_, command)| !steps.contains(command));
+    let unknown = commands.iter().filter(|(_, command)| !steps.contains(command));
     let unknown = unknown.map(|(line, command)| {
-        Violation::new(
-            FILE,
-            *line,
-            format!("`{command}` is no step of .ci/run"),
-            why,
-        )
+        Violation::new(FILE, *line, format!("`{command}` is no step of .ci/run"), why)
     });
     let mut violations: Vec<_> = unknown.collect();
     if commands.is_empty() {
-        violations.push(Violation::new(
-            FILE,
-            1,
-            "does not say how to run the tests",
-            why,
-        ));
+        violations.push(Violation::new(FILE, 1, "does not say how to run the tests", why));
     }
     violations
 }
@@ -50,10 +36,7 @@ mod tests {
     #[track_caller]
     fn check_lines(readme: &str, expected: &[usize]) {
         let script = "set -e\n# cargo test --all\ncargo test --workspace\n";
-        let lines: Vec<_> = check(readme, script)
-            .iter()
-            .map(|found| found.line)
-            .collect();
+        let lines: Vec<_> = check(readme, script).iter().map(|found| found.line).collect();
         assert_eq!(lines, expected, "{readme}");
     }
 

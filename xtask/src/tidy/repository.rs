@@ -48,10 +48,7 @@ pub(super) fn read_all(
 /// The names at the top level of the repository: those that git knows, so that nobody's own notes
 /// get in the way, or all but `target` where this is not a git checkout.
 pub(super) fn top_level(root: &Path) -> anyhow::Result<Vec<String>> {
-    let listing = Command::new("git")
-        .args(["ls-files", "-z"])
-        .current_dir(root)
-        .output();
+    let listing = Command::new("git").args(["ls-files", "-z"]).current_dir(root).output();
     if let Ok(listing) = listing
         && listing.status.success()
         && !listing.stdout.is_empty()

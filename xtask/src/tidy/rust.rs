@@ -117,11 +117,7 @@ fn comment_or_literal_len(rest: &str, inside_a_word: bool) -> usize {
     if let Some(character) = rest.strip_prefix('\'') {
         let mut chars = character.chars();
         let is_lifetime = chars.next() != Some('\\') && chars.next() != Some('\'');
-        return if is_lifetime {
-            0
-        } else {
-            1 + len_up_to_unescaped(character, '\'')
-        };
+        return if is_lifetime { 0 } else { 1 + len_up_to_unescaped(character, '\'') };
     }
     if !inside_a_word && let Some(len) = raw_string_len(rest) {
         return len;
@@ -158,9 +154,7 @@ fn len_up_to_unescaped(text: &str, end: char) -> usize {
 }
 
 fn raw_string_len(rest: &str) -> Option<usize> {
-    let behind_letter = ["r", "br", "cr"]
-        .iter()
-        .find_map(|letter| rest.strip_prefix(letter))?;
+    let behind_letter = ["r", "br", "cr"].iter().find_map(|letter| rest.strip_prefix(letter))?;
     let hashes = behind_letter.len() - behind_letter.trim_start_matches('#').len();
     let string = behind_letter[hashes..].strip_prefix('"')?;
     let end = format!("\"{}", "#".repeat(hashes));
@@ -178,10 +172,8 @@ mod tests {
             .iter()
             .map(|mention| (mention.line, mention.segments.join("::")))
             .collect();
-        let expected: Vec<_> = expected
-            .iter()
-            .map(|(line, path)| (*line, (*path).to_owned()))
-            .collect();
+        let expected: Vec<_> =
+            expected.iter().map(|(line, path)| (*line, (*path).to_owned())).collect();
         assert_eq!(found, expected, "{text}");
     }
 

@@ -39,10 +39,7 @@ pub(super) fn check(document: &str) -> Vec<Violation> {
             }
         } else if is_constant_name(key) {
             match CONSTANTS.iter().find(|(name, _)| *name == key) {
-                None => add(
-                    line,
-                    format!("lists `{key}`, which is no constant of the wire"),
-                ),
+                None => add(line, format!("lists `{key}`, which is no constant of the wire")),
                 Some((name, value)) => {
                     if cell(1) != value.to_string() || cell(2) != "bytes" {
                         add(line, format!("`{name}` is not listed as {value} | bytes"));
@@ -57,17 +54,12 @@ pub(super) fn check(document: &str) -> Vec<Violation> {
     for name in names.iter().filter(|name| !listed_constants.contains(name)) {
         add(1, format!("does not list `{name}`"));
     }
-    let missing = ErrorCode::ALL
-        .iter()
-        .filter(|code| !listed_codes.contains(code));
+    let missing = ErrorCode::ALL.iter().filter(|code| !listed_codes.contains(code));
     for code in missing.clone() {
         add(1, format!("does not list {} (`{code:?}`)", code.code()));
     }
     if missing.count() == 0 && listed_codes != ErrorCode::ALL {
-        add(
-            1,
-            "lists the error codes twice or in another order than ErrorCode::ALL".into(),
-        );
+        add(1, "lists the error codes twice or in another order than ErrorCode::ALL".into());
     }
     violations
 }
@@ -104,10 +96,7 @@ mod tests {
             .map(|code| format!("| `{}` | `{code:?}` | {code} | goes on |\n", code.code()));
         let constants = CONSTANTS.map(|(name, value)| format!("| `{name}` | {value} | bytes |\n"));
         let unrelated = "| `GET `, `PUT ` | HTTP |\n| `16 03` | TLS |\n| limit | 8 |\n";
-        codes
-            .chain(constants)
-            .chain([unrelated.to_owned()])
-            .collect()
+        codes.chain(constants).chain([unrelated.to_owned()]).collect()
     }
 
     #[track_caller]
@@ -149,11 +138,7 @@ mod tests {
         let prefix = ["`PREFIX_LEN` is not listed as 4 | bytes"];
         check_what("| 4 |", "| 8 |", &prefix);
         check_what("| 4 | bytes |", "| 4 | bits |", &prefix);
-        check_what(
-            "| `MAX_FRAME_LEN` |",
-            "| limit |",
-            &["does not list `MAX_FRAME_LEN`"],
-        );
+        check_what("| `MAX_FRAME_LEN` |", "| limit |", &["does not list `MAX_FRAME_LEN`"]);
         let unknown = "lists `FRAME_LEN`, which is no constant of the wire";
         let missing = "does not list `MAX_FRAME_LEN`";
         check_what("`MAX_FRAME_LEN`", "`FRAME_LEN`", &[unknown, missing]);

@@ -56,10 +56,7 @@ fn a_unix_socket_speaks_the_same_wire(model: Model) {
 
     let mut client = Client::connect(&address).unwrap();
     let reply = client.call_raw("ping", "ireader 0").unwrap();
-    assert_eq!(
-        (&*reply.kind, reply.result.get()),
-        ("pong", "\"ireader 0\"")
-    );
+    assert_eq!((&*reply.kind, reply.result.get()), ("pong", "\"ireader 0\""));
 }
 
 fn an_ipv6_address_is_served(model: Model) {

@@ -71,10 +71,7 @@ fn a_bench_of_one_load_measures_the_models_that_can_bear_it() {
     let models = ["thread", "fork", "prefork", "prefork-thread"];
     let report = bench(&["--connections", "3", "--depth", "4", "--method", "ping"]);
     let rows = lines_of(&report, "custom");
-    let measured: Vec<&str> = rows
-        .iter()
-        .filter_map(|row| row["subject"].as_str())
-        .collect();
+    let measured: Vec<&str> = rows.iter().filter_map(|row| row["subject"].as_str()).collect();
     assert_eq!(measured, models);
     for row in rows {
         assert!(number(&row["figure"]) > 0.0, "{row:#}");

@@ -12,16 +12,8 @@ use serde_json::Value;
 
 const MODELS: [&str; 5] = ["single", "thread", "fork", "prefork", "prefork-thread"];
 
-const STEPS: [&str; 8] = [
-    "session",
-    "load",
-    "second_client",
-    "cores",
-    "panic",
-    "abort",
-    "idle",
-    "stop",
-];
+const STEPS: [&str; 8] =
+    ["session", "load", "second_client", "cores", "panic", "abort", "idle", "stop"];
 
 fn demo() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
@@ -54,26 +46,20 @@ fn every_step_passes_in_every_model() {
 
 #[test]
 fn a_demo_that_is_stopped_leaves_no_server_behind() {
-    let mut demo = demo()
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the demo runs");
+    let mut demo =
+        demo().stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the demo runs");
     let pid = i32::try_from(demo.id()).expect("a process id");
     let stderr = demo.stderr.take().expect("a pipe");
     let mut lines = BufReader::new(stderr).lines();
     let first_line = lines.next();
     assert!(matches!(first_line, Some(Ok(_))), "{first_line:?}");
-    let servers = await_some("a server", || {
-        Some(children_of(pid)).filter(|servers| !servers.is_empty())
-    });
+    let servers =
+        await_some("a server", || Some(children_of(pid)).filter(|servers| !servers.is_empty()));
     kill(Pid::from_raw(pid), Signal::SIGTERM).expect("the demo runs");
     assert_eq!(demo.wait().expect("it ends").code(), Some(130));
     let last_line = lines.map_while(Result::ok).last();
     assert_eq!(last_line.as_deref(), Some("interrupted"));
-    await_some("the servers' end", || {
-        servers.iter().all(|&pid| ended(pid)).then_some(())
-    });
+    await_some("the servers' end", || servers.iter().all(|&pid| ended(pid)).then_some(()));
 }
 
 /// Other processes' lives can only be looked at; nothing tells of a grandchild's end.

@@ -104,16 +104,9 @@ fn a_prefix_costs_no_memory_beyond_what_came(model: Model) {
 
 fn another_protocol_is_named_in_the_error(model: Model) {
     let server = start(model, &[]);
-    let long_tls_hello = [
-        &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..],
-        &[7; 506],
-    ]
-    .concat();
-    let short_tls_hello = [
-        &b"\x16\x03\x01\x00\xc8\x01\x00\x00\xc4\x03\x03"[..],
-        &[7; 194],
-    ]
-    .concat();
+    let long_tls_hello = [&b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..], &[7; 506]].concat();
+    let short_tls_hello =
+        [&b"\x16\x03\x01\x00\xc8\x01\x00\x00\xc4\x03\x03"[..], &[7; 194]].concat();
     let cases: [(&[u8], &str); 13] = [
         (b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", "HTTP"),
         (b"POST /rpc HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}", "HTTP"),
@@ -124,10 +117,7 @@ fn another_protocol_is_named_in_the_error(model: Model) {
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "HTTP"),
         (&long_tls_hello, "TLS"),
         (&short_tls_hello, "TLS"),
-        (
-            b"{\"in\": \"ping\", \"params\": 123}",
-            "JSON without a length",
-        ),
+        (b"{\"in\": \"ping\", \"params\": 123}", "JSON without a length"),
         (b"{ \"in\": \"ping\" }\n", "JSON without a length"),
         (b"[\"ping\", 123]", "JSON without a length"),
         (b"[{\"in\": \"ping\"}]", "JSON without a length"),

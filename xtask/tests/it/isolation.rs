@@ -27,13 +27,7 @@ over_every_model! {
 ///
 /// `misbehave` gives back what stays connected.
 fn check(model: Model, misbehave: impl Fn(&Server) -> Vec<Raw>) {
-    let arguments = [
-        "--fault-methods",
-        "--workers",
-        "4",
-        "--frame-timeout",
-        "300ms",
-    ];
+    let arguments = ["--fault-methods", "--workers", "4", "--frame-timeout", "300ms"];
     let server = start(model, &arguments);
     if model == Model::Single {
         let _held = misbehave(&server);
@@ -160,11 +154,7 @@ fn an_abort_ends_one_process(model: Model) {
     }
     // Processes: one a connection.
     let places = ["--workers", "2", "--max-children", "2", "--max-connections"];
-    let per_process = if model == Model::PreforkThread {
-        "1"
-    } else {
-        "2"
-    };
+    let per_process = if model == Model::PreforkThread { "1" } else { "2" };
     let server = start(model, &[&fault[..], &places, &[per_process]].concat());
     let mut first = connect_until_served(&server);
     let mut second = connect_until_served(&server);

@@ -18,14 +18,7 @@ over_models_with_a_limit! {
 
 /// A server with two places, both taken.
 fn start_full(model: Model) -> (Server, [Raw; 2]) {
-    let limits = [
-        "--max-connections",
-        "2",
-        "--max-children",
-        "2",
-        "--workers",
-        "1",
-    ];
+    let limits = ["--max-connections", "2", "--max-children", "2", "--workers", "1"];
     let server = start(model, &limits);
     let mut served = [Raw::connect(&server), Raw::connect(&server)];
     served.iter_mut().for_each(Raw::expect_service);

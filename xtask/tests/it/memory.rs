@@ -52,9 +52,6 @@ impl Peak {
             let kibibytes = line.trim().strip_suffix(" kB")?;
             Some(kibibytes.trim().parse::<u64>().ok()? * 1024)
         };
-        Some(Peak {
-            address_space: bytes("VmPeak:")?,
-            resident: bytes("VmHWM:")?,
-        })
+        Some(Peak { address_space: bytes("VmPeak:")?, resident: bytes("VmHWM:")? })
     }
 }

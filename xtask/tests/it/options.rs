@@ -42,28 +42,16 @@ fn a_value_that_makes_no_sense_is_refused() {
 #[test]
 fn an_option_that_means_nothing_to_the_model_is_a_warning() {
     for (model, meaningless) in [
-        (
-            Model::Single,
-            &["--workers", "--max-connections", "--max-children"][..],
-        ),
+        (Model::Single, &["--workers", "--max-connections", "--max-children"][..]),
         (Model::Thread, &["--workers", "--max-children"]),
         (Model::Fork, &["--workers", "--max-connections"]),
         (Model::Prefork, &["--max-connections", "--max-children"]),
         (Model::PreforkThread, &["--max-children"]),
     ] {
         // The ends of the ranges.
-        let all = [
-            "--workers",
-            "1",
-            "--max-connections",
-            "16384",
-            "--max-children",
-            "1",
-        ];
-        let expected: Vec<String> = meaningless
-            .iter()
-            .map(|option| format!("{option} means nothing to {model}"))
-            .collect();
+        let all = ["--workers", "1", "--max-connections", "16384", "--max-children", "1"];
+        let expected: Vec<String> =
+            meaningless.iter().map(|option| format!("{option} means nothing to {model}")).collect();
         assert_eq!(warnings(model, &all), expected);
         assert_eq!(warnings(model, &[]), [""; 0]);
     }
@@ -74,14 +62,7 @@ fn warnings(model: Model, arguments: &[&str]) -> Vec<String> {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
     command
-        .args([
-            "serve",
-            model.name(),
-            "--addr",
-            "127.0.0.1:0",
-            "--log",
-            "warn",
-        ])
+        .args(["serve", model.name(), "--addr", "127.0.0.1:0", "--log", "warn"])
         .args(arguments)
         .stderr(writer);
     let mut server = Server::start_command(command).expect("the server starts");
@@ -89,16 +70,12 @@ fn warnings(model: Model, arguments: &[&str]) -> Vec<String> {
     let status = server.wait(PATIENCE).expect("it ends");
     assert!(status.success(), "{status}");
     let lines = BufReader::new(reader).lines().map_while(Result::ok);
-    lines
-        .filter_map(|line| Some(line.split_once(": ")?.1.to_owned()))
-        .collect()
+    lines.filter_map(|line| Some(line.split_once(": ")?.1.to_owned())).collect()
 }
 
 #[test]
 fn the_program_explains_itself() {
-    let parts = [
-        "ping ", "echo ", "pi ", "sleep ", "panic ", "abort ", "spin ",
-    ];
+    let parts = ["ping ", "echo ", "pi ", "sleep ", "panic ", "abort ", "spin "];
     check_says(&["serve", "--help"], &parts);
     check_says(&["serve", "-h"], &parts);
     check_says(&["--version"], &[env!("CARGO_PKG_VERSION")]);

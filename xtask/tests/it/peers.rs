@@ -22,10 +22,7 @@ fn metadata(manifest: &str) -> Metadata {
 
 fn names(metadata: &Metadata) -> BTreeSet<String> {
     let packages = metadata.workspace_packages();
-    packages
-        .iter()
-        .map(|found| found.name.to_string())
-        .collect()
+    packages.iter().map(|found| found.name.to_string()).collect()
 }
 
 #[test]

@@ -56,10 +56,7 @@ impl Raw {
 
     /// Closes with a reset instead of an end: SO_LINGER with a time of zero, socket(7).
     pub(crate) fn reset(self) {
-        let at_once = libc::linger {
-            l_onoff: 1,
-            l_linger: 0,
-        };
+        let at_once = libc::linger { l_onoff: 1, l_linger: 0 };
         setsockopt(&self.stream, sockopt::Linger, &at_once).unwrap();
     }
 
@@ -117,12 +114,7 @@ impl<Stream: Read + Write> Raw<Stream> {
             }
         }
         let received = &received[..have];
-        assert!(
-            received == bytes,
-            "received {:?} instead of {:?}",
-            shown(received),
-            shown(bytes),
-        );
+        assert!(received == bytes, "received {:?} instead of {:?}", shown(received), shown(bytes),);
     }
 
     /// The next frame is an error with this code. Returns the error.

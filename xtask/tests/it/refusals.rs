@@ -120,10 +120,7 @@ fn an_error_repeats_little_of_what_was_sent(model: Model) {
         let long = letter.repeat(20_000);
         for (code, body) in [
             (MethodNotFound, format!(r#"{{"in": "{long}"}}"#)),
-            (
-                InvalidParams,
-                format!(r#"{{"in": "pi", "params": "{long}"}}"#),
-            ),
+            (InvalidParams, format!(r#"{{"in": "pi", "params": "{long}"}}"#)),
             (InvalidRequest, format!(r#"{{"in": ["{long}"]}}"#)),
             (InvalidRequest, format!("\"{long}\"")),
         ] {

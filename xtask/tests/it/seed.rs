@@ -45,11 +45,7 @@ fn run_client(server: &Server, calls: usize) -> Output {
 fn the_seed_client_is_served(model: Model) {
     let server = start(model, &[]);
     for _ in 0..2 {
-        let Output {
-            status,
-            stdout,
-            stderr,
-        } = run_client(&server, 10);
+        let Output { status, stdout, stderr } = run_client(&server, 10);
         assert!(status.success(), "{}", String::from_utf8_lossy(&stderr));
         let expected: String = (0..10).map(|i| format!("pong ireader {i}\n")).collect();
         assert_eq!(String::from_utf8_lossy(&stdout), expected);

@@ -40,30 +40,21 @@ fn every_violation_is_one_line_with_its_place() {
     let root = workspace(
         "untidy",
         &[
-            (
-                "Cargo.toml",
-                "[workspace]\nresolver = \"3\"\nmembers = [\"crates/*\"]\n",
-            ),
+            ("Cargo.toml", "[workspace]\nresolver = \"3\"\nmembers = [\"crates/*\"]\n"),
             (
                 "crates/rpc-proto/Cargo.toml",
                 "[package]\nname = \"rpc-proto\"\nedition = \"2024\"\n\n[dependencies]\n\
                     rpc-client = { path = \"../rpc-client\" }\ntokio = \"1\"\n",
             ),
             ("crates/rpc-proto/src/lib.rs", "use std::net::IpAddr;\n"),
-            (
-                "crates/rpc-client/Cargo.toml",
-                "[package]\nname = \"rpc-client\"\n",
-            ),
+            ("crates/rpc-client/Cargo.toml", "[package]\nname = \"rpc-client\"\n"),
             (
                 "crates/rpc-client/src/lib.rs",
                 "//! Calls.\n\n#![forbid(unsafe_code)]\n\nmod util;\n",
             ),
             ("crates/rpc-client/src/util.rs", "//! Anything.\n"),
             ("README.md", "$ cargo test\n\n[wire](docs/wires.md)\n"),
-            (
-                "docs/wire.md",
-                "| `-32700` | `ParseError` | parser error |\n",
-            ),
+            ("docs/wire.md", "| `-32700` | `ParseError` | parser error |\n"),
             (".ci/run", "cargo test --workspace\n"),
             ("notes.txt", "\n"),
         ],
@@ -91,14 +82,9 @@ fn every_violation_is_one_line_with_its_place() {
         "docs/wire.md:1: does not list `MAX_FRAME_LEN` (",
         "notes.txt:1: does not belong at the top level (",
     ] {
-        let found = stdout
-            .lines()
-            .any(|line| line.starts_with(expected) && line.ends_with(')'));
+        let found = stdout.lines().any(|line| line.starts_with(expected) && line.ends_with(')'));
         assert!(found, "no line begins with {expected:?} in\n{stdout}");
     }
     let count = stdout.lines().count();
-    assert_eq!(
-        stderr,
-        format!("error: violations of docs/architecture.md: {count}\n")
-    );
+    assert_eq!(stderr, format!("error: violations of docs/architecture.md: {count}\n"));
 }

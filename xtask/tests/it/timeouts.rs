@@ -92,18 +92,8 @@ fn the_time_of_a_frame_begins_anew_with_every_frame(model: Model) {
 }
 
 fn a_client_that_never_reads_is_closed_and_gives_its_place_back(model: Model) {
-    let one_place = [
-        "--max-connections",
-        "1",
-        "--max-children",
-        "1",
-        "--workers",
-        "1",
-    ];
-    let server = start(
-        model,
-        &[&one_place[..], &["--write-timeout", "200ms"]].concat(),
-    );
+    let one_place = ["--max-connections", "1", "--max-children", "1", "--workers", "1"];
+    let server = start(model, &[&one_place[..], &["--write-timeout", "200ms"]].concat());
     let mut client = Raw::connect(&server);
     let large = request("ping", &format!("\"{}\"", "x".repeat(100_000)));
     let error = loop {

@@ -18,9 +18,7 @@ fn check<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: &T, expecte
     const CALLS: u64 = 200;
     const ECHO: &str = "echo";
     let mut registry = Registry::new();
-    registry
-        .register_raw(ECHO, ECHO, |params, _ctx| Ok(Cow::Borrowed(params)))
-        .unwrap();
+    registry.register_raw(ECHO, ECHO, |params, _ctx| Ok(Cow::Borrowed(params))).unwrap();
     let mut acceptor = Acceptor::bind(&"127.0.0.1:0".parse().unwrap()).unwrap();
     let method: Method<T, T> = Method::new(ECHO, ECHO);
     let mut client = Client::connect(acceptor.address()).unwrap();

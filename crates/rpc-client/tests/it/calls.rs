@@ -62,20 +62,11 @@ fn one_method_can_be_called_with_different_types() {
     const AS_MAPS: Method<BTreeMap<String, u8>, Box<RawValue>> = Method::new("same", "same_r");
     check(
         &[
-            (
-                r#"{"in":"same","params":[0.1,-0.0]}"#,
-                r#"{"out":"same_r","result":[1e300,0.1]}"#,
-            ),
-            (
-                r#"{"in":"same","params":{"a":1}}"#,
-                r#"{"out":"same_r","result":{"b":1.10,"a":1}}"#,
-            ),
+            (r#"{"in":"same","params":[0.1,-0.0]}"#, r#"{"out":"same_r","result":[1e300,0.1]}"#),
+            (r#"{"in":"same","params":{"a":1}}"#, r#"{"out":"same_r","result":{"b":1.10,"a":1}}"#),
         ],
         |client| {
-            assert_eq!(
-                client.call(AS_NUMBERS, &vec![0.1, -0.0]).unwrap(),
-                (1e300, 0.1)
-            );
+            assert_eq!(client.call(AS_NUMBERS, &vec![0.1, -0.0]).unwrap(), (1e300, 0.1));
             let params = BTreeMap::from([("a".to_owned(), 1)]);
             let raw = client.call(AS_MAPS, &params).unwrap();
             assert_eq!(raw.get(), r#"{"b":1.10,"a":1}"#);
@@ -86,10 +77,7 @@ fn one_method_can_be_called_with_different_types() {
 #[test]
 fn a_raw_call_gives_back_what_came() {
     check(
-        &[(
-            r#"{"in":"a\"b","params":[1,null]}"#,
-            r#"{"out":"odd \" kind","result":{"z":1e400}}"#,
-        )],
+        &[(r#"{"in":"a\"b","params":[1,null]}"#, r#"{"out":"odd \" kind","result":{"z":1e400}}"#)],
         |client| {
             let reply = client.call_raw("a\"b", &(1, ())).unwrap();
             assert_eq!(reply.kind, "odd \" kind");

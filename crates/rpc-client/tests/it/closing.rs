@@ -47,10 +47,7 @@ fn a_close_inside_a_reply_says_how_much_came() {
             let mut client = peer.client();
             let error = ping(&mut client).unwrap_err();
             let expected = FrameError::Truncated { have: cut };
-            assert!(
-                matches!(&error, CallError::Frame(error) if *error == expected),
-                "{error:?}"
-            );
+            assert!(matches!(&error, CallError::Frame(error) if *error == expected), "{error:?}");
             check_unusable(&mut client);
             peer.join();
         }

@@ -41,10 +41,7 @@ fn check_ends(bytes: &[u8], expected: &FrameError) {
         let builder = Client::builder().max_frame_len(100);
         let mut client = builder.connect(&peer.address).unwrap();
         let error = ping(&mut client).unwrap_err();
-        assert!(
-            matches!(&error, CallError::Frame(error) if error == expected),
-            "{error:?}"
-        );
+        assert!(matches!(&error, CallError::Frame(error) if error == expected), "{error:?}");
         assert!(matches!(ping(&mut client), Err(CallError::Unusable)));
         assert!(matches!(client.call_raw("m", &1), Err(CallError::Unusable)));
         drop(client);
@@ -68,13 +65,7 @@ fn an_error_reply_gives_its_code_message_and_data() {
 
 #[test]
 fn an_error_reply_that_is_no_error_object_is_a_wrong_result() {
-    for result in [
-        "null",
-        "{}",
-        r#""no""#,
-        r#"{"code":1}"#,
-        r#"{"code":1.5,"message":"m"}"#,
-    ] {
+    for result in ["null", "{}", r#""no""#, r#"{"code":1}"#, r#"{"code":1.5,"message":"m"}"#] {
         let reply = format!(r#"{{"out":"error","result":{result}}}"#);
         check_goes_on(&reply, |error| matches!(error, CallError::Result(_)));
     }
@@ -82,10 +73,7 @@ fn an_error_reply_that_is_no_error_object_is_a_wrong_result() {
 
 #[test]
 fn a_reply_of_another_kind_says_which() {
-    for reply in [
-        r#"{"out":"pang","result":"x"}"#,
-        r#"{"out": "pang", "result": 1}"#,
-    ] {
+    for reply in [r#"{"out":"pang","result":"x"}"#, r#"{"out": "pang", "result": 1}"#] {
         check_goes_on(reply, |error| {
             matches!(error, CallError::Kind { expected, received }
                 if expected == "pong" && received == "pang")
@@ -103,22 +91,10 @@ fn a_result_of_another_type_is_told_apart_from_another_kind() {
 
 #[test]
 fn what_is_framed_but_no_reply_is_told_apart_from_a_wrong_result() {
-    for reply in [
-        "",
-        "pong",
-        r#"{"out":"pong","result":}"#,
-        r#"{"out":"pong","result":"x"}}"#,
-    ] {
-        check_goes_on(reply, |error| {
-            matches!(error, CallError::Message(MessageError::NotJson(_)))
-        });
+    for reply in ["", "pong", r#"{"out":"pong","result":}"#, r#"{"out":"pong","result":"x"}}"#] {
+        check_goes_on(reply, |error| matches!(error, CallError::Message(MessageError::NotJson(_))));
     }
-    for reply in [
-        "[]",
-        r#"{"out":"pong"}"#,
-        r#"{"in":"ping","params":"x"}"#,
-        r#""x""#,
-    ] {
+    for reply in ["[]", r#"{"out":"pong"}"#, r#"{"in":"ping","params":"x"}"#, r#""x""#] {
         check_goes_on(reply, |error| {
             matches!(error, CallError::Message(MessageError::NotAMessage { .. }))
         });
@@ -145,25 +121,10 @@ fn a_raw_call_takes_any_kind_but_not_an_error() {
 
 #[test]
 fn a_reply_longer_than_the_limit_ends_the_connection() {
-    check_ends(
-        &[101, 0, 0, 0],
-        &FrameError::TooLarge { len: 101, max: 100 },
-    );
+    check_ends(&[101, 0, 0, 0], &FrameError::TooLarge { len: 101, max: 100 });
     let long = frame([b' '; 1000]);
-    check_ends(
-        &long,
-        &FrameError::TooLarge {
-            len: 1000,
-            max: 100,
-        },
-    );
-    check_ends(
-        &[255; 8],
-        &FrameError::TooLarge {
-            len: u32::MAX as usize,
-            max: 100,
-        },
-    );
+    check_ends(&long, &FrameError::TooLarge { len: 1000, max: 100 });
+    check_ends(&[255; 8], &FrameError::TooLarge { len: u32::MAX as usize, max: 100 });
 }
 
 #[test]
@@ -173,10 +134,7 @@ fn another_protocol_is_named_and_ends_the_connection() {
     let bare = br#"{"out":"pong","result":"x"}"#;
     check_ends(bare, &FrameError::Foreign(ForeignProtocol::BareJson));
     let big_endian = [&[0, 0, 0, 27], &bare[..]].concat();
-    check_ends(
-        &big_endian,
-        &FrameError::Foreign(ForeignProtocol::BigEndianPrefix),
-    );
+    check_ends(&big_endian, &FrameError::Foreign(ForeignProtocol::BigEndianPrefix));
 }
 
 #[test]

@@ -20,17 +20,11 @@ fn check_times_out(client: &mut Client, params: &str) {
     let begun = Instant::now();
     let error = client.call_raw("m", params).unwrap_err();
     let took = begun.elapsed();
-    assert!(
-        matches!(error, CallError::TimedOut { limit: LIMIT }),
-        "{error:?}"
-    );
+    assert!(matches!(error, CallError::TimedOut { limit: LIMIT }), "{error:?}");
     assert!(took >= LIMIT - Duration::from_millis(2), "only {took:?}");
     assert!(took < Duration::from_secs(20), "{took:?}");
     let begun = Instant::now();
-    assert!(matches!(
-        client.call_raw("m", params),
-        Err(CallError::Unusable)
-    ));
+    assert!(matches!(client.call_raw("m", params), Err(CallError::Unusable)));
     assert!(begun.elapsed() < LIMIT, "without waiting");
 }
 

@@ -58,9 +58,7 @@ fn check(registry: Registry, expected_per_call: usize) {
 fn a_call_on_raw_json_allocates_nothing() {
     let mut registry = Registry::new();
     registry
-        .register_raw(PING.name(), PING.kind(), |params, _ctx| {
-            Ok(Cow::Borrowed(params))
-        })
+        .register_raw(PING.name(), PING.kind(), |params, _ctx| Ok(Cow::Borrowed(params)))
         .unwrap();
     check(registry, 0);
 }
@@ -75,8 +73,6 @@ fn a_typed_call_allocates_only_the_string_that_the_handler_takes() {
 #[test]
 fn what_a_handler_allocates_is_counted() {
     let mut registry = Registry::new();
-    registry
-        .register(PING, |text, _ctx| Ok(text.clone()))
-        .unwrap();
+    registry.register(PING, |text, _ctx| Ok(text.clone())).unwrap();
     check(registry, 2);
 }

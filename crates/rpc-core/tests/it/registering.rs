@@ -46,18 +46,9 @@ fn reserved_and_repeated_names_are_refused_and_nothing_else_is() {
 #[test]
 fn a_refusal_names_the_method_and_the_reason() {
     for (error, words) in [
-        (
-            RegisterError::Duplicate("ping".into()),
-            "`ping` is registered already",
-        ),
-        (
-            RegisterError::ReservedName("rpc.x".into()),
-            "`rpc.x`: names that begin with `rpc.`",
-        ),
-        (
-            RegisterError::ReservedKind("x".into()),
-            "`x`: the reply kind `error`",
-        ),
+        (RegisterError::Duplicate("ping".into()), "`ping` is registered already"),
+        (RegisterError::ReservedName("rpc.x".into()), "`rpc.x`: names that begin with `rpc.`"),
+        (RegisterError::ReservedKind("x".into()), "`x`: the reply kind `error`"),
     ] {
         assert!(error.to_string().contains(words), "{error}");
     }

@@ -10,25 +10,15 @@ use crate::server::{PING, Server, any_port, frame};
 fn service() -> Service {
     let mut registry = Registry::new();
     registry.register(PING, |text, _ctx| Ok(text)).unwrap();
-    registry
-        .register_raw("raw", "raw_r", |params, _ctx| Ok(Cow::Borrowed(params)))
-        .unwrap();
+    registry.register_raw("raw", "raw_r", |params, _ctx| Ok(Cow::Borrowed(params))).unwrap();
     let refuse: Method<i32, ()> = Method::new("refuse", "never");
     registry
-        .register(refuse, |code, _ctx| {
-            Err(RpcError::new(code, "refused").with_data(&[code]))
-        })
+        .register(refuse, |code, _ctx| Err(RpcError::new(code, "refused").with_data(&[code])))
         .unwrap();
     let panic: Method<(), ()> = Method::new("panic", "never");
-    registry
-        .register(panic, |(), _ctx| {
-            std::panic::resume_unwind(Box::new("silent"))
-        })
-        .unwrap();
+    registry.register(panic, |(), _ctx| std::panic::resume_unwind(Box::new("silent"))).unwrap();
     let odd: Method<(), HashMap<[u8; 1], u8>> = Method::new("odd", "never");
-    registry
-        .register(odd, |(), _ctx| Ok(HashMap::from([([1], 1)])))
-        .unwrap();
+    registry.register(odd, |(), _ctx| Ok(HashMap::from([([1], 1)]))).unwrap();
     Service::new(registry)
 }
 
@@ -108,12 +98,7 @@ fn check_ends(service: Service, bytes: &[u8], code: ErrorCode, data: Option<&str
 fn broken_framing_is_answered_and_ends_the_connection() {
     let limited = || service().max_frame_len(100);
     let figures = Some(r#"{"limit":100,"length":101}"#);
-    check_ends(
-        limited(),
-        &[101, 0, 0, 0],
-        ErrorCode::FrameTooLarge,
-        figures,
-    );
+    check_ends(limited(), &[101, 0, 0, 0], ErrorCode::FrameTooLarge, figures);
     let long = frame([b' '; 101]);
     check_ends(limited(), &long, ErrorCode::FrameTooLarge, figures);
     let http = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
@@ -128,19 +113,9 @@ fn broken_framing_is_answered_and_ends_the_connection() {
 fn silence_is_answered_and_ends_the_connection() {
     let short = Duration::from_millis(20);
     let limit = Some(r#"{"limit_ms":20}"#);
-    check_ends(
-        service().idle_timeout(short),
-        b"",
-        ErrorCode::TimedOut,
-        limit,
-    );
+    check_ends(service().idle_timeout(short), b"", ErrorCode::TimedOut, limit);
     for part in [&[5, 0, 0, 0, b'x'][..], &[5, 0, 0], &[5]] {
-        check_ends(
-            service().frame_timeout(short),
-            part,
-            ErrorCode::TimedOut,
-            limit,
-        );
+        check_ends(service().frame_timeout(short), part, ErrorCode::TimedOut, limit);
     }
 }
 

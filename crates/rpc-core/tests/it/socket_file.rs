@@ -65,10 +65,7 @@ fn a_directory_that_somebody_keeps_locked_is_an_error_and_no_hang() {
     let parent = fs::File::open(path.parent().unwrap()).unwrap();
     let lock = Flock::lock(parent, FlockArg::LockExclusive).unwrap();
     let refused = Acceptor::bind(&Address::unix(&path)).err();
-    assert!(
-        matches!(refused, Some(ServeError::Bind { .. })),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Some(ServeError::Bind { .. })), "{refused:?}");
     drop(lock);
     bind(&path);
 }

@@ -8,11 +8,7 @@ use crate::server::{Directory, Peer, Server, any_port, frame, ping_service};
 
 fn check_told_of_the_stop(peer: &mut Peer) {
     let refusal = peer.refusal();
-    assert_eq!(
-        refusal.known_code(),
-        Some(ErrorCode::ShuttingDown),
-        "{refusal}"
-    );
+    assert_eq!(refusal.known_code(), Some(ErrorCode::ShuttingDown), "{refusal}");
     let data = refusal.data.as_deref().map(|data| data.get());
     assert_eq!(data, Some(r#"{"executed":"no"}"#));
     peer.expect_end();

@@ -40,10 +40,7 @@ fn an_error_is_the_same_on_both_sides() {
     let plain = RpcError::new(7, "no \"tea\"");
     check_on_the_wire(&plain, r#"{"code":7,"message":"no \"tea\""}"#);
     let busy = RpcError::new(ErrorCode::Busy, "busy").with_data(&("x", 1.5, ()));
-    check_on_the_wire(
-        &busy,
-        r#"{"code":-32000,"message":"busy","data":["x",1.5,null]}"#,
-    );
+    check_on_the_wire(&busy, r#"{"code":-32000,"message":"busy","data":["x",1.5,null]}"#);
     let null_data = RpcError::new(0, "").with_data(&());
     check_on_the_wire(&null_data, r#"{"code":0,"message":"","data":null}"#);
     assert_ne!(null_data, RpcError::new(0, ""), "null is not nothing");
@@ -102,24 +99,15 @@ fn broken_framing_is_answered_with_its_code() {
 #[test]
 fn what_errors_repeat_is_cut_between_characters() {
     let name = "\u{1f600}".repeat(100_000);
-    for error in [
-        RpcError::method_not_found(&name),
-        RpcError::invalid_params(&name),
-    ] {
+    for error in [RpcError::method_not_found(&name), RpcError::invalid_params(&name)] {
         assert!(error.message.len() < 300, "{} bytes", error.message.len());
         assert!(error.message.contains('\u{1f600}'));
     }
     let short = RpcError::method_not_found("pin");
     assert_eq!(short.message, "no method `pin`");
     assert_eq!(short.known_code(), Some(ErrorCode::MethodNotFound));
-    assert_eq!(
-        RpcError::invalid_params("x").known_code(),
-        Some(ErrorCode::InvalidParams)
-    );
-    assert_eq!(
-        RpcError::internal("x").known_code(),
-        Some(ErrorCode::InternalError)
-    );
+    assert_eq!(RpcError::invalid_params("x").known_code(), Some(ErrorCode::InvalidParams));
+    assert_eq!(RpcError::internal("x").known_code(), Some(ErrorCode::InternalError));
 }
 
 #[test]

@@ -13,9 +13,7 @@ fn through<T: Serialize + ?Sized, R: DeserializeOwned>(value: &T) -> Vec<R> {
     let (_, fast) = Request::split_usual(str::from_utf8(&request).unwrap()).unwrap();
     let params = Request::parse(&request).unwrap().params;
     let result = Response::parse(&reply).unwrap().result;
-    [fast, params.get(), result.get()]
-        .map(|text| serde_json::from_str(text).unwrap())
-        .into()
+    [fast, params.get(), result.get()].map(|text| serde_json::from_str(text).unwrap()).into()
 }
 
 /// The text passes through untouched in both directions and in any spelling around it.
@@ -94,11 +92,7 @@ fn doubles_stay_the_same_bits() {
         check(value);
     }
     // These are one unit off with the parser that is the library's default.
-    for text in [
-        "51.24817837550540",
-        "-93.3113703768803",
-        "1.0715660391465826e-75",
-    ] {
+    for text in ["51.24817837550540", "-93.3113703768803", "1.0715660391465826e-75"] {
         let value: f64 = text.parse().unwrap();
         let body = format!(r#"{{"in":"m","params":{text}}}"#);
         let params = Request::parse(body.as_bytes()).unwrap().params;
@@ -133,35 +127,16 @@ fn strings_stay_the_same_code_point_by_code_point() {
     .map(|code| char::from_u32(code).unwrap())
     .iter()
     .collect();
-    for text in [
-        "",
-        "ireader 0",
-        "\0",
-        "e\u{301} is not \u{e9}",
-        &every_boundary,
-    ] {
+    for text in ["", "ireader 0", "\0", "e\u{301} is not \u{e9}", &every_boundary] {
         for same in through::<_, String>(text) {
-            assert_eq!(
-                same.chars().collect::<Vec<_>>(),
-                text.chars().collect::<Vec<_>>()
-            );
+            assert_eq!(same.chars().collect::<Vec<_>>(), text.chars().collect::<Vec<_>>());
         }
     }
 }
 
 #[test]
 fn names_and_kinds_stay_the_same_too() {
-    for name in [
-        "ping",
-        "",
-        "a\"b",
-        "a\\",
-        "\\",
-        "\"",
-        "\0\u{1f}",
-        "\u{2028}\u{1f600}",
-        "}{",
-    ] {
+    for name in ["ping", "", "a\"b", "a\\", "\\", "\"", "\0\u{1f}", "\u{2028}\u{1f600}", "}{"] {
         let (mut request, mut reply) = (Vec::new(), Vec::new());
         Request::encode(&mut request, name, "x").unwrap();
         Response::encode(&mut reply, name, "x").unwrap();

@@ -46,9 +46,7 @@ fn tls_is_named_whatever_the_length_of_its_hello() {
     for version in 0..=4 {
         for length in [[0x00, 0x40], [0x00, 0xff], [0x02, 0x00], [0x3f, 0xff]] {
             let [high, low] = length;
-            let hello = [
-                0x16, 0x03, version, high, low, 0x01, 0x00, 0x00, 0xc4, 0x03, 0x03,
-            ];
+            let hello = [0x16, 0x03, version, high, low, 0x01, 0x00, 0x00, 0xc4, 0x03, 0x03];
             for max_frame_len in [0, 1000, MAX_FRAME_LEN, usize::MAX] {
                 check(&hello, max_frame_len, Tls);
             }
@@ -74,21 +72,11 @@ fn a_big_endian_prefix_is_named_by_the_request_behind_it() {
 /// 2 GiB in one byte order is 128 bytes in the other, and 16 MiB is 1.
 #[test]
 fn a_frame_that_is_really_too_large_is_not_taken_for_another_byte_order() {
-    for (len, rest) in [
-        (1_u32 << 31, ""),
-        (1 << 31, "{\"in\":\"p\"}"),
-        (1 << 24, "{}"),
-    ] {
+    for (len, rest) in [(1_u32 << 31, ""), (1 << 31, "{\"in\":\"p\"}"), (1 << 24, "{}")] {
         let stream = [&len.to_le_bytes()[..], rest.as_bytes()].concat();
         let error = first_error(&stream, MAX_FRAME_LEN);
         let len = len as usize;
-        assert_eq!(
-            error,
-            Some(FrameError::TooLarge {
-                len,
-                max: MAX_FRAME_LEN
-            })
-        );
+        assert_eq!(error, Some(FrameError::TooLarge { len, max: MAX_FRAME_LEN }));
     }
 }
 
@@ -127,10 +115,7 @@ fn first_error(stream: &[u8], max_frame_len: usize) -> Option<FrameError> {
 fn a_length_that_looks_like_nothing_else_is_only_too_large() {
     for len in [MAX_FRAME_LEN + 1, 9_000_000, 0x7fff_ffff, u32::MAX as usize] {
         let prefix = u32::try_from(len).unwrap().to_le_bytes();
-        let expected = Some(FrameError::TooLarge {
-            len,
-            max: MAX_FRAME_LEN,
-        });
+        let expected = Some(FrameError::TooLarge { len, max: MAX_FRAME_LEN });
         assert_eq!(first_error(&prefix, MAX_FRAME_LEN), expected);
     }
 }
@@ -154,17 +139,10 @@ fn only_the_first_frame_can_be_another_protocol() {
     for stream in streams {
         let len = u32::from_le_bytes(*stream.first_chunk().unwrap()) as usize;
         let later = [&frame(b"")[..], stream].concat();
-        let expected = Some(FrameError::TooLarge {
-            len,
-            max: MAX_FRAME_LEN,
-        });
+        let expected = Some(FrameError::TooLarge { len, max: MAX_FRAME_LEN });
         assert_eq!(first_error(&later, MAX_FRAME_LEN), expected);
     }
     let short_hello = [0x16, 0x03, 0x01, 0x00, 0x40, 0x01, 0x00];
     let later = [&frame(b"")[..], &short_hello].concat();
-    assert_eq!(
-        first_error(&later, MAX_FRAME_LEN),
-        None,
-        "its frame is incomplete"
-    );
+    assert_eq!(first_error(&later, MAX_FRAME_LEN), None, "its frame is incomplete");
 }

@@ -28,11 +28,7 @@ fn one_frame(hex: &str) -> Vec<u8> {
     let wire = bytes(hex);
     let mut reader = FrameReader::new(MAX_FRAME_LEN);
     assert_eq!(reader.read_from(&mut &wire[..]).unwrap(), wire.len());
-    let body = reader
-        .next_frame()
-        .unwrap()
-        .expect("a whole frame")
-        .to_vec();
+    let body = reader.next_frame().unwrap().expect("a whole frame").to_vec();
     assert_eq!(reader.next_frame().unwrap(), None, "and nothing behind it");
     assert_eq!(reader.end_of_stream(), Ok(()));
     body
@@ -65,14 +61,10 @@ fn a_reply_is_read_in_both_usual_spellings() {
 #[test]
 fn what_is_written_is_the_compact_spelling() {
     let mut frames = FrameWriter::new();
-    frames
-        .append(|body| Request::encode(body, "ping", "ireader 0"))
-        .unwrap();
+    frames.append(|body| Request::encode(body, "ping", "ireader 0")).unwrap();
     assert_eq!(frames.as_bytes(), bytes(COMPACT_REQUEST));
     frames.clear();
-    frames
-        .append(|body| Response::encode(body, "pong", "ireader 0"))
-        .unwrap();
+    frames.append(|body| Response::encode(body, "pong", "ireader 0")).unwrap();
     assert_eq!(frames.as_bytes(), bytes(COMPACT_REPLY));
 }
 
@@ -80,9 +72,7 @@ fn what_is_written_is_the_compact_spelling() {
 fn a_refusal_is_written_with_code_message_and_data() {
     let mut frames = FrameWriter::new();
     let error = rpc_proto::RpcError::new(-32000, "busy").with_data(&[1]);
-    frames
-        .append(|body| Response::encode(body, rpc_proto::ERROR_KIND, &error))
-        .unwrap();
+    frames.append(|body| Response::encode(body, rpc_proto::ERROR_KIND, &error)).unwrap();
     let body = br#"{"out":"error","result":{"code":-32000,"message":"busy","data":[1]}}"#;
     assert_eq!(frames.as_bytes()[..4], [body.len() as u8, 0, 0, 0]);
     assert_eq!(frames.as_bytes()[4..], body[..]);

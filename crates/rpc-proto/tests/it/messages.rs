@@ -44,11 +44,7 @@ fn absent_params_are_null() {
 
 #[test]
 fn unknown_fields_are_ignored_wherever_they_stand() {
-    for field in [
-        r#""id":7"#,
-        r#""x":{"in":"other","params":[]}"#,
-        r#""":null"#,
-    ] {
+    for field in [r#""id":7"#, r#""x":{"in":"other","params":[]}"#, r#""":null"#] {
         check_read(format!(r#"{{{field},"in":"m","params":1}}"#), "m", "1");
         check_read(format!(r#"{{"in":"m",{field},"params":1}}"#), "m", "1");
         check_read(format!(r#"{{"in":"m","params":1,{field}}}"#), "m", "1");
@@ -63,11 +59,7 @@ fn escapes_in_keys_and_in_the_method_name_mean_their_characters() {
     check_read(r#"{"in":"a\"b\\c\/d\n","params":1}"#, "a\"b\\c/d\n", "1");
     check_read(r#"{"in":"\ud83d\ude00","params":1}"#, "\u{1f600}", "1");
     check_read(r#"{"in":"\u0000","params":1}"#, "\0", "1");
-    check_read(
-        "{\"in\":\"\u{1f600}\u{2028}\u{7f}\",\"params\":1}",
-        "\u{1f600}\u{2028}\u{7f}",
-        "1",
-    );
+    check_read("{\"in\":\"\u{1f600}\u{2028}\u{7f}\",\"params\":1}", "\u{1f600}\u{2028}\u{7f}", "1");
 }
 
 #[test]
@@ -81,10 +73,7 @@ fn what_is_not_utf8_is_a_parse_error() {
         b"{\"in\":\"m\",\"params\":1}\xff",
     ] {
         check_refused(bytes, ParseError);
-        assert!(matches!(
-            Request::parse(bytes),
-            Err(MessageError::NotUtf8(_))
-        ));
+        assert!(matches!(Request::parse(bytes), Err(MessageError::NotUtf8(_))));
     }
 }
 
@@ -223,12 +212,7 @@ fn a_reply_may_be_spelled_in_any_way_but_needs_its_result() {
         let error = Response::parse(body.as_bytes()).unwrap_err();
         assert!(matches!(error, MessageError::NotAMessage { .. }), "{body}");
     }
-    for body in [
-        "",
-        "pong",
-        r#"{"out":"pong","result":}"#,
-        r#"{"out":"pong","result":1}}"#,
-    ] {
+    for body in ["", "pong", r#"{"out":"pong","result":}"#, r#"{"out":"pong","result":1}}"#] {
         let error = Response::parse(body.as_bytes()).unwrap_err();
         assert!(matches!(error, MessageError::NotJson(_)), "{body}");
     }

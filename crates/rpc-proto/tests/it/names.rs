@@ -14,13 +14,9 @@ fn a_method_is_a_constant_that_can_be_copied_for_any_types() {
 
 #[test]
 fn an_address_is_written_as_it_was_read() {
-    for text in [
-        "127.0.0.1:8080",
-        "localhost:0",
-        "[::1]:65535",
-        "unix:/run/ping.sock",
-        "unix:relative",
-    ] {
+    for text in
+        ["127.0.0.1:8080", "localhost:0", "[::1]:65535", "unix:/run/ping.sock", "unix:relative"]
+    {
         let address: Address = text.parse().unwrap();
         assert_eq!(address.to_string(), text);
     }

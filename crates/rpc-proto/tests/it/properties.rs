@@ -82,9 +82,8 @@ const FRAGMENTS: [&str; 34] = [
 ];
 
 /// The same for names: half of these end the fast way.
-const NAME_FRAGMENTS: [&str; 10] = [
-    "ping", "é", "\u{7f}", "}", r"\n", r#"\""#, r"\", r"\ud800", "\n", "\"",
-];
+const NAME_FRAGMENTS: [&str; 10] =
+    ["ping", "é", "\u{7f}", "}", r"\n", r#"\""#, r"\", r"\ud800", "\n", "\""];
 
 /// Requests or replies in a usual spelling whose name and payload are JSON or only look like it,
 /// with up to three edits somewhere.
@@ -103,15 +102,9 @@ fn near_misses() -> impl Strategy<Value = String> {
         (r#"{"out": ""#, r#"", "result": "#, "}"),
         ("", "", ""),
     ]);
-    let edits = vec(
-        (any::<prop::sample::Index>(), any::<bool>(), fragment()),
-        0..3,
-    );
+    let edits = vec((any::<prop::sample::Index>(), any::<bool>(), fragment()), 0..3);
     (envelope, name, payload, edits).prop_map(|((start, middle, end), name, payload, edits)| {
-        let mut text: Vec<char> = [start, &name, middle, &payload, end]
-            .concat()
-            .chars()
-            .collect();
+        let mut text: Vec<char> = [start, &name, middle, &payload, end].concat().chars().collect();
         for (place, delete, fragment) in edits {
             let at = place.index(text.len() + 1);
             if delete && at < text.len() {
@@ -169,11 +162,7 @@ fn by_value<'a>(
     let fields: Vec<(String, &RawValue)> = all_fields(body)?;
     let mut found = (None, None);
     for (key, raw) in fields {
-        if key == name
-            && found
-                .0
-                .replace(serde_json::from_str::<String>(raw.get()).ok()?)
-                .is_some()
+        if key == name && found.0.replace(serde_json::from_str::<String>(raw.get()).ok()?).is_some()
         {
             return None;
         }

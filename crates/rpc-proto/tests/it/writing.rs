@@ -81,10 +81,7 @@ fn prefix_and_body_of_all_frames_leave_in_one_write() {
     let mut sink = CountsWrites(0, Vec::new());
     frames.write_to(&mut sink).unwrap();
     assert_eq!(sink.0, 1);
-    assert_eq!(
-        sink.1,
-        [frame(b"one"), frame(b""), frame(b"three")].concat()
-    );
+    assert_eq!(sink.1, [frame(b"one"), frame(b""), frame(b"three")].concat());
 }
 
 #[test]

@@ -25,11 +25,7 @@ fn the_grace_does_not_end_the_host_program_after_serve() {
 #[test]
 fn a_signal_after_serve_does_what_it_did_before() {
     let host_program = Command::new(env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "a_host_program_that_is_told_to_end_later",
-            "--ignored",
-        ])
+        .args(["--exact", "a_host_program_that_is_told_to_end_later", "--ignored"])
         .output()
         .unwrap();
     assert_eq!(host_program.status.signal(), Some(15), "{host_program:?}");
@@ -42,9 +38,7 @@ fn a_host_program_that_is_told_to_end_later() {
     let acceptor = acceptor.stop_on_signals().unwrap();
     acceptor.shutdown().stop();
     serve(acceptor, &Service::new(Registry::new())).unwrap();
-    let killed = Command::new("sh")
-        .args(["-c", "kill -TERM \"$PPID\""])
-        .status();
+    let killed = Command::new("sh").args(["-c", "kill -TERM \"$PPID\""]).status();
     panic!("the signal changed nothing: {killed:?}");
 }
 
@@ -53,9 +47,7 @@ fn a_host_program_that_is_told_to_end_later() {
 fn a_host_program_that_tidies_up() {
     let acceptor = Acceptor::bind(&"127.0.0.1:0".parse().unwrap()).unwrap();
     let acceptor = acceptor.stop_on_signals().unwrap().with_grace(GRACE);
-    let killed = Command::new("sh")
-        .args(["-c", "kill -TERM \"$PPID\""])
-        .status();
+    let killed = Command::new("sh").args(["-c", "kill -TERM \"$PPID\""]).status();
     assert!(killed.unwrap().success());
     serve(acceptor, &Service::new(Registry::new())).unwrap();
     // Not to wait for anything: it is the work of a host program that takes longer than the grace.

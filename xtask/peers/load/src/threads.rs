@@ -79,10 +79,8 @@ fn call_together<Caller: Send>(
     };
     let run = &run;
     let turns = thread::scope(|scope| {
-        let threads: Vec<_> = callers
-            .iter_mut()
-            .map(|caller| scope.spawn(move || run(caller)))
-            .collect();
+        let threads: Vec<_> =
+            callers.iter_mut().map(|caller| scope.spawn(move || run(caller))).collect();
         let turns = threads.into_iter();
         let turns = turns.map(|thread| thread.join().expect("a caller does not panic"));
         turns.collect::<anyhow::Result<Vec<Turn>>>()

@@ -33,11 +33,7 @@ impl Turn {
     ///
     /// When a latency of one does not fit in the other.
     pub fn together(turns: impl IntoIterator<Item = Turn>) -> anyhow::Result<Turn> {
-        let mut sum = Turn {
-            calls: 0,
-            elapsed: Duration::ZERO,
-            latencies: histogram()?,
-        };
+        let mut sum = Turn { calls: 0, elapsed: Duration::ZERO, latencies: histogram()? };
         for turn in turns {
             sum.calls += turn.calls;
             sum.elapsed = sum.elapsed.max(turn.elapsed);
@@ -81,13 +77,7 @@ impl Stopwatch {
     pub(crate) fn start(length: Duration) -> anyhow::Result<Stopwatch> {
         let latencies = histogram()?;
         let start = Instant::now();
-        Ok(Stopwatch {
-            start,
-            last: start,
-            length,
-            calls: 0,
-            latencies,
-        })
+        Ok(Stopwatch { start, last: start, length, calls: 0, latencies })
     }
 
     /// Counts a call, which began when the last one ended. Returns whether to go on.

@@ -24,17 +24,9 @@ struct OneText {
     id: i16,
 }
 
-const ARGUMENTS: OneText = OneText {
-    name: "EchoEchoArgs",
-    field: "text",
-    id: 1,
-};
+const ARGUMENTS: OneText = OneText { name: "EchoEchoArgs", field: "text", id: 1 };
 
-const RESULT: OneText = OneText {
-    name: "EchoEchoResult",
-    field: "result_value",
-    id: 0,
-};
+const RESULT: OneText = OneText { name: "EchoEchoResult", field: "result_value", id: 0 };
 
 impl OneText {
     fn write(&self, text: &str, output: &mut dyn TOutputProtocol) -> thrift::Result<()> {
@@ -120,11 +112,7 @@ pub(crate) struct Client<I, O> {
 
 impl<I: TInputProtocol, O: TOutputProtocol> Client<I, O> {
     pub(crate) fn new(input: I, output: O) -> Client<I, O> {
-        Client {
-            input,
-            output,
-            sequence_number: 0,
-        }
+        Client { input, output, sequence_number: 0 }
     }
 
     pub(crate) fn echo(&mut self, text: &str) -> thrift::Result<String> {

@@ -65,9 +65,6 @@ impl Connect for Client {
 
 impl peer_load::Echo for EchoClient<Channel> {
     async fn echo(&mut self, text: String) -> anyhow::Result<String> {
-        Ok(EchoClient::echo(self, Text { text })
-            .await?
-            .into_inner()
-            .text)
+        Ok(EchoClient::echo(self, Text { text }).await?.into_inner().text)
     }
 }

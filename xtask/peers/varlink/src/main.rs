@@ -48,11 +48,7 @@ fn serve() -> anyhow::Result<()> {
     };
     let address = free_address()?;
     announce_when_reachable(address);
-    Ok(varlink::listen(
-        service,
-        &format!("tcp:{address}"),
-        &config,
-    )?)
+    Ok(varlink::listen(service, &format!("tcp:{address}"), &config)?)
 }
 
 struct Client;
@@ -62,10 +58,7 @@ impl BlockingConnect for Client {
 
     fn connect(&self, address: SocketAddr) -> anyhow::Result<Caller> {
         let connection = Connection::with_address(&format!("tcp:{address}"))?;
-        Ok(Caller {
-            client: VarlinkClient::new(Arc::clone(&connection)),
-            _connection: connection,
-        })
+        Ok(Caller { client: VarlinkClient::new(Arc::clone(&connection)), _connection: connection })
     }
 }
 

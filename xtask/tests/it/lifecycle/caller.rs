@@ -38,11 +38,7 @@ impl Caller {
                 (Box::new(stream), Some(own_address))
             }
         };
-        Caller {
-            stream,
-            own_address,
-            replies: FrameReader::new(MAX_FRAME_LEN),
-        }
+        Caller { stream, own_address, replies: FrameReader::new(MAX_FRAME_LEN) }
     }
 
     /// A connection that is being served.
@@ -58,9 +54,7 @@ impl Caller {
 
     pub(super) fn try_send(&mut self, method: &str, params: Value) -> std::io::Result<()> {
         let mut frame = FrameWriter::new();
-        frame
-            .append(|body| Request::encode(body, method, &params))
-            .expect("a short request");
+        frame.append(|body| Request::encode(body, method, &params)).expect("a short request");
         self.stream.write_all(frame.as_bytes())
     }
 
@@ -124,8 +118,6 @@ fn is_idle(address: SocketAddr) -> bool {
         let own_address = line.split_whitespace().nth(1);
         own_address.is_some_and(|address| address.ends_with(&own_port))
     });
-    let queues = entry
-        .as_ref()
-        .and_then(|line| line.split_whitespace().nth(4));
+    let queues = entry.as_ref().and_then(|line| line.split_whitespace().nth(4));
     queues.is_some_and(|queues| queues.starts_with("00000000:"))
 }

@@ -103,9 +103,7 @@ fn places_of_children_come_back_however_they_end() {
         let child = both.into_iter().find(|child| !before.contains(child));
         let child = child.expect("a second child");
         end(ending, child);
-        wait_until("the end of one child", || {
-            proc::children(server.pid()) == before
-        });
+        wait_until("the end of one child", || proc::children(server.pid()) == before);
         drop((Caller::served(&server), kept));
         expect_no_child(&server);
     }
@@ -121,11 +119,7 @@ fn a_child_has_its_own_connection_and_nothing_of_its_parent() {
     let refused = Caller::connect(&server);
     let all = children(&server, 5);
     for &child in &all {
-        assert_eq!(
-            kinds_of_descriptors(child),
-            ["anon_inode:[eventfd]", "socket"],
-            "{child}"
-        );
+        assert_eq!(kinds_of_descriptors(child), ["anon_inode:[eventfd]", "socket"], "{child}");
     }
     // The parent keeps no connection: each of them ends with its child.
     drop((callers, refused));

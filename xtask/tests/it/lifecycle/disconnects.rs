@@ -28,10 +28,7 @@ fn a_client_that_is_gone_before_its_reply_kills_nobody(model: Model) {
         drop,
         // A reset instead of an end.
         |stream| {
-            let at_once = nix::libc::linger {
-                l_onoff: 1,
-                l_linger: 0,
-            };
+            let at_once = nix::libc::linger { l_onoff: 1, l_linger: 0 };
             setsockopt(&stream, sockopt::Linger, &at_once).expect("a socket");
         },
         |stream| stream.shutdown(Shutdown::Both).expect("a connected socket"),

@@ -102,17 +102,12 @@ fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 fn wait_until_gone(pids: &[i32]) {
-    wait_until(&format!("the end of {pids:?}"), || {
-        !pids.iter().any(|&pid| proc::is_alive(pid))
-    });
+    wait_until(&format!("the end of {pids:?}"), || !pids.iter().any(|&pid| proc::is_alive(pid)));
 }
 
 fn assert_none_alive(tree: &[i32]) {
     for &pid in tree {
-        assert!(
-            !proc::is_alive(pid),
-            "{pid} of {tree:?} outlives its server"
-        );
+        assert!(!proc::is_alive(pid), "{pid} of {tree:?} outlives its server");
     }
 }
 
@@ -133,11 +128,7 @@ fn children(server: &Server, count: usize) -> Vec<i32> {
 fn kinds_of_descriptors(pid: i32) -> Vec<String> {
     let open = proc::descriptors(pid).expect("the process lives");
     let ours = proc::descriptors(std::process::id() as i32).expect("we live");
-    let handed_down: Vec<_> = open[..3]
-        .iter()
-        .chain(&ours)
-        .map(|(_, target)| target)
-        .collect();
+    let handed_down: Vec<_> = open[..3].iter().chain(&ours).map(|(_, target)| target).collect();
     let mut kinds: Vec<String> = open
         .iter()
         .map(|(_, target)| target)

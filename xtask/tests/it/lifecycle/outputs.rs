@@ -26,12 +26,7 @@ fn closed_outputs_change_nothing(model: Model) {
 }
 
 fn full_outputs_change_nothing(model: Model) {
-    let full = || {
-        File::options()
-            .write(true)
-            .open("/dev/full")
-            .expect("the device")
-    };
+    let full = || File::options().write(true).open("/dev/full").expect("the device");
     serves(
         model,
         "",

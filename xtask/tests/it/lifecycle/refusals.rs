@@ -56,9 +56,7 @@ fn who_comes_when_descriptors_have_run_out_is_told(model: Model) {
 
     let open = descriptors_of_tree(&server);
     served.drain(..5);
-    wait_until("descriptors that are free again", || {
-        descriptors_of_tree(&server) <= open - 5
-    });
+    wait_until("descriptors that are free again", || descriptors_of_tree(&server) <= open - 5);
     // One worker of prefork-thread may still be full, and the first to answer.
     wait_until("a connection that is served again", || {
         answer(&mut Caller::connect(&server)).is_ok()
@@ -79,9 +77,7 @@ fn answer(caller: &mut Caller) -> Result<(), i64> {
 
 fn descriptors_of_tree(server: &Server) -> usize {
     let tree = proc::tree(server.pid());
-    let counts = tree
-        .iter()
-        .map(|&pid| proc::descriptors(pid).map_or(0, |open| open.len()));
+    let counts = tree.iter().map(|&pid| proc::descriptors(pid).map_or(0, |open| open.len()));
     counts.sum()
 }
 
@@ -106,9 +102,7 @@ fn single_without_a_descriptor_for_a_connection_tells_so_and_recovers() {
         let server = serve(Model::Single, &[]);
         let _caller = Caller::served(&server);
         let open = proc::descriptors(server.pid()).expect("it lives");
-        let sockets = open
-            .iter()
-            .filter(|(_, target)| target.starts_with("socket:"));
+        let sockets = open.iter().filter(|(_, target)| target.starts_with("socket:"));
         let numbers = sockets.map(|(number, _)| *number);
         numbers.max().expect("the connection")
     };
@@ -132,9 +126,7 @@ fn a_pause_of_accepting_costs_nothing_once_it_is_over(model: Model) {
     // descriptor already; to be stopped makes it call again.
     set_descriptor_limit(worker, 3);
     super::children::kill_with("STOP", worker);
-    wait_until("the stop of a worker", || {
-        proc::stat(worker).expect("it lives").state == 'T'
-    });
+    wait_until("the stop of a worker", || proc::stat(worker).expect("it lives").state == 'T');
     let switches = || proc::switches(worker).expect("it lives");
     let before = switches();
     super::children::kill_with("CONT", worker);
@@ -223,10 +215,7 @@ fn serve_with_processes(limit: u32, model: Model, arguments: &[&str]) -> Option<
         "unshare --user".to_owned(),
     ];
     let succeeds = |command: String| {
-        let status = Command::new("sh")
-            .args(["-c", &command])
-            .stderr(Stdio::null())
-            .status();
+        let status = Command::new("sh").args(["-c", &command]).stderr(Stdio::null()).status();
         status.is_ok_and(|status| status.success())
     };
     let works = |way: &&String| {

@@ -43,9 +43,7 @@ fn a_taken_socket_file_is_refused_at_once(model: Model) {
 fn refuses(model: Model, server: &Server) {
     let address = server.address().to_string();
     let begin = Instant::now();
-    let second = command_in("", model, &address, &[])
-        .stdin(Stdio::null())
-        .output();
+    let second = command_in("", model, &address, &[]).stdin(Stdio::null()).output();
     let second = second.expect("the program can be started");
     let error = String::from_utf8_lossy(&second.stderr);
     assert!(begin.elapsed() < PATIENCE);

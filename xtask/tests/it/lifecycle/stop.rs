@@ -61,10 +61,7 @@ fn ignored_deaths_of_children_are_no_failure(model: Model) {
 
 fn ignores_deaths(pid: i32) -> bool {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let ignored = status
-        .lines()
-        .find_map(|line| line.strip_prefix("SigIgn:"))
-        .unwrap();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
     let ignored = u64::from_str_radix(ignored.trim(), 16).unwrap();
     ignored & 1 << (Signal::SIGCHLD as i32 - 1) != 0
 }
