@@ -363,7 +363,7 @@ impl Drop for Acceptor {
     fn drop(&mut self) {
         self.close();
         if self.creator == own_pid() {
-            self.control.give_signals_back();
+            self.control.serve_no_more();
         }
     }
 }

@@ -71,6 +71,7 @@ pub(crate) struct Control {
     /// Set in a process whose children serve: it waits for them and ends them, so its own time
     /// must not be cut short.
     supervises: AtomicBool,
+    serves_no_more: AtomicBool,
     interrupted: AtomicBool,
     interrupted_again: AtomicBool,
     /// Whether the end of the grace will be signalled.
@@ -95,6 +96,7 @@ impl Control {
             scoreboard: Arc::new(Scoreboard::new()?),
             grace_ms: AtomicU64::new(0),
             supervises: AtomicBool::new(false),
+            serves_no_more: AtomicBool::new(false),
             interrupted: AtomicBool::new(false),
             interrupted_again: AtomicBool::new(false),
             alarm_is_set: AtomicBool::new(false),
@@ -171,6 +173,13 @@ impl Control {
     /// Says whether this process has children that serve.
     pub(crate) fn supervise(&self, supervises: bool) {
         self.supervises.store(supervises, Ordering::SeqCst);
+        self.give_signals_back();
+    }
+
+    /// Says that the acceptor of this process is gone.
+    pub(crate) fn serve_no_more(&self) {
+        self.serves_no_more.store(true, Ordering::SeqCst);
+        self.give_signals_back();
     }
 
     /// Whether a second SIGINT asks a supervising process to end everything at once.
@@ -224,11 +233,14 @@ impl Control {
     }
 
     /// Calls off the end of the grace and gives the signals back to the host program, which may
-    /// have other things to do after it has served. Not while handlers still run: the grace is
-    /// for them.
-    pub(crate) fn give_signals_back(&self) {
+    /// have other things to do after it has served. Not before the acceptor and the children are
+    /// gone, and not while handlers still run: the signals are for them.
+    fn give_signals_back(&self) {
+        let serves = !self.serves_no_more.load(Ordering::SeqCst)
+            || self.supervises.load(Ordering::SeqCst)
+            || self.scoreboard.has_slot_of(own_pid());
         let others_asked_later = !ptr::eq(SIGNALLED.load(Ordering::Acquire), self);
-        if others_asked_later || self.scoreboard.has_slot_of(own_pid()) {
+        if serves || others_asked_later {
             return;
         }
         if self.alarm_is_set.load(Ordering::SeqCst) {
@@ -252,10 +264,12 @@ impl Control {
             }
             self.interrupted_again.store(true, Ordering::SeqCst);
         }
-        self.stop();
+        // Before the stop: a server that has nothing to do returns at once, in another thread, and
+        // calls off what is set by then.
         if !supervises && !self.alarm_is_set.swap(true, Ordering::SeqCst) {
             set_alarm(self.grace());
         }
+        self.stop();
     }
 }
 
