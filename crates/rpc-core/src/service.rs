@@ -163,7 +163,9 @@ impl Service {
         slot: &Slot,
         replies: &mut FrameWriter,
     ) -> bool {
-        slot.begin_handling(replies.as_bytes());
+        let waiting = replies.as_bytes();
+        let waiting_len = waiting.len();
+        slot.begin_handling(waiting);
         let dispatched =
             catch_unwind(AssertUnwindSafe(|| self.dispatch(body, context, slot, replies)));
         let refusal = match dispatched {
@@ -175,6 +177,11 @@ impl Service {
             Ok(Err(refusal)) => refusal,
             Err(panic) => {
                 tracing::error!(message = panic_message(&*panic), "handler panicked");
+                let has_replied = replies.as_bytes().len() > waiting_len;
+                if has_replied {
+                    // A destructor of the result panicked, behind its reply.
+                    return true;
+                }
                 RpcError::internal("the handler panicked")
             }
         };

@@ -146,3 +146,33 @@ fn raw_params_come_back_byte_by_byte() {
     drop(peer);
     server.stop();
 }
+
+/// Its reply is there already when it panics.
+struct PanicsWhenDropped;
+
+impl serde::Serialize for PanicsWhenDropped {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("result")
+    }
+}
+
+impl Drop for PanicsWhenDropped {
+    fn drop(&mut self) {
+        std::panic::resume_unwind(Box::new("silent"));
+    }
+}
+
+#[test]
+fn a_panic_after_the_reply_adds_no_second_one() {
+    let method: Method<(), PanicsWhenDropped> = Method::new("late", "in_time");
+    let mut registry = Registry::new();
+    registry.register(method, |(), _ctx| Ok(PanicsWhenDropped)).unwrap();
+    registry.register(PING, |text, _ctx| Ok(text)).unwrap();
+    let server = start(Service::new(registry));
+    let mut peer = server.peer();
+    peer.send(&[frame(r#"{"in":"late"}"#), frame(r#"{"in":"ping","params":"x"}"#)].concat());
+    assert_eq!(peer.reply(), ("in_time".to_owned(), json!("result")));
+    assert_eq!(peer.reply(), ("pong".to_owned(), json!("x")));
+    drop(peer);
+    server.stop();
+}
