@@ -33,6 +33,9 @@ pub struct Memory {
     /// Resident, with every shared page divided by the number of processes that share it: the
     /// figure that may be added up over a tree.
     pub pss: u64,
+    /// The part of `pss` that belongs to no file. The share of a program's text is not in it,
+    /// which changes with every other process that runs the same program.
+    pub allocated: u64,
 }
 
 /// What /proc/PID/stat says.
@@ -123,7 +126,11 @@ pub fn memory(pid: i32) -> io::Result<Memory> {
             .and_then(|number| number.trim().parse::<u64>().ok())
             .ok_or_else(|| unexpected(pid, "smaps_rollup"))
     };
-    Ok(Memory { rss: kibibytes("Rss:")? * 1024, pss: kibibytes("Pss:")? * 1024 })
+    Ok(Memory {
+        rss: kibibytes("Rss:")? * 1024,
+        pss: kibibytes("Pss:")? * 1024,
+        allocated: kibibytes("Pss_Anon:")? * 1024,
+    })
 }
 
 /// Whether `signal` was sent to the process as a whole and not yet delivered.

@@ -8,10 +8,10 @@ use indicatif::ProgressBar;
 use super::Settings;
 use super::driver::Connection;
 use super::exchange::Exchange;
-use super::process_tree::{allocated_memory_of, memory_of_tree};
 use super::report::{Figure, Row, Target, Verdict};
 use super::server::Running;
 use crate::model::Model;
+use crate::proc;
 
 /// How long a server may take to give back the buffers of a large call.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -38,11 +38,11 @@ pub(super) fn of_idle_connections(
     let exchange = Exchange::new(settings.called, settings.payload);
     // What the first connection makes the server set up is not a matter of each connection.
     let first = Connection::open(address, &exchange, 1)?;
-    let before = memory_of_tree(server.pid())?;
+    let before = memory_of_tree(server.pid());
     let connections = (0..count)
         .map(|_| Connection::open(address, &exchange, 1))
         .collect::<anyhow::Result<Vec<_>>>()?;
-    let with_them = memory_of_tree(server.pid())?;
+    let with_them = memory_of_tree(server.pid());
     drop((first, connections));
     progress.inc(settings.rounds as u64);
     let each = with_them.saturating_sub(before) / count as u64;
@@ -61,14 +61,14 @@ pub(super) fn after_large_call(
     let small = Exchange::new(settings.called, settings.payload);
     // Stays open: what it gives back at its end must not count against the other.
     let first = Connection::open(address, &small, 1)?;
-    let before = allocated_memory_of(server.pid())?;
+    let before = proc::memory(server.pid())?.allocated;
     let large = Exchange::new(settings.called, payload);
     let connection = Connection::open(address, &large, 1)?;
     // Half a frame means that neither of the two buffers is left.
     let at_most = payload as u64 / 2;
     let deadline = Instant::now() + SETTLE_TIMEOUT;
     let held = loop {
-        let held = allocated_memory_of(server.pid())?.saturating_sub(before);
+        let held = proc::memory(server.pid())?.allocated.saturating_sub(before);
         if held <= at_most || Instant::now() > deadline {
             break held;
         }
@@ -78,6 +78,12 @@ pub(super) fn after_large_call(
     drop((first, connection));
     progress.inc(settings.rounds as u64);
     Ok(row("idle-memory", format!("{model}, large call"), held, at_most))
+}
+
+/// The memory of a server's processes together, in bytes.
+fn memory_of_tree(root: i32) -> u64 {
+    // A process that has ended meanwhile holds nothing.
+    proc::tree(root).into_iter().filter_map(|pid| Some(proc::memory(pid).ok()?.pss)).sum()
 }
 
 fn row(case: &'static str, subject: String, bytes: u64, at_most: u64) -> Row {

@@ -17,7 +17,6 @@ mod machine;
 mod memory;
 mod peer_report;
 mod peers;
-mod process_tree;
 mod raw_echo;
 mod report;
 mod scratch;

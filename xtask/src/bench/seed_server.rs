@@ -9,8 +9,8 @@ use anyhow::{Context as _, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::process_tree::descendants;
 use crate::model::Model;
+use crate::proc;
 
 /// The program of the seed that is of this model. There is none for prefork-thread.
 pub(super) fn program(model: Model) -> Option<&'static str> {
@@ -74,9 +74,9 @@ impl SeedServer {
 
 impl Drop for SeedServer {
     fn drop(&mut self) {
-        let children = descendants(self.pid()).unwrap_or_default();
+        let below = proc::tree(self.pid()).into_iter().skip(1);
         let _ = self.process.kill();
-        for child in children {
+        for child in below {
             let _ = kill(Pid::from_raw(child), Signal::SIGKILL);
         }
         let _ = self.process.wait();

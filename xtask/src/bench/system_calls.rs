@@ -12,11 +12,11 @@ use nix::unistd::Pid;
 use super::Settings;
 use super::driver::Connection;
 use super::exchange::Exchange;
-use super::process_tree::descendants;
 use super::scratch::ScratchFile;
 use super::server::{Running, serve_command, socket_address};
 use crate::launch::Server;
 use crate::model::Model;
+use crate::proc;
 
 /// Calls in the shorter of two runs.
 const CALLS: usize = 500;
@@ -118,7 +118,7 @@ fn count_server(settings: &Settings, model: Model, calls: usize) -> anyhow::Resu
     }
     drop(connection);
     // A signal to strace itself would end the counting and not the server.
-    let server = *descendants(tracer.pid())?.first().context("strace has no child")?;
+    let server = *proc::children(tracer.pid()).first().context("strace has no child")?;
     kill(Pid::from_raw(server), Signal::SIGTERM)?;
     let status = tracer.wait(STOP_TIMEOUT)?;
     ensure!(status.success(), "the server under strace ended with {status}");
