@@ -11,6 +11,9 @@ mod contest;
 mod drive;
 mod driver;
 mod exchange;
+mod growth;
+mod growth_chart;
+mod growth_report;
 mod instructions;
 mod load;
 mod machine;
@@ -38,6 +41,7 @@ use load::Load;
 use peer_report::PeerReport;
 use peers::Plan;
 use report::{Report, Target};
+use serde::Serialize;
 
 use crate::model::Model;
 
@@ -101,6 +105,13 @@ pub struct Options {
     /// which downloads and takes minutes the first time
     #[arg(long, conflicts_with_all = ["cases", "models", "method", "instructions", "syscalls"])]
     peers: bool,
+    /// Instead: calls a second and memory of the models with 1, 10, 100, 1,000 and 10,000 open
+    /// connections; --connections sets how many there are at most
+    #[arg(long, conflicts_with_all = ["cases", "depth", "churn", "instructions", "syscalls", "peers"])]
+    growth: bool,
+    /// With --growth: draw growth-calls.svg and growth-memory.svg in this directory
+    #[arg(long, value_name = "DIRECTORY", requires = "growth")]
+    svg: Option<PathBuf>,
 }
 
 /// What holds for the whole run.
@@ -159,6 +170,16 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         return Ok(());
     }
 
+    if options.growth {
+        let most = options.connections.unwrap_or(if options.quick { 10 } else { usize::MAX });
+        let progress = progress_bar(0)?;
+        let report = growth::run(&settings, &models(&options), most, made, &progress)?;
+        progress.finish_and_clear();
+        print(options.json, &report, || report.table())?;
+        return options
+            .svg
+            .map_or(Ok(()), |directory| growth_chart::draw(&report.rows, &directory));
+    }
     let (steps, missing) = steps(&options, &settings);
     let progress = progress_bar((steps.len() * rounds) as u64)?;
     let mut report = Report { made, rows: Vec::new(), missing };
@@ -169,10 +190,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         report.rows.push(row);
     }
     progress.finish_and_clear();
-    let text =
-        if options.json { serde_json::to_string_pretty(&report)? + "\n" } else { report.table() };
-    io::stdout().write_all(text.as_bytes())?;
-    Ok(())
+    print(options.json, &report, || report.table())
 }
 
 fn run_peers(
@@ -195,8 +213,12 @@ fn run_peers(
         report.rows.extend(peers::run(&plan, built, &progress)?);
     }
     progress.finish_and_clear();
-    let text =
-        if options.json { serde_json::to_string_pretty(&report)? + "\n" } else { report.table() };
+    print(options.json, &report, || report.table())
+}
+
+/// Prints a report as JSON or as its table.
+fn print(as_json: bool, report: &impl Serialize, table: impl Fn() -> String) -> anyhow::Result<()> {
+    let text = if as_json { serde_json::to_string_pretty(report)? + "\n" } else { table() };
     io::stdout().write_all(text.as_bytes())?;
     Ok(())
 }
@@ -236,11 +258,12 @@ fn steps(options: &Options, settings: &Settings) -> (Vec<Step>, Vec<String>) {
     (steps, missing)
 }
 
+/// Those that were asked for, or all.
+fn models(options: &Options) -> Vec<Model> {
+    if options.models.is_empty() { Model::ALL.to_vec() } else { options.models.clone() }
+}
+
 fn custom_steps(options: &Options, load: Load) -> Vec<Step> {
-    let mut models = options.models.clone();
-    if models.is_empty() {
-        models = Model::ALL.to_vec();
-    }
     // Single serves one connection at a time: the others would wait for ever.
     let possible = |model: &Model| *model != Model::Single || load.connections == 1 || load.churn;
     let step = |model| {
@@ -248,7 +271,7 @@ fn custom_steps(options: &Options, load: Load) -> Vec<Step> {
             cases::contest(settings, model, load, Target::None)?.run("custom", settings, progress)
         })
     };
-    models.into_iter().filter(possible).map(step).collect()
+    models(options).into_iter().filter(possible).map(step).collect()
 }
 
 /// Pins, and says under which circumstances everything ran.
@@ -260,22 +283,25 @@ fn how_it_was_made(options: &Options, settings: &Settings) -> anyhow::Result<Vec
         let cpu = machine::pin(options.pin)?;
         format!("servers and driver on processor {cpu}")
     };
-    let mut made = vec![
-        format!(
-            "{} rounds of {} s each in turns, {place}; method {}, {} characters.",
-            settings.rounds,
-            settings.turn.as_secs_f64(),
-            settings.called.method(),
-            settings.payload,
-        ),
-        "Figures are medians of the rounds: the time of a call, calls a second, or memory. A ratio \
-         is speed over speed;"
-            .to_owned(),
-        "the median of the rounds' ratios decides. `noisy`: quartiles lie more than 15 % apart, \
-         nothing can be said."
-            .to_owned(),
-        machine::description(),
-    ];
+    let mut made = vec![format!(
+        "{} rounds of {} s each in turns, {place}; method {}, {} characters.",
+        settings.rounds,
+        settings.turn.as_secs_f64(),
+        settings.called.method(),
+        settings.payload,
+    )];
+    if !options.growth {
+        made.extend(
+            [
+                "Figures are medians of the rounds: the time of a call, calls a second, or memory. \
+                 A ratio is speed over speed;",
+                "the median of the rounds' ratios decides. `noisy`: quartiles lie more than 15 % \
+                 apart, nothing can be said.",
+            ]
+            .map(str::to_owned),
+        );
+    }
+    made.push(machine::description());
     if cfg!(debug_assertions) {
         made.push("A DEBUG BUILD: THESE FIGURES SAY NOTHING ABOUT SPEED".to_owned());
     }

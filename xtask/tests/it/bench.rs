@@ -1,5 +1,7 @@
 //! The bench measures every case, whatever the figures are.
 
+use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
@@ -75,5 +77,37 @@ fn a_bench_of_one_load_measures_the_models_that_can_bear_it() {
     assert_eq!(measured, models);
     for row in rows {
         assert!(number(&row["figure"]) > 0.0, "{row:#}");
+    }
+}
+
+#[test]
+fn growth_measures_what_each_model_can_hold_says_why_not_the_rest_and_draws_both() {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("growth");
+    let path = directory.to_str().expect("the path is text");
+    let report = bench(&["--growth", "--svg", path]);
+    let rows = report["rows"].as_array().expect("rows");
+    let models = ["single", "thread", "fork", "prefork", "prefork-thread"];
+    assert_eq!(rows.len(), 2 * models.len(), "{report:#}");
+    for (row, (connections, model)) in
+        rows.iter().zip([1, 10].into_iter().flat_map(|count| models.map(|model| (count, model))))
+    {
+        assert_eq!((&row["model"], &row["connections"]), (&model.into(), &connections.into()));
+        let can = (model, connections) != ("single", 10);
+        for figure in ["calls_per_second", "memory"] {
+            let median = row["figures"][figure]["median"].as_f64();
+            assert_eq!(median > Some(0.0), can, "{row:#}");
+        }
+        let reason = if can { Value::Null } else { "serves one connection at a time".into() };
+        assert_eq!(row["cannot"], reason, "{row:#}");
+    }
+    for (name, unit) in [("growth-calls.svg", "calls a second"), ("growth-memory.svg", "MiB")] {
+        let picture = fs::read_to_string(directory.join(name)).expect("the picture was written");
+        assert!(picture.starts_with("<svg") && picture.ends_with("</svg>\n"), "{picture}");
+        for text in models.into_iter().chain(["open connections", unit]) {
+            assert!(picture.contains(&format!("\n{text}\n")), "no {text} in {picture}");
+        }
+        // A point for each figure, and one beside each name.
+        let points = rows.iter().filter(|row| !row["figures"].is_null()).count() + models.len();
+        assert_eq!(picture.matches("<circle").count(), points, "{picture}");
     }
 }
