@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::process::{self, Command};
 
 use serde_json::Value;
 
@@ -82,7 +82,9 @@ fn a_bench_of_one_load_measures_the_models_that_can_bear_it() {
 
 #[test]
 fn growth_measures_what_each_model_can_hold_says_why_not_the_rest_and_draws_both() {
-    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("growth");
+    // The tests may run twice at the same time.
+    let name = format!("growth-{}", process::id());
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let path = directory.to_str().expect("the path is text");
     let report = bench(&["--growth", "--svg", path]);
     let rows = report["rows"].as_array().expect("rows");
@@ -110,6 +112,7 @@ fn growth_measures_what_each_model_can_hold_says_why_not_the_rest_and_draws_both
         let points = rows.iter().filter(|row| !row["figures"].is_null()).count() + models.len();
         assert_eq!(picture.matches("<circle").count(), points, "{picture}");
     }
+    fs::remove_dir_all(directory).expect("the pictures can be removed");
 }
 
 #[test]
