@@ -1,4 +1,5 @@
-//! How the cost grows with the number of open connections: calls a second, and memory.
+//! How the cost grows with the number of open connections: calls a second, memory, and
+//! how fast connections open.
 //!
 //! All connections are open and all are busy: one thread writes a request on each of them, then
 //! reads the reply of each, and begins again. Every model sees the same load, and the driver costs
@@ -24,7 +25,7 @@ const CONNECTIONS: [usize; 5] = [1, 10, 100, 1_000, 10_000];
 
 /// How long all connections of one measurement together may take to open. A server that cannot
 /// keep up is a finding and must not become a bench without an end.
-const OPEN_TIMEOUT: Duration = Duration::from_secs(120);
+const OPEN_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// What a process may take at most, the kernel's part included (page tables, stacks, socket).
 const BYTES_A_PROCESS: u64 = 400 * 1024;
@@ -65,16 +66,14 @@ pub(super) fn run(
 struct Cell {
     model: Model,
     connections: usize,
-    calls_per_second: Vec<f64>,
-    memory: Vec<f64>,
+    rounds: Vec<Measured>,
     cannot: Option<String>,
 }
 
 impl Cell {
     fn new(settings: &Settings, model: Model, connections: usize) -> Cell {
         let cannot = cannot_hold(model, connections, settings.file_limit);
-        let (calls_per_second, memory) = (Vec::new(), Vec::new());
-        Cell { model, connections, calls_per_second, memory, cannot }
+        Cell { model, connections, rounds: Vec::new(), cannot }
     }
 
     fn turn(&mut self, settings: &Settings) -> anyhow::Result<()> {
@@ -86,10 +85,7 @@ impl Cell {
             return Ok(());
         }
         match measure(settings, self.model, self.connections) {
-            Ok((calls_per_second, memory)) => {
-                self.calls_per_second.push(calls_per_second);
-                self.memory.push(memory as f64);
-            }
+            Ok(measured) => self.rounds.push(measured),
             // Every machine can hold one connection, so that is no finding but a fault.
             Err(error) if self.connections == 1 => {
                 return Err(error).with_context(|| format!("one connection to {}", self.model));
@@ -100,11 +96,14 @@ impl Cell {
     }
 
     fn into_row(self) -> GrowthRow {
+        let quartiles =
+            |figure: fn(&Measured) -> f64| Quartiles::of(self.rounds.iter().map(figure).collect());
         let figures = match self.cannot {
             Some(why) => Err(why),
             None => Ok(GrowthFigures {
-                calls_per_second: Quartiles::of(self.calls_per_second),
-                memory: Quartiles::of(self.memory),
+                calls_per_second: quartiles(|measured| measured.calls_per_second),
+                memory: quartiles(|measured| measured.memory as f64),
+                opened_per_second: quartiles(|measured| measured.opened_per_second),
             }),
         };
         GrowthRow::new(self.model.name(), self.connections, figures)
@@ -132,16 +131,29 @@ fn no_room_for(model: Model, connections: usize) -> Option<String> {
     Room::now()?.lacks(connections, bytes_each)
 }
 
-/// Calls a second, and the memory of all processes of the server in bytes.
-fn measure(settings: &Settings, model: Model, connections: usize) -> anyhow::Result<(f64, u64)> {
+/// What one round came to.
+struct Measured {
+    calls_per_second: f64,
+    /// Of all processes of the server, in bytes.
+    memory: u64,
+    opened_per_second: f64,
+}
+
+fn measure(settings: &Settings, model: Model, connections: usize) -> anyhow::Result<Measured> {
     let workers = if model == Model::Prefork { connections } else { settings.workers };
     let server = Running::ours(settings, model, workers, &patience(connections))?;
-    let mut sweep = Sweep::over(open(settings, &server, connections)?);
+    let start = Instant::now();
+    let open = open(settings, &server, connections)?;
+    let opened_per_second = connections as f64 / start.elapsed().as_secs_f64();
+    let mut sweep = Sweep::over(open);
     // Every thread and process has made its first call; now all of them have made one in a row.
     sweep.turn(Duration::ZERO)?;
     let turn = sweep.turn(settings.turn)?;
-    let memory = memory_of_tree(server.pid());
-    Ok((turn.calls as f64 / turn.elapsed.as_secs_f64(), memory))
+    Ok(Measured {
+        calls_per_second: turn.calls as f64 / turn.elapsed.as_secs_f64(),
+        memory: memory_of_tree(server.pid()),
+        opened_per_second,
+    })
 }
 
 fn open(

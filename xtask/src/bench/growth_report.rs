@@ -24,6 +24,8 @@ pub(super) struct GrowthFigures {
     pub(super) calls_per_second: Quartiles,
     /// Of all processes of the server together, in bytes.
     pub(super) memory: Quartiles,
+    /// One after the other, each with its first call.
+    pub(super) opened_per_second: Quartiles,
 }
 
 impl GrowthRow {
@@ -46,13 +48,12 @@ pub(super) struct GrowthReport {
 }
 
 impl GrowthReport {
-    /// The rows as people read them: a table of calls a second, a table of memory, and the reasons
-    /// for what is missing in both.
+    /// The rows as people read them: a table for each figure, and the reasons for what is missing.
     pub(super) fn table(&self) -> String {
-        let calls = self.pivot("calls a second", |figures| {
-            let calls = figures.calls_per_second;
-            format!("{:.1} k ± {:.0} %", calls.median / 1e3, half_spread(calls))
-        });
+        let thousands =
+            |rate: Quartiles| format!("{:.1} k ± {:.0} %", rate.median / 1e3, half_spread(rate));
+        let calls = self.pivot("calls a second", |figures| thousands(figures.calls_per_second));
+        let opened = self.pivot("opened a second", |figures| thousands(figures.opened_per_second));
         let memory = self.pivot("memory", |figures| {
             format!("{} ± {:.0} %", mebibytes(figures.memory.median), half_spread(figures.memory))
         });
@@ -70,11 +71,12 @@ impl GrowthReport {
             "± is half the distance of the quartiles. -: the model or the machine cannot.",
             "Calls a second: one thread writes a request on every connection, then reads every \
              reply. Memory: PSS of all",
-            "processes of the server, after these calls. prefork has as many workers as \
-             connections.",
+            "processes of the server, after these calls. Opened: connections, one after the other, \
+             each with a first call,",
+            "on average from the first to the last. prefork has as many workers as connections.",
         ];
         let lines = reasons.chain(lines.map(str::to_owned)).chain(self.made.iter().cloned());
-        format!("{calls}\n\n{memory}\n\n{}\n", lines.collect::<Vec<_>>().join("\n"))
+        format!("{calls}\n\n{memory}\n\n{opened}\n\n{}\n", lines.collect::<Vec<_>>().join("\n"))
     }
 
     /// A line a model and a column a number of connections.
@@ -131,7 +133,8 @@ mod tests {
     fn row(model: &'static str, connections: usize, calls: f64) -> GrowthRow {
         let same = |number| Quartiles { low: number, median: number, high: number };
         let memory = same(calls * 1024.0);
-        let figures = GrowthFigures { calls_per_second: same(calls), memory };
+        let opened_per_second = same(1_500.0);
+        let figures = GrowthFigures { calls_per_second: same(calls), memory, opened_per_second };
         GrowthRow::new(model, connections, Ok(figures))
     }
 
@@ -147,10 +150,11 @@ mod tests {
         let table = GrowthReport { made: vec!["today".to_owned()], rows }.table();
         let lines: Vec<Vec<&str>> =
             table.lines().map(|line| line.split_whitespace().collect()).collect();
-        let expected: [&[&str]; 6] = [
+        let expected: [&[&str]; 7] = [
             &["calls", "a", "second", "1", "connection", "10"],
             &["single", "2.0", "k", "±", "0", "%", "-"],
             &["single", "2.0", "MiB", "±", "0", "%", "-"],
+            &["single", "1.5", "k", "±", "0", "%", "-"],
             &["thread", "4.0", "MiB", "±", "0", "%", "500", "MiB", "±", "0", "%"],
             &["-", "single", "with", "10:", "serves", "one", "connection", "at", "a", "time"],
             &["today"],

@@ -111,7 +111,7 @@ pub struct Options {
     #[arg(long, conflicts_with_all = ["cases", "models", "method", "instructions", "syscalls"])]
     peers: bool,
     /// Instead: calls a second and memory of the models with 1, 10, 100, 1,000 and 10,000 open
-    /// connections; --connections sets how many there are at most
+    /// connections, and how fast these open; --connections sets how many there are at most
     #[arg(long, conflicts_with_all = ["cases", "depth", "churn", "instructions", "syscalls", "peers"])]
     growth: bool,
     /// With --growth: draw growth-calls.svg and growth-memory.svg in this directory

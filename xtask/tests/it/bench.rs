@@ -95,7 +95,7 @@ fn growth_measures_what_each_model_can_hold_says_why_not_the_rest_and_draws_both
     {
         assert_eq!((&row["model"], &row["connections"]), (&model.into(), &connections.into()));
         let can = (model, connections) != ("single", 10);
-        for figure in ["calls_per_second", "memory"] {
+        for figure in ["calls_per_second", "memory", "opened_per_second"] {
             let median = row["figures"][figure]["median"].as_f64();
             assert_eq!(median > Some(0.0), can, "{row:#}");
         }
