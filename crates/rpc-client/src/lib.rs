@@ -41,12 +41,18 @@
 
 #![forbid(unsafe_code)]
 
+mod address_book;
 mod client;
+mod connections;
 mod error;
+mod executed;
+mod pool;
 mod stream;
 
 pub use client::{Builder, Client, RawReply};
 pub use error::CallError;
+pub use executed::Executed;
+pub use pool::{Pool, PoolBuilder};
 pub use rpc_proto::{
     Address, ErrorCode, ForeignProtocol, FrameError, MessageError, Method, RpcError,
 };
