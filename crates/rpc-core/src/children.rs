@@ -17,23 +17,24 @@ use nix::unistd::Pid;
 
 use crate::acceptor::{Acceptor, Beside};
 use crate::connection::Connection;
+use crate::death::{Reason, Said, Why};
 use crate::error::{ForkError, ServeError};
-use crate::process::{Exit, Fork, fork_only_thread, pidfd_open, refuse_threads, wait_for_end};
+use crate::process::{Fork, fork_only_thread, pidfd_open, refuse_threads, wait_for_end};
 use crate::scoreboard::own_pid;
-use crate::shutdown::{Control, EXIT_GRACE_EXPIRED, EXIT_INTERRUPTED, exit_now};
+use crate::shutdown::{Control, EXIT_INTERRUPTED, exit_now};
 use crate::socket::poll_timeout;
 
 /// How long after the grace a parent waits before it kills, so that children can use all of it.
 const KILL_DELAY: Duration = Duration::from_secs(1);
 
 /// A child that has ended and was reaped.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Death {
     /// Its process id, which may belong to somebody else by now.
     pub pid: i32,
-    /// How it ended.
-    pub exit: Exit,
+    /// Why it ended.
+    pub reason: Reason,
     /// How long it lived.
     pub age: Duration,
 }
@@ -46,6 +47,9 @@ pub struct Children {
     /// In no order. A new member is written at the end: every page that a parent writes after a
     /// fork costs a copy for each child that shares it, so a map would cost many.
     members: Vec<Member>,
+    /// All of them were told to stop, or killed.
+    told: Option<Why>,
+    killed: bool,
 }
 
 struct Member {
@@ -69,7 +73,13 @@ impl Children {
             .map_err(|errno| ServeError::Watch(errno.into()))?;
         let control = acceptor.control();
         control.supervise(true);
-        Ok(Children { control, deaths: Some(deaths), members: Vec::new() })
+        Ok(Children {
+            control,
+            deaths: Some(deaths),
+            members: Vec::new(),
+            told: None,
+            killed: false,
+        })
     }
 
     /// How many children there are that were not reaped yet.
@@ -176,8 +186,9 @@ impl Children {
                     // the pidfd, and until it has closed that, this death would be told again.
                     let _ = deaths.delete(&member.pidfd);
                     self.control.scoreboard.release_all_of(pid);
-                    log_death(pid, exit);
-                    reaped.push(Death { pid, exit, age: member.born.elapsed() });
+                    let reason = Reason::of(exit, self.told, self.killed, Said::MayBeSilent);
+                    log_death(pid, &reason);
+                    reaped.push(Death { pid, reason, age: member.born.elapsed() });
                 }
             }
             if count < events.len() {
@@ -222,6 +233,7 @@ impl Children {
     pub fn stop(mut self, acceptor: Acceptor) -> Result<(), ServeError> {
         let grace = self.control.grace();
         let deadline = Instant::now() + grace + KILL_DELAY;
+        self.told = Some(Why::Stop);
         self.signal_all(Signal::SIGTERM);
         drop(acceptor);
         let mut unfinished = 0;
@@ -232,16 +244,12 @@ impl Children {
                 deadline.saturating_duration_since(Instant::now())
             };
             if left.is_zero() {
+                self.killed = true;
                 self.signal_all(Signal::SIGKILL);
             }
             let timeout = if left.is_zero() { KILL_DELAY } else { left };
             let ended = self.wait(Some(timeout))?;
-            let was_late = |death: &&Death| match death.exit {
-                Exit::Status(status) => status == EXIT_GRACE_EXPIRED,
-                Exit::Signal(signal) => signal == libc::SIGKILL && left.is_zero(),
-                Exit::Unknown => false,
-            };
-            unfinished += ended.iter().filter(was_late).count();
+            unfinished += ended.iter().filter(|death| death.reason.is_unfinished()).count();
         }
         if self.control.is_interrupted_again() {
             exit_now(EXIT_INTERRUPTED);
@@ -289,9 +297,9 @@ impl Drop for Children {
     }
 }
 
-fn log_death(pid: i32, exit: Exit) {
-    match exit {
-        Exit::Status(0) => tracing::debug!(pid, "child {exit}"),
-        _ => tracing::warn!(pid, "child {exit}"),
+fn log_death(pid: i32, reason: &Reason) {
+    match reason.is_in_order() {
+        true => tracing::debug!(pid, "child {reason}"),
+        false => tracing::warn!(pid, "child {reason}"),
     }
 }
