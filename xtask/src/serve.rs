@@ -72,7 +72,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     if options.fault_methods {
         methods::add_fault_methods(&mut registry)?;
     }
-    let mut service = Service::new(registry);
+    let mut service = Service::new(registry).with_stats(true);
     if let Some(bytes) = options.max_frame_len {
         service = service.max_frame_len(bytes);
     }

@@ -14,6 +14,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill};
 use nix::unistd::Pid;
+use rpc_proto::stats::WorkerState;
 
 use crate::acceptor::{Acceptor, Beside};
 use crate::connection::Connection;
@@ -110,12 +111,21 @@ impl Children {
         let mask = SigSet::all()
             .thread_swap_mask(SigmaskHow::SIG_SETMASK)
             .map_err(|errno| ForkError::Fork(errno.into()))?;
+        let scoreboard = Arc::clone(&self.control.scoreboard);
+        let worker = scoreboard.expect_worker();
         let forked = fork_only_thread();
         drop(reserve);
         let fork = match forked {
-            Err(error) => Err(ForkError::Fork(error)),
-            Ok(Fork::Parent(pid)) => self.watch(pid).map(|()| Fork::Parent(pid)),
+            Err(error) => {
+                worker.inspect(|&entry| scoreboard.workers().cancel(entry));
+                Err(ForkError::Fork(error))
+            }
+            Ok(Fork::Parent(pid)) => {
+                worker.inspect(|&entry| scoreboard.workers().name(entry, pid));
+                self.watch(pid).map(|()| Fork::Parent(pid))
+            }
             Ok(Fork::Child(child)) => {
+                scoreboard.become_worker(worker);
                 self.members.clear();
                 self.deaths = None;
                 if self.prepare_child(parent).is_err() {
@@ -187,6 +197,7 @@ impl Children {
                     let _ = deaths.delete(&member.pidfd);
                     self.control.scoreboard.release_all_of(pid);
                     let reason = Reason::of(exit, self.told, self.killed, Said::MayBeSilent);
+                    self.control.scoreboard.tallies().count_death(&reason);
                     log_death(pid, &reason);
                     reaped.push(Death { pid, reason, age: member.born.elapsed() });
                 }
@@ -214,6 +225,18 @@ impl Children {
         }
         self.control.drain_wake();
         Ok(self.reap())
+    }
+
+    /// Says to which generation the workers belong that are forked from now on, for those who look
+    /// at the server's stats; 1 unless told.
+    pub fn set_generation(&self, generation: u32) {
+        self.control.scoreboard.set_generation(generation);
+    }
+
+    /// Says where the worker `pid` stands, for those who look at the server's stats. That it is
+    /// ready it says itself when it accepts for the first time.
+    pub fn set_state(&self, pid: i32, state: WorkerState) {
+        self.control.scoreboard.workers().set_state(pid, state);
     }
 
     /// Whether the server was told to stop.

@@ -64,6 +64,9 @@ mod service;
 mod shutdown;
 mod signals;
 mod socket;
+mod stats;
+mod tallies;
+mod workers;
 
 pub use acceptor::Acceptor;
 pub use children::{Children, Death};
@@ -78,4 +81,5 @@ pub use scoreboard::MAX_CONNECTIONS;
 pub use service::Service;
 pub use shutdown::{EXIT_GRACE_EXPIRED, Shutdown};
 
+pub use rpc_proto::stats::WorkerState;
 pub use rpc_proto::{Address, ErrorCode, Method, RpcError};

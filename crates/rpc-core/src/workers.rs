@@ -1,0 +1,123 @@
+//! The workers of a server, each with an entry in the shared memory of the scoreboard, so that it
+//! can be seen even while it serves nobody.
+//!
+//! The master alone gives out entries and takes them back. In between, the worker and its master
+//! write to it, each field by itself: a reader may see a mixture of before and after, and nothing
+//! that it would have to wait for.
+
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+use rpc_proto::stats::{WorkerState, WorkerStats};
+
+/// Twice as many as a reload of 1,024 workers has at a time. Who comes beyond is not shown.
+const MAX_WORKERS: usize = 2048;
+
+/// All zeroes is a valid value: nobody is there.
+#[repr(C)]
+pub(crate) struct Workers {
+    /// Entries from here on were never used.
+    used: AtomicUsize,
+    entries: [Entry; MAX_WORKERS],
+}
+
+#[repr(C, align(64))]
+struct Entry {
+    /// A number of [`STATES`] plus one, 0 when the entry is free.
+    state: AtomicU32,
+    /// 0 until the fork has returned on one of its sides.
+    pid: AtomicI32,
+    generation: AtomicU32,
+    /// When it was forked, in milliseconds since the server was born.
+    born_ms: AtomicU64,
+    /// Requests of the connections that it has served to their end.
+    calls: AtomicU64,
+}
+
+const STATES: [WorkerState; 3] = [WorkerState::Starting, WorkerState::Ready, WorkerState::Retiring];
+
+fn number_of(state: WorkerState) -> u32 {
+    let at = STATES.iter().position(|&known| known == state);
+    at.map_or(0, |at| at as u32 + 1)
+}
+
+impl Workers {
+    /// In the master, before it forks. `None` when there are too many.
+    pub(crate) fn expect(&self, generation: u32, now_ms: u64) -> Option<usize> {
+        let is_free = |entry: &Entry| entry.state.load(Ordering::Relaxed) == 0;
+        let index = self.entries.iter().position(is_free)?;
+        let entry = &self.entries[index];
+        entry.pid.store(0, Ordering::Relaxed);
+        entry.generation.store(generation, Ordering::Relaxed);
+        entry.born_ms.store(now_ms, Ordering::Relaxed);
+        entry.calls.store(0, Ordering::Relaxed);
+        entry.state.store(number_of(WorkerState::Starting), Ordering::Release);
+        self.used.fetch_max(index + 1, Ordering::Release);
+        Some(index)
+    }
+
+    /// On both sides of the fork, whichever is first.
+    pub(crate) fn name(&self, index: usize, pid: i32) {
+        self.entries[index].pid.store(pid, Ordering::Relaxed);
+    }
+
+    /// By the worker itself: it is ready, if nobody has told it to retire meanwhile.
+    pub(crate) fn become_ready(&self, index: usize) {
+        let from = number_of(WorkerState::Starting);
+        let to = number_of(WorkerState::Ready);
+        let (success, failure) = (Ordering::Relaxed, Ordering::Relaxed);
+        let _ = self.entries[index].state.compare_exchange(from, to, success, failure);
+    }
+
+    /// By the worker itself, when a connection has ended.
+    pub(crate) fn add_calls(&self, index: usize, calls: u64) {
+        self.entries[index].calls.fetch_add(calls, Ordering::Relaxed);
+    }
+
+    /// By the master.
+    pub(crate) fn set_state(&self, pid: i32, state: WorkerState) {
+        if let Some(entry) = self.used().iter().find(|entry| entry.is(pid)) {
+            entry.state.store(number_of(state), Ordering::Relaxed);
+        }
+    }
+
+    /// By the master, when the worker was reaped.
+    pub(crate) fn forget(&self, pid: i32) {
+        if let Some(entry) = self.used().iter().find(|entry| entry.is(pid)) {
+            entry.state.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// By the master, when it could not fork.
+    pub(crate) fn cancel(&self, index: usize) {
+        self.entries[index].state.store(0, Ordering::Relaxed);
+    }
+
+    /// Everybody who has a process id, without their open connections.
+    pub(crate) fn look(&self, now_ms: u64) -> Vec<WorkerStats> {
+        self.used().iter().filter_map(|entry| entry.look(now_ms)).collect()
+    }
+
+    fn used(&self) -> &[Entry] {
+        &self.entries[..self.used.load(Ordering::Acquire).min(MAX_WORKERS)]
+    }
+}
+
+impl Entry {
+    fn is(&self, pid: i32) -> bool {
+        self.state.load(Ordering::Relaxed) != 0 && self.pid.load(Ordering::Relaxed) == pid
+    }
+
+    fn look(&self, now_ms: u64) -> Option<WorkerStats> {
+        let state = self.state.load(Ordering::Acquire).checked_sub(1)?;
+        let pid = self.pid.load(Ordering::Relaxed);
+        let born_ms = self.born_ms.load(Ordering::Relaxed);
+        (pid != 0).then(|| WorkerStats {
+            pid,
+            generation: self.generation.load(Ordering::Relaxed),
+            state: STATES.get(state as usize).copied().unwrap_or(WorkerState::Unknown),
+            age_ms: now_ms.saturating_sub(born_ms),
+            connections: 0,
+            calls: self.calls.load(Ordering::Relaxed),
+        })
+    }
+}
