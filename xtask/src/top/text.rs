@@ -50,7 +50,7 @@ fn header(address: &Address, now: &Stats, history: &History) -> Vec<String> {
     vec![
         first,
         format!(
-            "calls        {} a second, {} in all, {} being handled, {} lost to a deadline or a stop",
+            "calls        {} a second, {} in all, {} being handled, {} lost",
             rate, calls.total, calls.handling, calls.lost
         ),
         format!(
@@ -178,7 +178,7 @@ mod tests {
             shown,
             "\
 127.0.0.1:8080  version 1.2.3  pid 4711  up 1m 2s
-calls        1000 a second, 62000 in all, 3 being handled, 1 lost to a deadline or a stop
+calls        1000 a second, 62000 in all, 3 being handled, 1 lost
 connections  4 open, 5 accepted; refused: 6 busy
 deaths       8 killed, 7 signal
 
