@@ -121,3 +121,60 @@ impl Entry {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scoreboard::Scoreboard;
+
+    #[track_caller]
+    fn check(workers: &Workers, expected: &[(i32, u32, WorkerState, u64)]) {
+        let found = workers.look(1000).into_iter();
+        let found = found.map(|worker| (worker.pid, worker.generation, worker.state, worker.calls));
+        assert_eq!(found.collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn an_entry_follows_its_worker() {
+        use WorkerState::{Ready, Retiring, Starting};
+        let scoreboard = Scoreboard::new().expect("memory");
+        let workers = scoreboard.workers();
+        let first = workers.expect(1, 400).expect("room");
+        check(workers, &[]);
+        workers.name(first, 11);
+        check(workers, &[(11, 1, Starting, 0)]);
+        assert_eq!(workers.look(1000)[0].age_ms, 600);
+        workers.become_ready(first);
+        workers.add_calls(first, 7);
+        let second = workers.expect(2, 500).expect("room");
+        workers.name(second, 12);
+        check(workers, &[(11, 1, Ready, 7), (12, 2, Starting, 0)]);
+
+        workers.set_state(11, Retiring);
+        workers.become_ready(first);
+        workers.set_state(13, Retiring);
+        check(workers, &[(11, 1, Retiring, 7), (12, 2, Starting, 0)]);
+
+        workers.forget(11);
+        workers.forget(13);
+        check(workers, &[(12, 2, Starting, 0)]);
+        assert_eq!(workers.expect(3, 600), Some(first), "a free entry is used again");
+        workers.name(first, 13);
+        check(workers, &[(13, 3, Starting, 0), (12, 2, Starting, 0)]);
+        workers.cancel(first);
+        check(workers, &[(12, 2, Starting, 0)]);
+    }
+
+    #[test]
+    fn whoever_has_no_entry_is_not_shown() {
+        let scoreboard = Scoreboard::new().expect("memory");
+        assert_eq!(scoreboard.expect_worker(), None, "children are not workers until one says so");
+        scoreboard.set_generation(1);
+        for _ in 0..MAX_WORKERS {
+            assert!(scoreboard.expect_worker().is_some());
+        }
+        assert_eq!(scoreboard.expect_worker(), None);
+        scoreboard.become_worker(None);
+        assert_eq!(scoreboard.own_worker(), None);
+    }
+}

@@ -5,11 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Instant;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use rpc_client::{CallError, Client, ErrorCode};
 use rpc_core::MAX_CONNECTIONS;
 use rpc_proto::stats::{HandlingStats, MAX_HANDLING, STATS, Stats, WorkerState};
 use xtask::launch::Server;
 use xtask::model::Model;
+use xtask::proc;
 
 use crate::raw::{PATIENCE, Raw, frame, request};
 use crate::server::start;
@@ -19,6 +22,7 @@ over_every_model! {
     no_count_is_lost_when_a_handler_fails,
     a_hung_handler_is_seen_from_beside_it,
     no_look_under_load_is_impossible,
+    no_look_is_impossible_while_processes_are_killed,
     connections_that_break_the_rules_are_counted,
 }
 
@@ -108,11 +112,12 @@ fn calls_and_connections_are_counted(model: Model) {
 
 /// Where a handler's abort takes only its process along, it aborts.
 fn no_count_is_lost_when_a_handler_fails(model: Model) {
+    const ROUNDS: u64 = 5;
     let survives_aborts = !matches!(model, Model::Single | Model::Thread);
     let server = start_counted(model);
     let mut looker = Looker::new(&server);
     let mut calls = 0;
-    for round in 1..=10 {
+    for round in 1..=ROUNDS {
         let mut client = server.connect().expect("the server accepts");
         for _ in 0..round {
             client.call_raw("ping", &()).expect("an answer");
@@ -133,7 +138,10 @@ fn no_count_is_lost_when_a_handler_fails(model: Model) {
         }
     }
     let stats = looker.look();
-    assert_eq!(stats.connections.accepted, 10 + looker.looks, "{stats:#?}");
+    assert_eq!(stats.connections.accepted, ROUNDS + looker.looks, "{stats:#?}");
+    // All other calls were made on connections that died with their workers.
+    let of_workers: u64 = stats.workers.iter().map(|worker| worker.calls).sum();
+    assert!(stats.workers.len() <= WORKERS && of_workers <= looker.looks, "{stats:#?}");
 }
 
 fn a_hung_handler_is_seen_from_beside_it(model: Model) {
@@ -190,6 +198,66 @@ fn no_look_under_load_is_impossible(model: Model) {
     });
 }
 
+/// The same while SIGKILL ends one process after the other, wherever it stands.
+fn no_look_is_impossible_while_processes_are_killed(model: Model) {
+    let kills = match model {
+        Model::Single | Model::Thread => return,
+        Model::Fork => 100,
+        // Whoever dies young again and again is replaced later and later.
+        Model::Prefork | Model::PreforkThread => 5,
+    };
+    let server = start_counted(model);
+    let is_over = AtomicBool::new(false);
+    let call_and_be_cut_off = || {
+        while !is_over.load(Ordering::Relaxed) {
+            let mut client = server.connect().expect("the server accepts");
+            let mut is_served = true;
+            while is_served && !is_over.load(Ordering::Relaxed) {
+                is_served = client.call_raw("ping", "x").is_ok();
+            }
+        }
+    };
+    // Of three workers one is left for the looks.
+    let look = || {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            // The process that took this connection may be the one that was just killed.
+            match server.connect().expect("the server accepts").call(STATS, &()) {
+                Ok(stats) => return stats,
+                Err(error) => assert!(Instant::now() < deadline, "{error}"),
+            }
+        }
+    };
+    let killed = thread::scope(|scope| {
+        let load: Vec<_> = (0..2).map(|_| scope.spawn(call_and_be_cut_off)).collect();
+        let mut before = look();
+        let mut killed = 0;
+        let checked = loop {
+            let now = look();
+            if let Err(why) = expect_possible(&before, &now) {
+                break Err(format!("{why}: {before:#?}, then {now:#?}"));
+            }
+            before = now;
+            if killed == kills {
+                break Ok(killed);
+            }
+            if let Some(&child) = proc::children(server.pid()).get(killed % 2) {
+                killed += usize::from(kill(Pid::from_raw(child), Signal::SIGKILL).is_ok());
+            }
+        };
+        is_over.store(true, Ordering::Relaxed);
+        assert!(load.into_iter().all(|thread| thread.join().is_ok()), "a call failed");
+        checked.unwrap_or_else(|why| panic!("{why}"))
+    });
+    // Nothing stays of the dead. Those that had ended by themselves were killed for nothing.
+    let workers = if model.has_workers() { WORKERS } else { 0 };
+    let stats = Looker::new(&server).look_until("the end of all the others", |stats| {
+        stats.connections.open == 1 && stats.workers.len() == workers
+    });
+    assert!(stats.handling.iter().all(is_own_look), "{stats:#?}");
+    assert!(stats.deaths["killed_by_others"] <= killed as u64, "{stats:#?}");
+}
+
 fn expect_possible(before: &Stats, now: &Stats) -> Result<(), &'static str> {
     let known = ["ping", STATS.name()];
     let open = now.connections.open;
@@ -210,7 +278,10 @@ fn expect_possible(before: &Stats, now: &Stats) -> Result<(), &'static str> {
         ),
         ("more calls of workers", of_workers(|worker| worker.calls) <= now.calls.total),
         ("more connections of workers", of_workers(|worker| worker.connections) <= open),
-        ("somebody died", now.deaths.keys().all(|reason| reason == "clean")),
+        (
+            "somebody died of something else",
+            now.deaths.keys().all(|reason| ["clean", "killed_by_others"].contains(&&**reason)),
+        ),
         (
             "an unknown method",
             now.handling

@@ -4,16 +4,17 @@ use std::fs::File;
 use std::io::Read;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
+use std::time::Instant;
 
 use nix::pty::{Winsize, openpty};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rpc_core::{Acceptor, Registry, Service};
 use rpc_proto::Address;
-use rpc_proto::stats::STATS;
+use rpc_proto::stats::{STATS, Stats, WorkerState, WorkerStats};
 use xtask::model::Model;
 
-use crate::raw::{Raw, request};
+use crate::raw::{PATIENCE, Raw, request};
 use crate::server::{start, start_at};
 
 fn top(address: &Address, arguments: &[&str]) -> Command {
@@ -35,7 +36,14 @@ fn a_snapshot_shows_who_is_doing_what() {
     let mut hung = Raw::connect(&server);
     hung.send(&request("sleep", "600000"));
     let mut looker = server.connect().expect("the server accepts");
-    while looker.call(STATS, &()).expect("an answer").calls.handling < 2 {}
+    let is_there = |stats: Stats| {
+        let is_ready = |worker: &WorkerStats| worker.state == WorkerState::Ready;
+        stats.calls.handling == 2 && stats.workers.len() == 3 && stats.workers.iter().all(is_ready)
+    };
+    let deadline = Instant::now() + PATIENCE;
+    while !is_there(looker.call(STATS, &()).expect("an answer")) {
+        assert!(Instant::now() < deadline, "not in time");
+    }
     drop(looker);
     // With and without the option: a pipe is no terminal.
     for arguments in [&["--once"][..], &[]] {
