@@ -16,6 +16,7 @@ Methods:
   ping   echoes its params, which may be any JSON
   echo   echoes a string
   pi     comes closer to π the higher its params, such as 100000
+  rpc.stats  tells what the server is doing; `cargo xtask top` shows it
 
 Methods with --fault-methods:
   sleep  sleeps for so many milliseconds

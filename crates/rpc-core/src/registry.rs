@@ -192,7 +192,7 @@ impl Found<'_> {
         slot: &Slot,
         replies: &mut FrameWriter,
     ) -> Result<(), serde_json::Error> {
-        slot.enter_method(self.number);
+        slot.calls.enter(self.number);
         let Entry { reply_head, handler, .. } = self.entry;
         handler(params, ctx, Answer { reply_head, slot, replies })
     }

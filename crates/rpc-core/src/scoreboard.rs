@@ -14,24 +14,25 @@
 //! a process that dies at any instruction leaves the table usable.
 #![allow(unsafe_code)]
 
+use std::io;
 use std::num::NonZeroUsize;
 use std::ops::Deref;
 use std::os::fd::RawFd;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicUsize, Ordering};
 use std::time::Instant;
-use std::{fmt, io};
 
 use nix::libc;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 
+use crate::calls::Calls;
 use crate::tallies::Tallies;
-use crate::workers::Workers;
+use crate::workers::{Membership, Workers};
 
 /// Connections that one server can serve at a time, over all its threads and processes.
 ///
-/// The table is little more than 1 MiB of address space; only the pages that were ever used take memory.
+/// The table is 1.2 MiB of address space; only the pages that were ever used take memory.
 pub const MAX_CONNECTIONS: usize = 16_384;
 
 #[repr(C)]
@@ -66,18 +67,11 @@ pub(crate) struct Slot {
     /// The descriptor plus one, 0 when there is none; see [`SOCKET_HELD`].
     socket: AtomicI32,
     phase: AtomicU32,
-    /// The number of the method that is being handled, 0 while it is not known.
-    method: AtomicU32,
     /// Replies that are finished but not yet written, for the last words to send first.
     /// The address means something in the owner's process only.
     waiting_start: AtomicUsize,
     waiting_len: AtomicUsize,
-    /// Requests that were taken up, of all connections that ever had this slot: the sum over all
-    /// slots never falls, whoever dies. Only the owner writes it, so that counting a call is a
-    /// load and a store.
-    calls: AtomicU64,
-    /// How many of these belong to connections that have ended.
-    calls_before: AtomicU64,
+    pub(crate) calls: Calls,
 }
 
 /// Set in `Slot::socket` while somebody else than the owner uses the descriptor. The owner waits
@@ -99,16 +93,8 @@ impl Slot {
     pub(crate) fn begin_handling(&self, waiting: &[u8]) {
         self.waiting_start.store(waiting.as_ptr() as usize, Ordering::Relaxed);
         self.waiting_len.store(waiting.len(), Ordering::Relaxed);
-        self.method.store(0, Ordering::Relaxed);
-        self.calls.store(self.calls.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        self.calls.begin();
         self.phase.store(HANDLING, Ordering::Release);
-    }
-
-    /// Publishes which method is handled, by its number in the registry, which was made before
-    /// any fork and so is the same in every process.
-    #[inline]
-    pub(crate) fn enter_method(&self, number: u32) {
-        self.method.store(number, Ordering::Relaxed);
     }
 
     /// Claims the right to answer for the handler. `false`: somebody else has answered.
@@ -133,33 +119,19 @@ impl Slot {
         self.phase.store(IDLE, Ordering::Release);
     }
 
-    pub(crate) fn set_owner(&self, pid: i32) {
-        self.owner.store(pid, Ordering::SeqCst);
-    }
-
-    /// What the slot says now. Best effort: each field by itself is true at some moment.
-    ///
-    /// The phase is read first: the number of calls is then that of this call or a later one, so
-    /// that equal numbers in two looks, both while a handler runs, are one and the same call.
-    fn look(&self) -> SlotLook {
+    /// Who serves the connection, 0 if there is none, and where in a call it stands.
+    pub(crate) fn look(&self) -> (i32, Activity) {
         let owner = self.owner.load(Ordering::Acquire);
         let activity = match self.phase.load(Ordering::Acquire) {
             HANDLING => Activity::Handling,
             TAKEN => Activity::Lost,
             _ => Activity::Other,
         };
-        // Before `calls`: it never passes that one.
-        let calls_before = self.calls_before.load(Ordering::Acquire);
-        let calls_ever = self.calls.load(Ordering::Relaxed);
-        let calls = calls_ever.saturating_sub(calls_before);
-        let method = self.method.load(Ordering::Relaxed);
-        SlotLook { owner, activity, calls_ever, calls, method }
+        (owner, activity)
     }
 
-    /// Says that the connection has ended. Returns how many calls it had.
-    fn end_calls(&self) -> u64 {
-        let calls = self.calls.load(Ordering::Relaxed);
-        calls - self.calls_before.swap(calls, Ordering::AcqRel)
+    pub(crate) fn set_owner(&self, pid: i32) {
+        self.owner.store(pid, Ordering::SeqCst);
     }
 
     fn set_socket(&self, socket: RawFd) {
@@ -238,20 +210,7 @@ impl Slot {
     }
 }
 
-/// What somebody else sees of a slot.
-pub(crate) struct SlotLook {
-    /// 0 when the slot is free.
-    pub(crate) owner: i32,
-    pub(crate) activity: Activity,
-    /// Calls of all connections that had this slot.
-    pub(crate) calls_ever: u64,
-    /// Calls of the connection that has it.
-    pub(crate) calls: u64,
-    /// The number of the method, 0 if none is known.
-    pub(crate) method: u32,
-}
-
-/// Where in a call a slot stands.
+/// Where in a call a slot stands, for those who only look.
 pub(crate) enum Activity {
     Handling,
     /// The handler runs, and somebody else has answered.
@@ -268,15 +227,13 @@ fn send_now(fd: RawFd, bytes: &[u8]) -> bool {
 }
 
 /// The table of slots. Made before any fork; every process of the server then sees the same one.
+#[derive(Debug)]
 pub(crate) struct Scoreboard {
     table: NonNull<Table>,
-    creator: i32,
-    born: Instant,
-    /// The entry of this process among the workers plus one, 0 when it has none.
-    own_worker: AtomicUsize,
-    /// Which generation the workers belong to that are forked from now on; 0 when those that are
-    /// forked are not workers. Means something in the master only.
-    generation: AtomicU32,
+    /// The process that made it, and when.
+    pub(crate) creator: i32,
+    pub(crate) born: Instant,
+    pub(crate) membership: Membership,
 }
 
 // SAFETY: the table is reached through shared references only and consists of atomics.
@@ -291,13 +248,9 @@ impl Scoreboard {
         let flags = MapFlags::MAP_SHARED | MapFlags::MAP_NORESERVE;
         // SAFETY: a new anonymous mapping, placed by the kernel, overlaps nothing.
         let address = unsafe { mmap_anonymous(None, len, protection, flags) }?;
-        Ok(Scoreboard {
-            table: address.cast(),
-            creator: own_pid(),
-            born: Instant::now(),
-            own_worker: AtomicUsize::new(0),
-            generation: AtomicU32::new(0),
-        })
+        let (creator, born) = (own_pid(), Instant::now());
+        let membership = Membership::default();
+        Ok(Scoreboard { table: address.cast(), creator, born, membership })
     }
 
     fn table(&self) -> &Table {
@@ -314,51 +267,8 @@ impl Scoreboard {
         &self.table().workers
     }
 
-    /// The process that made the table.
-    pub(crate) fn creator(&self) -> i32 {
-        self.creator
-    }
-
-    /// How long ago the table was made, in milliseconds.
-    pub(crate) fn age_ms(&self) -> u64 {
-        u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX)
-    }
-
-    /// Looks at every slot that was ever used, one after the other.
-    pub(crate) fn look(&self) -> impl Iterator<Item = SlotLook> {
-        self.used_slots().iter().map(Slot::look)
-    }
-
-    /// Says that the children which are forked from now on are workers of this generation,
-    /// counted from 1.
-    pub(crate) fn set_generation(&self, generation: u32) {
-        self.generation.store(generation, Ordering::Relaxed);
-    }
-
-    /// Before a fork: an entry for the worker to come; `None` if it will not be one.
-    pub(crate) fn expect_worker(&self) -> Option<usize> {
-        match self.generation.load(Ordering::Relaxed) {
-            0 => None,
-            generation => self.workers().expect(generation, self.age_ms()),
-        }
-    }
-
-    /// In a new child: this is its entry.
-    pub(crate) fn become_worker(&self, entry: Option<usize>) {
-        // Whatever it forks itself is not a worker of the master, who gives out the entries.
-        self.set_generation(0);
-        self.own_worker.store(entry.map_or(0, |entry| entry + 1), Ordering::Relaxed);
-        if let Some(entry) = entry {
-            self.workers().name(entry, own_pid());
-        }
-    }
-
-    /// The entry of this process, if it is a worker.
-    pub(crate) fn own_worker(&self) -> Option<usize> {
-        self.own_worker.load(Ordering::Relaxed).checked_sub(1)
-    }
-
-    fn used_slots(&self) -> &[Slot] {
+    /// Those that were ever used; the others are free.
+    pub(crate) fn used_slots(&self) -> &[Slot] {
         let table = self.table();
         &table.slots[..table.used.load(Ordering::SeqCst).min(MAX_CONNECTIONS)]
     }
@@ -394,7 +304,7 @@ impl Scoreboard {
     pub(crate) fn release_all_of(&self, owner: i32) {
         self.workers().forget(owner);
         for slot in self.slots_of(owner) {
-            slot.end_calls();
+            slot.calls.end_connection();
             slot.phase.store(IDLE, Ordering::SeqCst);
             slot.socket.store(0, Ordering::SeqCst);
             slot.set_owner(0);
@@ -408,12 +318,6 @@ impl Scoreboard {
 
     fn slots_of(&self, owner: i32) -> impl Iterator<Item = &Slot> {
         self.used_slots().iter().filter(move |slot| slot.owner.load(Ordering::SeqCst) == owner)
-    }
-}
-
-impl fmt::Debug for Scoreboard {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Scoreboard").finish_non_exhaustive()
     }
 }
 
@@ -455,10 +359,7 @@ impl Drop for HeldSlot {
         if self.owner.load(Ordering::SeqCst) == own_pid() {
             self.forget_socket();
             self.become_idle();
-            let calls = self.end_calls();
-            if let Some(entry) = self.scoreboard.own_worker() {
-                self.scoreboard.workers().add_calls(entry, calls);
-            }
+            self.scoreboard.add_calls_of_worker(self.calls.end_connection());
             self.set_owner(0);
             self.scoreboard.table().hint.fetch_min(self.index, Ordering::Relaxed);
         }

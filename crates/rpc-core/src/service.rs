@@ -250,7 +250,7 @@ impl Service {
         if request.params.get() != "null" {
             return Err(RpcError::invalid_params(format_args!("`{}` takes none", STATS.name())));
         }
-        slot.enter_method(STATS_NUMBER);
+        slot.calls.enter(STATS_NUMBER);
         let reply_head = &ReplyHead::new(STATS.kind());
         let stats = stats::look(&context.scoreboard, &self.registry);
         Answer { reply_head, slot, replies }.give(Ok(stats));

@@ -27,27 +27,31 @@ pub(crate) fn look(scoreboard: &Scoreboard, registry: &Registry) -> Stats {
     let mut open = 0;
     let mut calls = CallStats::default();
     let mut handling = Vec::new();
-    for (place, slot) in scoreboard.look().enumerate() {
-        calls.total += slot.calls_ever;
-        if slot.owner == 0 {
+    for (place, slot) in scoreboard.used_slots().iter().enumerate() {
+        // The phase before the calls: their number is then that of this call or a later one, so
+        // that equal numbers in two looks, both while a handler runs, are one and the same call.
+        let (owner, activity) = slot.look();
+        let of_slot = slot.calls.look();
+        calls.total += of_slot.ever;
+        if owner == 0 {
             continue;
         }
         open += 1;
-        if let Some(&index) = index_of.get(&slot.owner) {
+        if let Some(&index) = index_of.get(&owner) {
             workers[index].connections += 1;
-            workers[index].calls += slot.calls;
+            workers[index].calls += of_slot.of_connection;
         }
-        match slot.activity {
+        match activity {
             Activity::Other => {}
             Activity::Lost => calls.lost += 1,
             Activity::Handling => {
                 calls.handling += 1;
                 if handling.len() < MAX_HANDLING {
                     handling.push(HandlingStats {
-                        pid: slot.owner,
+                        pid: owner,
                         place: place as u32,
-                        call: slot.calls_ever,
-                        method: name_of(slot.method, registry).map(str::to_owned),
+                        call: of_slot.ever,
+                        method: name_of(of_slot.method, registry).map(str::to_owned),
                     });
                 }
             }
@@ -59,7 +63,7 @@ pub(crate) fn look(scoreboard: &Scoreboard, registry: &Registry) -> Stats {
     Stats {
         server: ServerStats {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            pid: scoreboard.creator(),
+            pid: scoreboard.creator,
             uptime_ms,
         },
         handling_left_out: calls.handling - handling.len() as u64,

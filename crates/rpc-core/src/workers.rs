@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use rpc_proto::stats::{WorkerState, WorkerStats};
 
+use crate::scoreboard::{Scoreboard, own_pid};
+
 /// Twice as many as a reload of 1,024 workers has at a time. Who comes beyond is not shown.
 const MAX_WORKERS: usize = 2048;
 
@@ -31,6 +33,65 @@ struct Entry {
     born_ms: AtomicU64,
     /// Requests of the connections that it has served to their end.
     calls: AtomicU64,
+}
+
+/// What a process is to the workers of its server; of its own memory.
+#[derive(Debug, Default)]
+pub(crate) struct Membership {
+    /// Its own entry plus one, 0 when it has none.
+    own: AtomicUsize,
+    /// Which generation the workers belong to that it forks from now on; 0 when those that it
+    /// forks are not workers.
+    generation: AtomicU32,
+}
+
+impl Scoreboard {
+    /// How long ago the scoreboard was made, in milliseconds.
+    pub(crate) fn age_ms(&self) -> u64 {
+        u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Says that the children which this process forks from now on are workers of this generation,
+    /// counted from 1.
+    pub(crate) fn set_generation(&self, generation: u32) {
+        self.membership.generation.store(generation, Ordering::Relaxed);
+    }
+
+    /// Before a fork: an entry for the worker to come; `None` if it will not be one.
+    pub(crate) fn expect_worker(&self) -> Option<usize> {
+        match self.membership.generation.load(Ordering::Relaxed) {
+            0 => None,
+            generation => self.workers().expect(generation, self.age_ms()),
+        }
+    }
+
+    /// In a new child: this is its entry.
+    pub(crate) fn become_worker(&self, entry: Option<usize>) {
+        // Whatever it forks itself is not a worker of the master, who gives out the entries.
+        self.set_generation(0);
+        self.membership.own.store(entry.map_or(0, |entry| entry + 1), Ordering::Relaxed);
+        if let Some(entry) = entry {
+            self.workers().name(entry, own_pid());
+        }
+    }
+
+    /// If this process is a worker, it is ready.
+    pub(crate) fn say_worker_is_ready(&self) {
+        if let Some(entry) = self.own_worker() {
+            self.workers().become_ready(entry);
+        }
+    }
+
+    /// A connection of this process has ended, after so many calls.
+    pub(crate) fn add_calls_of_worker(&self, calls: u64) {
+        if let Some(entry) = self.own_worker() {
+            self.workers().add_calls(entry, calls);
+        }
+    }
+
+    fn own_worker(&self) -> Option<usize> {
+        self.membership.own.load(Ordering::Relaxed).checked_sub(1)
+    }
 }
 
 const STATES: [WorkerState; 3] = [WorkerState::Starting, WorkerState::Ready, WorkerState::Retiring];
@@ -125,7 +186,6 @@ impl Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scoreboard::Scoreboard;
 
     #[track_caller]
     fn check(workers: &Workers, expected: &[(i32, u32, WorkerState, u64)]) {
