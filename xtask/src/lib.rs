@@ -15,3 +15,4 @@ pub mod model;
 pub mod proc;
 pub mod serve;
 pub mod tidy;
+pub mod top;

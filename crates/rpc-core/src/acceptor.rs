@@ -131,6 +131,7 @@ impl Acceptor {
     /// [`ServeError::Accept`] when the socket cannot be made blocking.
     pub fn share_with_workers(&mut self) -> Result<(), ServeError> {
         self.is_shared = true;
+        self.control.scoreboard.set_generation(1);
         let listener = self.listener.as_ref();
         listener.map_or(Ok(()), |listener| listener.set_blocking(true)).map_err(ServeError::Accept)
     }
@@ -213,7 +214,9 @@ impl Acceptor {
             Ok((socket, peer)) => match Connection::new(socket, peer, &self.control) {
                 Ok(conn) => Ok(Some(conn)),
                 Err(socket) => {
-                    self.say_farewell(Farewell::say(socket, &busy("connections", MAX_CONNECTIONS)));
+                    let refusal = busy("connections", MAX_CONNECTIONS);
+                    self.count_refused(&refusal);
+                    self.say_farewell(Farewell::say(socket, &refusal));
                     Ok(None)
                 }
             },
@@ -262,6 +265,8 @@ impl Acceptor {
         let told = match self.listener.as_ref().map(Listener::accept) {
             Some(Ok((socket, _))) => {
                 let refusal = out_of_resources("the server cannot take another connection", error);
+                self.control.scoreboard.tallies().count_accepted();
+                self.count_refused(&refusal);
                 Farewell::say(socket, &refusal).drain();
                 true
             }
@@ -292,6 +297,7 @@ impl Acceptor {
     pub fn refuse(&mut self, conn: Connection, error: &RpcError) {
         tracing::debug!(peer = %conn.peer(), reason = %error, "connection refused");
         self.warn("refusing connections", &error.message);
+        self.count_refused(error);
         self.say_farewell(Farewell::say(conn.into_socket(), error));
     }
 
@@ -301,6 +307,10 @@ impl Acceptor {
     /// For a model that gives up when the grace is over. Does not block.
     pub fn answer_unfinished(&self) {
         self.control.answer_unfinished();
+    }
+
+    fn count_refused(&self, refusal: &RpcError) {
+        self.control.scoreboard.tallies().count_refused(refusal.code);
     }
 
     fn say_farewell(&mut self, mut farewell: Farewell) {

@@ -14,26 +14,28 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill};
 use nix::unistd::Pid;
+use rpc_proto::stats::WorkerState;
 
 use crate::acceptor::{Acceptor, Beside};
 use crate::connection::Connection;
+use crate::death::{Reason, Said, Why};
 use crate::error::{ForkError, ServeError};
-use crate::process::{Exit, Fork, fork_only_thread, pidfd_open, refuse_threads, wait_for_end};
+use crate::process::{Fork, fork_only_thread, pidfd_open, refuse_threads, wait_for_end};
 use crate::scoreboard::own_pid;
-use crate::shutdown::{Control, EXIT_GRACE_EXPIRED, EXIT_INTERRUPTED, exit_now};
+use crate::shutdown::{Control, EXIT_INTERRUPTED, exit_now};
 use crate::socket::poll_timeout;
 
 /// How long after the grace a parent waits before it kills, so that children can use all of it.
 const KILL_DELAY: Duration = Duration::from_secs(1);
 
 /// A child that has ended and was reaped.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Death {
     /// Its process id, which may belong to somebody else by now.
     pub pid: i32,
-    /// How it ended.
-    pub exit: Exit,
+    /// Why it ended.
+    pub reason: Reason,
     /// How long it lived.
     pub age: Duration,
 }
@@ -46,6 +48,9 @@ pub struct Children {
     /// In no order. A new member is written at the end: every page that a parent writes after a
     /// fork costs a copy for each child that shares it, so a map would cost many.
     members: Vec<Member>,
+    /// All of them were told to stop, or killed.
+    told: Option<Why>,
+    killed: bool,
 }
 
 struct Member {
@@ -69,7 +74,13 @@ impl Children {
             .map_err(|errno| ServeError::Watch(errno.into()))?;
         let control = acceptor.control();
         control.supervise(true);
-        Ok(Children { control, deaths: Some(deaths), members: Vec::new() })
+        Ok(Children {
+            control,
+            deaths: Some(deaths),
+            members: Vec::new(),
+            told: None,
+            killed: false,
+        })
     }
 
     /// How many children there are that were not reaped yet.
@@ -100,12 +111,21 @@ impl Children {
         let mask = SigSet::all()
             .thread_swap_mask(SigmaskHow::SIG_SETMASK)
             .map_err(|errno| ForkError::Fork(errno.into()))?;
+        let scoreboard = Arc::clone(&self.control.scoreboard);
+        let worker = scoreboard.expect_worker();
         let forked = fork_only_thread();
         drop(reserve);
         let fork = match forked {
-            Err(error) => Err(ForkError::Fork(error)),
-            Ok(Fork::Parent(pid)) => self.watch(pid).map(|()| Fork::Parent(pid)),
+            Err(error) => {
+                worker.inspect(|&entry| scoreboard.workers().cancel(entry));
+                Err(ForkError::Fork(error))
+            }
+            Ok(Fork::Parent(pid)) => {
+                worker.inspect(|&entry| scoreboard.workers().name(entry, pid));
+                self.watch(pid).map(|()| Fork::Parent(pid))
+            }
             Ok(Fork::Child(child)) => {
+                scoreboard.become_worker(worker);
                 self.members.clear();
                 self.deaths = None;
                 if self.prepare_child(parent).is_err() {
@@ -176,8 +196,10 @@ impl Children {
                     // the pidfd, and until it has closed that, this death would be told again.
                     let _ = deaths.delete(&member.pidfd);
                     self.control.scoreboard.release_all_of(pid);
-                    log_death(pid, exit);
-                    reaped.push(Death { pid, exit, age: member.born.elapsed() });
+                    let reason = Reason::of(exit, self.told, self.killed, Said::MayBeSilent);
+                    self.control.scoreboard.tallies().count_death(&reason);
+                    log_death(pid, &reason);
+                    reaped.push(Death { pid, reason, age: member.born.elapsed() });
                 }
             }
             if count < events.len() {
@@ -205,6 +227,18 @@ impl Children {
         Ok(self.reap())
     }
 
+    /// Says to which generation the workers belong that are forked from now on, for those who look
+    /// at the server's stats; 1 unless told.
+    pub fn set_generation(&self, generation: u32) {
+        self.control.scoreboard.set_generation(generation);
+    }
+
+    /// Says where the worker `pid` stands, for those who look at the server's stats. That it is
+    /// ready it says itself when it accepts for the first time.
+    pub fn set_state(&self, pid: i32, state: WorkerState) {
+        self.control.scoreboard.workers().set_state(pid, state);
+    }
+
     /// Whether the server was told to stop.
     pub fn is_stopping(&self) -> bool {
         self.control.is_stopping()
@@ -222,6 +256,7 @@ impl Children {
     pub fn stop(mut self, acceptor: Acceptor) -> Result<(), ServeError> {
         let grace = self.control.grace();
         let deadline = Instant::now() + grace + KILL_DELAY;
+        self.told = Some(Why::Stop);
         self.signal_all(Signal::SIGTERM);
         drop(acceptor);
         let mut unfinished = 0;
@@ -232,16 +267,12 @@ impl Children {
                 deadline.saturating_duration_since(Instant::now())
             };
             if left.is_zero() {
+                self.killed = true;
                 self.signal_all(Signal::SIGKILL);
             }
             let timeout = if left.is_zero() { KILL_DELAY } else { left };
             let ended = self.wait(Some(timeout))?;
-            let was_late = |death: &&Death| match death.exit {
-                Exit::Status(status) => status == EXIT_GRACE_EXPIRED,
-                Exit::Signal(signal) => signal == libc::SIGKILL && left.is_zero(),
-                Exit::Unknown => false,
-            };
-            unfinished += ended.iter().filter(was_late).count();
+            unfinished += ended.iter().filter(|death| death.reason.is_unfinished()).count();
         }
         if self.control.is_interrupted_again() {
             exit_now(EXIT_INTERRUPTED);
@@ -289,9 +320,9 @@ impl Drop for Children {
     }
 }
 
-fn log_death(pid: i32, exit: Exit) {
-    match exit {
-        Exit::Status(0) => tracing::debug!(pid, "child {exit}"),
-        _ => tracing::warn!(pid, "child {exit}"),
+fn log_death(pid: i32, reason: &Reason) {
+    match reason.is_in_order() {
+        true => tracing::debug!(pid, "child {reason}"),
+        false => tracing::warn!(pid, "child {reason}"),
     }
 }

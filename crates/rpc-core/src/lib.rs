@@ -49,9 +49,11 @@
 //! why it is cut like this.
 
 mod acceptor;
+mod calls;
 mod children;
 mod connection;
 mod context;
+mod death;
 mod error;
 mod farewell;
 mod listener;
@@ -63,11 +65,15 @@ mod service;
 mod shutdown;
 mod signals;
 mod socket;
+mod stats;
+mod tallies;
+mod workers;
 
 pub use acceptor::Acceptor;
 pub use children::{Children, Death};
 pub use connection::Connection;
 pub use context::{Context, Peer};
+pub use death::{EXIT_DEADLINE, Reason, Why};
 pub use error::{ForkError, ServeError};
 pub use process::{Child, Exit, Fork};
 pub use refusal::{busy, out_of_resources};
@@ -76,4 +82,5 @@ pub use scoreboard::MAX_CONNECTIONS;
 pub use service::Service;
 pub use shutdown::{EXIT_GRACE_EXPIRED, Shutdown};
 
+pub use rpc_proto::stats::WorkerState;
 pub use rpc_proto::{Address, ErrorCode, Method, RpcError};

@@ -11,15 +11,15 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 
 use nix::libc;
-use nix::sys::signal::Signal;
 
+use crate::death::write_signal;
 use crate::error::ForkError;
 use crate::shutdown::exit_now;
 
 /// The status of a child whose code panicked outside of any handler: the one Rust itself uses.
-const EXIT_PANICKED: i32 = 101;
+pub(crate) const EXIT_PANICKED: i32 = 101;
 
-/// What [`Children::fork`] is, on either side.
+/// What [`Children::fork`](crate::Children::fork) is, on either side.
 #[must_use = "both sides have work to do"]
 pub enum Fork {
     /// This is the parent; the child has this process id.
@@ -65,10 +65,7 @@ impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Exit::Status(status) => write!(f, "exited with status {status}"),
-            Exit::Signal(number) => match Signal::try_from(number) {
-                Ok(signal) => write!(f, "killed by {signal}"),
-                Err(_) => write!(f, "killed by real-time signal {number}"),
-            },
+            Exit::Signal(number) => write_signal(f, number),
             Exit::Unknown => f.write_str("ended, status unknown"),
         }
     }

@@ -105,7 +105,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     log::say(&format!("listening on {}", listeners[0].local_addr()?));
     while !workers.is_stopping() {
         let deaths = workers.wait(None)?;
-        ensure!(deaths.is_empty(), "a worker {}", deaths[0].exit);
+        ensure!(deaths.is_empty(), "a worker {}", deaths[0].reason);
     }
     Ok(workers.stop(acceptor)?)
 }
