@@ -13,6 +13,7 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::libc;
@@ -378,6 +379,23 @@ fn refuse_threads() -> Result<(), ForkError> {
 /// of its subdirectories, one a thread, and two.
 fn count_threads() -> io::Result<u64> {
     Ok(fs::metadata("/proc/self/task")?.nlink().saturating_sub(2))
+}
+
+/// Takes the descriptor `number`, which another program has opened for this one before it started
+/// it. `None` if it was taken before: it can have one owner only.
+///
+/// The caller knows that nothing in this process has opened it. It is closed on exec from now on.
+pub(crate) fn take_passed_descriptor(number: i32) -> io::Result<Option<OwnedFd>> {
+    static WAS_TAKEN: AtomicBool = AtomicBool::new(false);
+    // SAFETY: F_SETFD takes an integer, and fails if there is no such descriptor.
+    if unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if WAS_TAKEN.swap(true, Ordering::SeqCst) {
+        return Ok(None);
+    }
+    // SAFETY: it is open, came from outside, and this happens once, so nobody else owns it.
+    Ok(Some(unsafe { OwnedFd::from_raw_fd(number) }))
 }
 
 fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {

@@ -54,7 +54,7 @@ fn an_accepted_connection_knows_its_peer() {
     let directory = Directory::new();
     let mut acceptor = Acceptor::bind(&Address::unix(directory.path("socket"))).unwrap();
     let _peer = Peer::connect(acceptor.address());
-    assert_eq!(acceptor.accept().unwrap().unwrap().peer(), WhoCalls::Unix);
+    assert!(matches!(acceptor.accept().unwrap().unwrap().peer(), WhoCalls::Unix(_)));
 }
 
 #[test]

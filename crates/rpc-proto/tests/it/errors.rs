@@ -6,7 +6,7 @@ use rpc_proto::{ErrorCode, ForeignProtocol, FrameError, RpcError};
 fn the_numbers_are_those_of_the_contract() {
     let numbers: Vec<i32> = ErrorCode::ALL.iter().map(|code| code.code()).collect();
     let json_rpc = [-32700, -32600, -32601, -32602, -32603];
-    let own = [-32000, -32001, -32002, -32003, -32004, -32005, -32006];
+    let own = [-32000, -32001, -32002, -32003, -32004, -32005, -32006, -32007];
     assert_eq!(numbers, [&json_rpc[..], &own[..]].concat());
 }
 

@@ -1,0 +1,45 @@
+//! What the program that started this one has passed on: descriptors from 3, as sd_listen_fds(3)
+//! describes. systemd's socket units do it, and so does a master that starts its successor.
+
+use std::env;
+use std::fmt;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::str::FromStr;
+
+use crate::process::take_passed_descriptor;
+use crate::scoreboard::own_pid;
+
+/// sd_listen_fds(3), SD_LISTEN_FDS_START.
+const FIRST_DESCRIPTOR: i32 = 3;
+
+/// The one descriptor that was passed on to this process, closed on exec from now on.
+pub(crate) fn take_socket() -> io::Result<Option<OwnedFd>> {
+    // The process id tells whether the variables are meant for this process: they are inherited
+    // by everything that it starts.
+    if number::<i32>("LISTEN_PID")? != Some(own_pid()) {
+        return Ok(None);
+    }
+    match number::<u32>("LISTEN_FDS")? {
+        None => Ok(None),
+        Some(1) => take_passed_descriptor(FIRST_DESCRIPTOR),
+        Some(count) => Err(invalid(format_args!(
+            "LISTEN_FDS is {count}: a server listens on one socket, so pass on exactly one"
+        ))),
+    }
+}
+
+/// The variable `name` as a number, `None` if it is not set.
+fn number<N: FromStr>(name: &str) -> io::Result<Option<N>> {
+    let Some(value) = env::var_os(name) else {
+        return Ok(None);
+    };
+    match value.to_str().and_then(|value| value.parse().ok()) {
+        Some(number) => Ok(Some(number)),
+        None => Err(invalid(format_args!("{name} is {value:?}, which is no number"))),
+    }
+}
+
+fn invalid(message: fmt::Arguments<'_>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, message.to_string())
+}
