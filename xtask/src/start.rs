@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
 use nix::sys::stat::{Mode, umask};
-use rpc_core::{Account, Acceptor, Address, PidFile};
+use rpc_core::{Acceptor, Account, Address, PidFile};
 
 /// The options of the process, which are the same for every model.
 #[derive(clap::Args, Debug)]

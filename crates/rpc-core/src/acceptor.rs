@@ -193,9 +193,9 @@ impl Acceptor {
     /// [`ServeError::ChangeOwner`], above all when this process is not root's.
     pub fn change_owner(&self, account: &Account) -> Result<(), ServeError> {
         let change_owner = |listener: &Listener| {
-            listener.change_owner(account.uid(), account.gid()).map_err(|source| {
-                ServeError::ChangeOwner { address: self.address.clone(), source }
-            })
+            listener
+                .change_owner(account.uid(), account.gid())
+                .map_err(|source| ServeError::ChangeOwner { address: self.address.clone(), source })
         };
         self.listener.as_ref().map_or(Ok(()), change_owner)
     }

@@ -7,13 +7,13 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::str::FromStr;
 
-use crate::process::take_passed_descriptor;
+use crate::process::take_passed_listener;
 use crate::scoreboard::own_pid;
 
 /// sd_listen_fds(3), SD_LISTEN_FDS_START.
 const FIRST_DESCRIPTOR: i32 = 3;
 
-/// The one descriptor that was passed on to this process, closed on exec from now on.
+/// The one listening socket that was passed on to this process, closed on exec from now on.
 pub(crate) fn take_socket() -> io::Result<Option<OwnedFd>> {
     // The process id tells whether the variables are meant for this process: they are inherited
     // by everything that it starts.
@@ -22,7 +22,7 @@ pub(crate) fn take_socket() -> io::Result<Option<OwnedFd>> {
     }
     match number::<u32>("LISTEN_FDS")? {
         None => Ok(None),
-        Some(1) => take_passed_descriptor(FIRST_DESCRIPTOR),
+        Some(1) => take_passed_listener(FIRST_DESCRIPTOR),
         Some(count) => Err(invalid(format_args!(
             "LISTEN_FDS is {count}: a server listens on one socket, so pass on exactly one"
         ))),

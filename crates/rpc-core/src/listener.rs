@@ -64,11 +64,10 @@ impl Listener {
         }
     }
 
-    /// Takes a socket that another process has bound. Whether it blocks stays as it is, because
+    /// Takes a listening socket that another process has bound. Whether it blocks stays as it is, because
     /// that belongs to all who have it.
     pub(crate) fn from_inherited(socket: OwnedFd) -> io::Result<Listener> {
-        let kind = getsockopt(&socket, sockopt::SockType)?;
-        if kind != SockType::Stream || !getsockopt(&socket, sockopt::AcceptConn)? {
+        if getsockopt(&socket, sockopt::SockType)? != SockType::Stream {
             return Err(invalid("it is not a listening stream socket"));
         }
         match local_name(&socket)?.family() {

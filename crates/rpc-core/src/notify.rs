@@ -70,3 +70,35 @@ fn send(name: &OsStr, message: &str) -> io::Result<()> {
     socket.send_to_addr(message.as_bytes(), &address)?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(notice: Notice, expected: &str) {
+        assert_eq!(message(notice).unwrap(), expected);
+    }
+
+    #[test]
+    fn each_notice_is_an_assignment_a_line() {
+        check(Notice::Ready, "READY=1\n");
+        check(Notice::Stopping, "STOPPING=1\n");
+        check(Notice::MainProcess(4711), "MAINPID=4711\n");
+    }
+
+    #[test]
+    fn a_reload_carries_the_time_since_the_machine_was_started_in_microseconds() {
+        let micros = || {
+            let message = message(Notice::Reloading).unwrap();
+            let time = message.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").unwrap();
+            time.strip_suffix('\n').unwrap().parse::<i64>().unwrap()
+        };
+        let uptime = std::fs::read_to_string("/proc/uptime").unwrap();
+        let seconds: f64 = uptime.split(' ').next().unwrap().parse().unwrap();
+        let (first, second) = (micros(), micros());
+        assert!(first <= second);
+        // A machine that was suspended has been up for longer than its clock shows.
+        assert!((first as f64) < (seconds + 60.0) * 1e6, "{first} µs, up for {seconds} s");
+    }
+}

@@ -16,11 +16,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill};
+use nix::sys::socket::{getsockopt, sockopt};
 use nix::unistd::Pid;
 
 use crate::acceptor::{Acceptor, Beside};
@@ -381,16 +383,28 @@ fn count_threads() -> io::Result<u64> {
     Ok(fs::metadata("/proc/self/task")?.nlink().saturating_sub(2))
 }
 
-/// Takes the descriptor `number`, which another program has opened for this one before it started
-/// it. `None` if it was taken before: it can have one owner only.
+/// Takes the listening socket that another program has opened as descriptor `number` before it
+/// started this one. `None` if it was taken before: it can have one owner only. It is closed on
+/// exec from now on.
 ///
-/// The caller knows that nothing in this process has opened it. It is closed on exec from now on.
-pub(crate) fn take_passed_descriptor(number: i32) -> io::Result<Option<OwnedFd>> {
+/// The caller knows that it came from outside. Should whoever says so be wrong, then what this
+/// process has opened itself is at least no listening socket, and is left alone.
+pub(crate) fn take_passed_listener(number: i32) -> io::Result<Option<OwnedFd>> {
     static WAS_TAKEN: AtomicBool = AtomicBool::new(false);
-    // SAFETY: F_SETFD takes an integer, and fails if there is no such descriptor.
-    if unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } < 0 {
+    if WAS_TAKEN.load(Ordering::SeqCst) {
+        return Ok(None);
+    }
+    // SAFETY: F_GETFD takes no more, and fails if there is no such descriptor.
+    if unsafe { libc::fcntl(number, libc::F_GETFD) } < 0 {
         return Err(io::Error::last_os_error());
     }
+    // SAFETY: it was open just now, and is borrowed for one system call.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
+    if !getsockopt(&borrowed, sockopt::AcceptConn)? {
+        let message = "it is not a listening stream socket";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+    }
+    fcntl(borrowed, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
     if WAS_TAKEN.swap(true, Ordering::SeqCst) {
         return Ok(None);
     }

@@ -74,11 +74,7 @@ pub(crate) fn is_still(path: &Path, expected: Identity) -> bool {
 
 /// Binds `path` and listens; the file has exactly the permissions `mode`, never more. A socket
 /// file that nobody listens on is replaced, one that somebody does never.
-pub(crate) fn bind_unix(
-    path: &Path,
-    mode: u32,
-    backlog: i32,
-) -> io::Result<(OwnedFd, SocketFile)> {
+pub(crate) fn bind_unix(path: &Path, mode: u32, backlog: i32) -> io::Result<(OwnedFd, SocketFile)> {
     let directory = match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
