@@ -22,7 +22,7 @@ fn codes_have_one_number_and_one_text_each() {
         assert_eq!(code.to_string(), code.text());
         assert_eq!(RpcError::new(*code, "").known_code(), Some(*code));
     }
-    for other in [0, 1, -1, -32007, -32099, -32604, i32::MIN, i32::MAX] {
+    for other in [0, 1, -1, -32008, -32099, -32604, i32::MIN, i32::MAX] {
         assert_eq!(ErrorCode::from_code(other), None);
     }
 }
