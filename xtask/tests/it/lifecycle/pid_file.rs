@@ -5,13 +5,16 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Child, Output, Stdio};
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, mkfifo};
 use serde_json::json;
 use xtask::launch::Server;
 use xtask::model::Model;
+use xtask::proc;
 
 use super::{
     Caller, Directory, PATIENCE, children, command_in, promises, serve, stop_cleanly, wait_until,
+    wait_until_gone,
 };
 
 promises! {
@@ -58,20 +61,22 @@ fn a_second_server_is_told_who_holds_it(model: Model) {
 fn it_is_free_when_its_process_was_killed_even_if_children_live_on(model: Model) {
     let directory = Directory::new();
     let path = directory.path().join("pid");
-    let arguments = ["--workers", "1", "--pid-file", &shown(&path)];
+    let arguments = ["--workers", "1", "--grace", "90s", "--pid-file", &shown(&path)];
     let mut first = serve(model, &arguments);
     let mut busy = Caller::served(&first);
-    busy.send_surely("sleep", json!(2000));
+    // It is at work until it is killed below.
+    busy.send_surely("sleep", json!(60_000));
     let child = children(&first, 1)[0];
     first.signal(Signal::SIGKILL).expect("the server lives");
     first.wait(PATIENCE).expect("it ends");
     assert_eq!(content(&path), format!("{}\n", first.pid()));
 
     let second = serve(model, &arguments);
-    assert!(xtask::proc::is_alive(child), "the child still has its copy of the descriptor");
+    assert!(proc::is_alive(child), "the child still has its copy of the descriptor");
     assert_eq!(content(&path), format!("{}\n", second.pid()));
     // The end of the child does not take the lock of the second server along.
-    wait_until("the end of the child", || !xtask::proc::is_alive(child));
+    kill(Pid::from_raw(child), Signal::SIGKILL).expect("the child lives");
+    wait_until_gone(&[child]);
     assert!(refusal(model, &path).contains("is held by process"));
 }
 
@@ -101,8 +106,7 @@ fn of_many_servers_that_start_at_once_one_gets_it() {
         });
         let winner = winner.as_mut().expect("one goes on");
         assert_eq!(content(&path), format!("{}\n", winner.id()));
-        let pid = nix::unistd::Pid::from_raw(winner.id() as i32);
-        nix::sys::signal::kill(pid, Signal::SIGTERM).unwrap();
+        kill(Pid::from_raw(winner.id() as i32), Signal::SIGTERM).unwrap();
         winner.wait().unwrap();
         assert!(!path.exists());
     }
@@ -144,7 +148,7 @@ fn what_is_no_pidfile_is_left_alone() {
     symlink(&precious, &link).unwrap();
     check_left_alone(&link, &precious, "symbolic links");
     let pipe = directory.path().join("pipe");
-    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
     assert!(refusal(Model::Thread, &pipe).contains("not a regular file"));
     assert!(refusal(Model::Thread, directory.path()).contains("Is a directory"));
     let nowhere = directory.path().join("no such directory").join("pid");
