@@ -13,7 +13,6 @@ use crate::connection::Connection;
 use crate::context::Peer;
 use crate::error::ServeError;
 use crate::farewell::Farewell;
-use crate::inherited;
 use crate::listener::Listener;
 use crate::notify::{Notice, notify};
 use crate::privileges::Account;
@@ -102,33 +101,11 @@ impl Acceptor {
         Acceptor::new(listener, local_address, true)
     }
 
-    /// Takes the listening socket that whoever started this program has passed on, as systemd's
-    /// socket units do: sd_listen_fds(3). `None` when nothing was passed on to this process, or
-    /// when it was taken before.
-    ///
-    /// `LISTEN_PID` has to be this process, `LISTEN_FDS` to be 1, and descriptor 3 a listening
-    /// stream socket: TCP over IPv4 or IPv6, or a Unix socket with a file. To be called at the
-    /// start, before anything else could have opened descriptor 3.
-    ///
-    /// The socket belongs to others as well: at the end its file is not removed, and whoever waits
-    /// in its queue is left to them. The two variables stay in the environment, since removing
-    /// them is not safe once there are threads. Programs that this one starts have other process
-    /// ids and do not take them for theirs; one that replaces this process by exec(3) must remove
-    /// or replace them.
-    ///
-    /// # Errors
-    ///
-    /// [`ServeError::Inherited`] when something else was passed on; [`ServeError::Setup`].
-    pub fn inherited() -> Result<Option<Acceptor>, ServeError> {
-        let Some(socket) = inherited::take_socket().map_err(ServeError::Inherited)? else {
-            return Ok(None);
-        };
-        let listener = Listener::from_inherited(socket).map_err(ServeError::Inherited)?;
-        let address = listener.local_address().map_err(ServeError::Inherited)?;
-        Acceptor::new(listener, address, false).map(Some)
-    }
-
-    fn new(listener: Listener, address: Address, is_ours_alone: bool) -> Result<Self, ServeError> {
+    pub(crate) fn new(
+        listener: Listener,
+        address: Address,
+        is_ours_alone: bool,
+    ) -> Result<Acceptor, ServeError> {
         let control = Control::new(DEFAULT_GRACE).map_err(ServeError::Setup)?;
         let mut acceptor = Acceptor {
             control: Arc::new(control),
