@@ -49,6 +49,7 @@
 //! why it is cut like this.
 
 mod acceptor;
+mod children;
 mod connection;
 mod context;
 mod error;
@@ -64,17 +65,19 @@ mod registry;
 mod scoreboard;
 mod service;
 mod shutdown;
+mod signals;
 mod socket;
 mod socket_file;
 
 pub use acceptor::Acceptor;
+pub use children::{Children, Death};
 pub use connection::Connection;
 pub use context::{Context, Credentials, Peer};
 pub use error::{ForkError, ServeError};
 pub use notify::{Notice, notify};
 pub use pid_file::{PidFile, PidFileError};
 pub use privileges::{Account, PrivilegesError};
-pub use process::{Child, Children, Death, Exit, Fork};
+pub use process::{Child, Exit, Fork};
 pub use refusal::{busy, out_of_resources};
 pub use registry::{RegisterError, Registry};
 pub use scoreboard::MAX_CONNECTIONS;
