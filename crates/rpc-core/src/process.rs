@@ -22,7 +22,7 @@ use crate::shutdown::exit_now;
 /// The status of a child whose code panicked outside of any handler: the one Rust itself uses.
 const EXIT_PANICKED: i32 = 101;
 
-/// What [`Children::fork`] is, on either side.
+/// What [`Children::fork`](crate::Children::fork) is, on either side.
 #[must_use = "both sides have work to do"]
 pub enum Fork {
     /// This is the parent; the child has this process id.
