@@ -14,5 +14,6 @@ pub mod methods;
 pub mod model;
 pub mod proc;
 pub mod serve;
+pub mod start;
 pub mod tidy;
 pub mod top;

@@ -6,7 +6,7 @@
 use std::thread;
 
 use rpc_client::Pool;
-use rpc_core::{Acceptor, Children, Exit, Fork, Method, Registry, Service};
+use rpc_core::{Acceptor, Children, Fork, Method, Reason, Registry, Service};
 
 /// Which connection a call came over.
 const WHO_AM_I: Method<(), String> = Method::new("who_am_i", "peer");
@@ -39,7 +39,7 @@ fn main() {
             break death;
         }
     };
-    assert_eq!(death.exit, Exit::Status(0));
+    assert_eq!(death.reason, Reason::Clean);
     assert_eq!(who_am_i(), in_parent, "the child closed its copy only");
 
     drop(pool);

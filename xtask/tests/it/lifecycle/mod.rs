@@ -1,11 +1,16 @@
 //! Processes, threads, signals and descriptors: what a server does to the system that it runs on.
 
+mod access;
 mod caller;
 mod children;
 mod disconnects;
 mod grace;
+mod inherited;
+mod notices;
 mod orphans;
 mod outputs;
+mod pid_file;
+mod privileges;
 mod refusals;
 mod start;
 mod stop;
