@@ -156,6 +156,7 @@ impl Acceptor {
         &mut self,
         beside: &mut impl Beside,
     ) -> Result<Option<Connection>, ServeError> {
+        self.control.accept_here();
         loop {
             // Before the look at the flag: a stop after it finds this thread.
             if let (true, Some(listener)) = (self.is_shared, &self.listener) {

@@ -49,9 +49,11 @@
 //! why it is cut like this.
 
 mod acceptor;
+mod alarm;
 mod children;
 mod connection;
 mod context;
+mod crash;
 mod error;
 mod farewell;
 mod listener;
@@ -74,6 +76,6 @@ pub use refusal::{busy, out_of_resources};
 pub use registry::{RegisterError, Registry};
 pub use scoreboard::MAX_CONNECTIONS;
 pub use service::Service;
-pub use shutdown::{EXIT_GRACE_EXPIRED, Shutdown};
+pub use shutdown::{EXIT_DEADLINE, EXIT_GRACE_EXPIRED, Shutdown};
 
 pub use rpc_proto::{Address, ErrorCode, Method, RpcError};

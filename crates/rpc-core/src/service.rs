@@ -11,9 +11,8 @@ use rpc_proto::{FrameReader, FrameWriter, MAX_FRAME_LEN, Request, RpcError};
 use crate::connection::{Connection, Received};
 use crate::context::Context;
 use crate::farewell::Farewell;
-use crate::refusal::{append_error, shutting_down, timed_out};
-use crate::registry::Registry;
-use crate::scoreboard::Slot;
+use crate::refusal::{append_error, deadline_was_over, shutting_down, timed_out};
+use crate::registry::{Entry, Registry};
 use crate::socket::after;
 
 /// Replies are written when this many bytes wait, even if more requests are there already.
@@ -30,6 +29,8 @@ pub struct Service {
     idle_timeout: Duration,
     frame_timeout: Duration,
     write_timeout: Duration,
+    default_deadline: Option<Duration>,
+    max_deadline: Option<Duration>,
 }
 
 impl Service {
@@ -41,6 +42,8 @@ impl Service {
             idle_timeout: Duration::from_secs(60),
             frame_timeout: Duration::from_secs(10),
             write_timeout: Duration::from_secs(10),
+            default_deadline: None,
+            max_deadline: None,
         }
     }
 
@@ -77,6 +80,34 @@ impl Service {
         self
     }
 
+    /// How long a call may take that does not say so itself, and whose method has no
+    /// [deadline of its own](Registry::set_deadline); without a bound unless told.
+    ///
+    /// The time of a call begins at its turn: when its whole request is there and the requests
+    /// before it on the same connection are answered. A call whose time is up is answered with
+    /// -32001 while its handler still runs, and its connection ends; the handler may look at
+    /// [`Context::remaining`]. What becomes of a handler that goes on is the model's: it blocks
+    /// `single`, a thread is lost to it, and a forked process ends with the status
+    /// [`EXIT_DEADLINE`](crate::EXIT_DEADLINE).
+    ///
+    /// Deadlines use SIGALRM and setitimer(2): system calls of handlers that are not restarted,
+    /// see signal(7), may end with EINTR. A program with a handler of its own for SIGALRM keeps
+    /// it, unless it has asked for [`stop_on_signals`](crate::Acceptor::stop_on_signals); the
+    /// deadlines are then handed to the handlers and not enforced, which is logged.
+    #[must_use]
+    pub fn default_deadline(mut self, deadline: Duration) -> Service {
+        self.default_deadline = Some(deadline);
+        self
+    }
+
+    /// How long any call may take, whatever the request or the method says; without a bound unless
+    /// told.
+    #[must_use]
+    pub fn max_deadline(mut self, deadline: Duration) -> Service {
+        self.max_deadline = Some(deadline);
+        self
+    }
+
     /// Serves one connection until the peer closes it, breaks a limit, or the server stops.
     ///
     /// Blocks for as long as that takes. In steady state a call costs one read and one write; a
@@ -99,7 +130,7 @@ impl Service {
 
     fn exchange(&self, conn: &Connection) -> io::Result<Ending> {
         conn.begin(self.idle_timeout)?;
-        let context = Context::new(conn.peer());
+        let mut context = Context::new(conn.peer());
         let mut requests = FrameReader::new(self.max_frame_len);
         let mut replies = FrameWriter::new();
         let mut frame_deadline = None;
@@ -108,8 +139,8 @@ impl Service {
             match requests.next_frame() {
                 Ok(Some(body)) => {
                     frame_deadline = None;
-                    if !self.answer(body, &context, conn.slot(), &mut replies) {
-                        return Ok(Ending::Silent);
+                    if !self.answer(body, &mut context, conn, &mut replies) {
+                        return Ok(Ending::Refused);
                     }
                     if replies.as_bytes().len() >= FLUSH_LEN {
                         conn.send(&mut replies, self.write_timeout)?;
@@ -159,15 +190,16 @@ impl Service {
     fn answer(
         &self,
         body: &[u8],
-        context: &Context,
-        slot: &Slot,
+        context: &mut Context,
+        conn: &Connection,
         replies: &mut FrameWriter,
     ) -> bool {
+        let slot = conn.slot();
         let waiting = replies.as_bytes();
         let waiting_len = waiting.len();
         slot.begin_handling(waiting);
         let dispatched =
-            catch_unwind(AssertUnwindSafe(|| self.dispatch(body, context, slot, replies)));
+            catch_unwind(AssertUnwindSafe(|| self.dispatch(body, context, conn, replies)));
         let refusal = match dispatched {
             Ok(Ok(())) if slot.is_taken() => {
                 slot.wait_while_held();
@@ -199,8 +231,8 @@ impl Service {
     fn dispatch(
         &self,
         body: &[u8],
-        context: &Context,
-        slot: &Slot,
+        context: &mut Context,
+        conn: &Connection,
         replies: &mut FrameWriter,
     ) -> Result<(), RpcError> {
         // One pass over the params: the handler's own type parses them and thereby checks that
@@ -208,7 +240,8 @@ impl Service {
         if let Ok(text) = std::str::from_utf8(body)
             && let Some((name, params)) = Request::split_usual(text)
             && let Some(method) = self.registry.find(name)
-            && method.call(params, context, slot, replies).is_ok()
+            && self.begin_time(None, method, context, conn).is_ok()
+            && method.call(params, context, conn.slot(), replies).is_ok()
         {
             return Ok(());
         }
@@ -216,10 +249,37 @@ impl Service {
         let Some(method) = self.registry.find(&request.method) else {
             return Err(RpcError::method_not_found(&request.method));
         };
-        let called = method.call(request.params.get(), context, slot, replies);
+        self.begin_time(None, method, context, conn)?;
+        let called = method.call(request.params.get(), context, conn.slot(), replies);
         called.map_err(|error| {
             RpcError::invalid_params(format_args!("params of `{}`: {error}", request.method))
         })
+    }
+
+    /// Begins the time of a call, if it has a deadline: the one that the request asks for, or the
+    /// method's, or the service's, and never more than the maximum. An error: it is over already.
+    #[inline]
+    fn begin_time(
+        &self,
+        asked: Option<Duration>,
+        method: &Entry,
+        context: &mut Context,
+        conn: &Connection,
+    ) -> Result<(), RpcError> {
+        let limit = asked.or(method.deadline).or(self.default_deadline);
+        let limit = match (limit, self.max_deadline) {
+            (Some(limit), Some(max)) => Some(limit.min(max)),
+            (limit, max) => limit.or(max),
+        };
+        context.deadline = None;
+        match limit {
+            None => Ok(()),
+            Some(Duration::ZERO) => Err(deadline_was_over()),
+            Some(limit) => {
+                context.deadline = Some(conn.limit_call(limit));
+                Ok(())
+            }
+        }
     }
 }
 
