@@ -13,6 +13,7 @@ use nix::sys::signal::Signal;
 
 use crate::refusal::crashed_frame;
 use crate::scoreboard::own_pid;
+use crate::shutdown::Control;
 use crate::signals::{each_control, put_back};
 
 /// The signals that a process gets for a fault of its own. SIGTRAP is how abort instructions of
@@ -53,6 +54,7 @@ pub(crate) fn on_crash(signal: libc::c_int) {
     let (success, failure) = (Ordering::SeqCst, Ordering::SeqCst);
     if SPEECH.compare_exchange(SILENT, SPEAKING, success, failure).is_ok() {
         let at = CRASHES.iter().position(|&known| known as libc::c_int == signal);
+        each_control(Control::stop_in_crash);
         if let (Some(words), Some(at)) = (LAST_WORDS.get(), at) {
             each_control(|control| control.scoreboard.answer_instead(own_pid(), &words[at]));
         }

@@ -238,9 +238,9 @@ impl Service {
         // One pass over the params: the handler's own type parses them and thereby checks that
         // the body is JSON. Whatever is unusual or wrong takes the way below.
         if let Ok(text) = std::str::from_utf8(body)
-            && let Some((name, _timeout, params)) = Request::split_usual(text)
+            && let Some((name, asked, params)) = Request::split_usual(text)
             && let Some(method) = self.registry.find(name)
-            && self.begin_time(None, method, context, conn).is_ok()
+            && self.begin_time(asked, method, context, conn).is_ok()
             && method.call(params, context, conn.slot(), replies).is_ok()
         {
             return Ok(());
@@ -249,7 +249,7 @@ impl Service {
         let Some(method) = self.registry.find(&request.method) else {
             return Err(RpcError::method_not_found(&request.method));
         };
-        self.begin_time(None, method, context, conn)?;
+        self.begin_time(request.timeout, method, context, conn)?;
         let called = method.call(request.params.get(), context, conn.slot(), replies);
         called.map_err(|error| {
             RpcError::invalid_params(format_args!("params of `{}`: {error}", request.method))

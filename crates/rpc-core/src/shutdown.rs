@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::libc;
@@ -177,9 +178,24 @@ impl Control {
             // SAFETY: both descriptors are open: this thread owns the second one and says so
             // before it closes it.
             unsafe { libc::dup3(self.wake.as_raw_fd(), listener, libc::O_CLOEXEC) };
+            self.accept_no_more();
         } else if thread != 0 {
             // SAFETY: tgkill(2) takes three integers.
             unsafe { libc::syscall(libc::SYS_tgkill, own_pid(), thread, libc::SIGTERM) };
+        }
+    }
+
+    /// Stops because the process crashes in this thread: whoever connects from now on is for
+    /// another worker. Waits a moment until the thread that accepts has heard of it.
+    /// Async-signal-safe.
+    pub(crate) fn stop_in_crash(&self) {
+        const MAX_LOOKS: usize = 1000;
+        self.stop();
+        for _ in 0..MAX_LOOKS {
+            if self.accepting_thread.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            thread::yield_now();
         }
     }
 

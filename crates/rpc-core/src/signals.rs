@@ -276,7 +276,10 @@ pub(crate) fn put_back(signal: Signal) {
     }
 }
 
-extern "C" fn on_signal(signal: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
+/// What a handler is called with besides the signal's number.
+type Context = *mut libc::c_void;
+
+extern "C" fn on_signal(signal: libc::c_int, info: *mut libc::siginfo_t, context: Context) {
     // SAFETY: errno's address is valid in every thread.
     let saved_errno = unsafe { *libc::__errno_location() };
     HANDLERS.fetch_add(1, Ordering::SeqCst);
@@ -293,14 +296,41 @@ extern "C" fn on_signal(signal: libc::c_int, info: *mut libc::siginfo_t, _: *mut
             // SAFETY: the kernel passes a valid siginfo_t.
             let code = unsafe { (*info).si_code };
             if !happens_again(signal, code) {
-                // SAFETY: raise(3) takes an integer. The signal is blocked until this returns.
-                unsafe { libc::raise(signal) };
+                die_of(signal, info, context);
             }
         }
     }
     HANDLERS.fetch_sub(1, Ordering::SeqCst);
     // SAFETY: as above.
     unsafe { *libc::__errno_location() = saved_errno };
+}
+
+/// Ends the process by a crash that does not happen again by itself: somebody has sent it, such as
+/// abort(3). The host program's handler, if it has one, is called and may return, as std's does;
+/// but callers were told of a crash, so there must be one. Async-signal-safe if that handler is.
+fn die_of(signal: libc::c_int, info: *mut libc::siginfo_t, context: Context) {
+    let before = BEFORE[signal as usize].load(Ordering::SeqCst);
+    // SAFETY: null, or a box as in `put_back`.
+    if let Some(action) = unsafe { before.as_ref() }
+        && ![libc::SIG_DFL, libc::SIG_IGN].contains(&action.sa_sigaction)
+    {
+        if action.sa_flags & libc::SA_SIGINFO != 0 {
+            // SAFETY: sigaction(2): with this flag it is the address of such a function.
+            let handler: extern "C" fn(libc::c_int, *mut libc::siginfo_t, Context) =
+                unsafe { std::mem::transmute(action.sa_sigaction) };
+            handler(signal, info, context);
+        } else {
+            // SAFETY: sigaction(2): without it, of such a function.
+            let handler: extern "C" fn(libc::c_int) =
+                unsafe { std::mem::transmute(action.sa_sigaction) };
+            handler(signal);
+        }
+    }
+    // SAFETY: signal(2) and raise(3) take integers; the signal is blocked until we return.
+    unsafe {
+        libc::signal(signal, libc::SIG_DFL);
+        libc::raise(signal);
+    }
 }
 
 /// SIGALRM after `delay`, or never if that is zero. Async-signal-safe.

@@ -89,6 +89,23 @@ impl<Stream: Read + Write> Raw<Stream> {
         self.stream.write_all(bytes)
     }
 
+    /// The body of the next frame; `None` when the connection has ended before it, cleanly or by a
+    /// reset. An end inside of a frame fails the test.
+    #[track_caller]
+    pub(crate) fn receive_or_end(&mut self) -> Option<Vec<u8>> {
+        let mut prefix = [0; 4];
+        match self.stream.read(&mut prefix[..1]) {
+            Ok(0) => return None,
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => return None,
+            Err(error) => panic!("{error} instead of a reply or the end"),
+        }
+        self.stream.read_exact(&mut prefix[1..]).expect("the whole prefix comes");
+        let mut body = vec![0; u32::from_le_bytes(prefix) as usize];
+        self.stream.read_exact(&mut body).expect("the whole reply comes");
+        Some(body)
+    }
+
     /// The body of the next frame.
     #[track_caller]
     pub(crate) fn receive(&mut self) -> Vec<u8> {
