@@ -12,7 +12,7 @@ use nix::libc;
 use nix::sys::signal::Signal;
 
 use crate::refusal::crashed_frame;
-use crate::scoreboard::own_pid;
+use crate::scoreboard::{End, own_pid};
 use crate::shutdown::Control;
 use crate::signals::{each_control, put_back};
 
@@ -56,7 +56,9 @@ pub(crate) fn on_crash(signal: libc::c_int) {
         let at = CRASHES.iter().position(|&known| known as libc::c_int == signal);
         each_control(Control::stop_in_crash);
         if let (Some(words), Some(at)) = (LAST_WORDS.get(), at) {
-            each_control(|control| control.scoreboard.answer_instead(own_pid(), &words[at]));
+            each_control(|control| {
+                control.scoreboard.answer_instead(own_pid(), &words[at], End::WithProcess);
+            });
         }
         // All of them: what was installed for one may raise another, as std does after a stack
         // overflow, and there is little room left on a signal stack.

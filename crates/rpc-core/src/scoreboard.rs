@@ -196,12 +196,11 @@ impl Slot {
         (phase & PHASE == HANDLING).then_some(phase)
     }
 
-    /// Answers in place of the handler that runs, whichever call that is, and ends the
-    /// connection. Async-signal-safe.
-    fn answer_any(&self, frame: &[u8]) {
+    /// Answers in place of the handler that runs, whichever call that is. Async-signal-safe.
+    fn answer_any(&self, frame: &[u8], end: End) {
         for _ in 0..MAX_LOOKS {
             match self.handling() {
-                Some(phase) if !self.answer_instead(phase, frame) => std::thread::yield_now(),
+                Some(phase) if !self.answer_instead(phase, frame, end) => std::thread::yield_now(),
                 _ => return,
             }
         }
@@ -220,15 +219,15 @@ impl Slot {
             return Lateness::NotLate(deadline);
         }
         let frame = DeadlineFrame::new(self.limit_ms.load(Ordering::Relaxed));
-        match self.answer_instead(phase, frame.as_bytes()) {
+        match self.answer_instead(phase, frame.as_bytes(), End::Now) {
             true => Lateness::Answered,
             false => Lateness::LookAgain,
         }
     }
 
     /// Answers in the handler's place, if it has not answered the call whose phase was read as
-    /// `phase`, and ends the connection. Async-signal-safe.
-    fn answer_instead(&self, phase: u32, frame: &[u8]) -> bool {
+    /// `phase`. Async-signal-safe.
+    fn answer_instead(&self, phase: u32, frame: &[u8], end: End) -> bool {
         self.with_socket(|fd| {
             let taken = phase & !PHASE | TAKEN;
             let (success, failure) = (Ordering::AcqRel, Ordering::Acquire);
@@ -245,8 +244,10 @@ impl Slot {
             if send_now(fd, waiting) {
                 send_now(fd, frame);
             }
-            // SAFETY: as in `stop_reading`.
-            unsafe { libc::shutdown(fd, libc::SHUT_WR) };
+            if end == End::Now {
+                // SAFETY: as in `stop_reading`.
+                unsafe { libc::shutdown(fd, libc::SHUT_WR) };
+            }
             drain_now(fd);
             true
         })
@@ -259,6 +260,14 @@ impl Slot {
             std::thread::yield_now();
         }
     }
+}
+
+/// When the peer is to see the end of the connection, behind an answer in the handler's place.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    Now,
+    /// When the process is gone, so that whoever sees it knows that.
+    WithProcess,
 }
 
 /// What came of looking at a call's deadline.
@@ -352,9 +361,9 @@ impl Scoreboard {
 
     /// Sends `frame` to every caller whose handler runs in `owner`, this process.
     /// Async-signal-safe.
-    pub(crate) fn answer_instead(&self, owner: i32, frame: &[u8]) {
+    pub(crate) fn answer_instead(&self, owner: i32, frame: &[u8], end: End) {
         for slot in self.slots_of(owner) {
-            slot.answer_any(frame);
+            slot.answer_any(frame, end);
         }
     }
 

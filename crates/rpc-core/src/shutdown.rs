@@ -19,7 +19,7 @@ use rpc_proto::FrameWriter;
 
 use crate::alarm::{NEVER, moment};
 use crate::refusal::{append_error, stopped_before_the_end};
-use crate::scoreboard::{Scoreboard, own_pid};
+use crate::scoreboard::{End, Scoreboard, own_pid};
 
 /// The status with which a process ends that was told to stop by a signal and still had handlers
 /// running when the grace was over; the number that timeout(1) uses for the same thing.
@@ -202,7 +202,7 @@ impl Control {
     /// Tells the callers whose handlers still run in this process that they will get no result.
     /// Async-signal-safe.
     pub(crate) fn answer_unfinished(&self) {
-        self.scoreboard.answer_instead(own_pid(), &self.last_words);
+        self.scoreboard.answer_instead(own_pid(), &self.last_words, End::Now);
     }
 
     /// Says whether this process has children that serve.

@@ -347,3 +347,43 @@ pub(crate) fn set_timer(delay: Duration) {
     // a plain system call without state in the C library.
     unsafe { libc::setitimer(libc::ITIMER_REAL, &timer, ptr::null_mut()) };
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    extern "C" fn handler_of_the_program(_: libc::c_int) {}
+
+    fn control() -> Arc<Control> {
+        Arc::new(Control::new(Duration::from_secs(1)).unwrap())
+    }
+
+    /// One test, because signals belong to the whole process.
+    #[test]
+    fn the_alarm_is_borrowed_and_given_back() {
+        let of_program = handler_of_the_program as *const () as libc::sighandler_t;
+        // SAFETY: the handler does nothing.
+        unsafe { libc::signal(libc::SIGALRM, of_program) };
+        let refused = control();
+        assert!(!refused.watch_time(), "the program uses it");
+        assert!(!refused.watch_time(), "nor later");
+        refused.serve_no_more();
+        assert_eq!(installed(Signal::SIGALRM).sa_sigaction, of_program);
+
+        for before in [libc::SIG_DFL, libc::SIG_IGN] {
+            // SAFETY: no handler is installed.
+            unsafe { libc::signal(libc::SIGALRM, before) };
+            let (first, second) = (control(), control());
+            assert!(first.watch_time() && second.watch_time());
+            arm(moment(Instant::now() + Duration::from_secs(60)));
+            first.serve_no_more();
+            assert_ne!(installed(Signal::SIGALRM).sa_sigaction, before, "one is left");
+            second.serve_no_more();
+            assert_eq!(installed(Signal::SIGALRM).sa_sigaction, before);
+            assert_eq!(Arc::strong_count(&first), 1, "nothing is kept");
+            assert_eq!(Arc::strong_count(&second), 1);
+            // SAFETY: alarm(2) takes an integer. It shares the timer with setitimer(2).
+            assert_eq!(unsafe { libc::alarm(0) }, 0, "the timer is off");
+        }
+    }
+}
