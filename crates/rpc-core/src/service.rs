@@ -295,3 +295,19 @@ fn panic_message(panic: &(dyn Any + Send)) -> &str {
     let literal = panic.downcast_ref::<&str>().copied();
     literal.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no message)")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As docs/wire.md lists them.
+    #[test]
+    fn the_limits_are_what_is_documented_unless_told() {
+        let service = Service::new(Registry::new());
+        assert_eq!(service.max_frame_len, 8 << 20);
+        assert_eq!(service.idle_timeout, Duration::from_secs(60));
+        assert_eq!(service.frame_timeout, Duration::from_secs(10));
+        assert_eq!(service.write_timeout, Duration::from_secs(10));
+        assert_eq!((service.default_deadline, service.max_deadline), (None, None));
+    }
+}

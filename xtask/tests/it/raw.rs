@@ -54,6 +54,17 @@ impl Raw {
         self.stream.shutdown(Shutdown::Write).unwrap();
     }
 
+    /// Sends `bytes` again and again, until the server has taken nothing for `time`.
+    pub(crate) fn send_until_nobody_reads(&mut self, bytes: &[u8], time: Duration) {
+        self.stream.set_write_timeout(Some(time)).unwrap();
+        let error = loop {
+            if let Err(error) = self.stream.write_all(bytes) {
+                break error;
+            }
+        };
+        assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}");
+    }
+
     /// Closes with a reset instead of an end: SO_LINGER with a time of zero, socket(7).
     pub(crate) fn reset(self) {
         let at_once = libc::linger { l_onoff: 1, l_linger: 0 };
