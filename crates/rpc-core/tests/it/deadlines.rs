@@ -27,9 +27,11 @@ fn registry() -> (Registry, std::sync::mpsc::Sender<()>) {
     registry.register(LEFT, left).unwrap();
     let (release, may_return) = channel();
     let may_return: Mutex<Receiver<()>> = Mutex::new(may_return);
-    registry
-        .register(WAIT, move |(), _ctx| Ok(may_return.lock().unwrap().recv().unwrap()))
-        .unwrap();
+    let wait = move |(), _ctx: &_| {
+        may_return.lock().unwrap().recv().unwrap();
+        Ok(())
+    };
+    registry.register(WAIT, wait).unwrap();
     (registry, release)
 }
 
