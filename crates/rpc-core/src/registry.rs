@@ -155,6 +155,10 @@ impl Registry {
         Ok(())
     }
 
+    pub(crate) fn has_deadlines(&self) -> bool {
+        self.methods.iter().any(|method| method.deadline.is_some())
+    }
+
     fn insert(
         &mut self,
         name: Cow<'static, str>,

@@ -13,6 +13,7 @@ use crate::context::Context;
 use crate::farewell::Farewell;
 use crate::refusal::{append_error, deadline_was_over, shutting_down, timed_out};
 use crate::registry::{Entry, Registry};
+use crate::scoreboard::Slot;
 use crate::socket::after;
 
 /// Replies are written when this many bytes wait, even if more requests are there already.
@@ -31,12 +32,15 @@ pub struct Service {
     write_timeout: Duration,
     default_deadline: Option<Duration>,
     max_deadline: Option<Duration>,
+    /// Whether a call may have a deadline that does not ask for one.
+    has_deadlines: bool,
 }
 
 impl Service {
     /// The methods of `registry` with the default limits.
     pub fn new(registry: Registry) -> Service {
         Service {
+            has_deadlines: registry.has_deadlines(),
             registry: Arc::new(registry),
             max_frame_len: MAX_FRAME_LEN,
             idle_timeout: Duration::from_secs(60),
@@ -97,6 +101,7 @@ impl Service {
     #[must_use]
     pub fn default_deadline(mut self, deadline: Duration) -> Service {
         self.default_deadline = Some(deadline);
+        self.has_deadlines = true;
         self
     }
 
@@ -105,6 +110,7 @@ impl Service {
     #[must_use]
     pub fn max_deadline(mut self, deadline: Duration) -> Service {
         self.max_deadline = Some(deadline);
+        self.has_deadlines = true;
         self
     }
 
@@ -199,7 +205,7 @@ impl Service {
         let waiting_len = waiting.len();
         slot.begin_handling(waiting);
         let dispatched =
-            catch_unwind(AssertUnwindSafe(|| self.dispatch(body, context, conn, replies)));
+            catch_unwind(AssertUnwindSafe(|| self.dispatch(body, context, conn, slot, replies)));
         let refusal = match dispatched {
             Ok(Ok(())) if slot.is_taken() => {
                 slot.wait_while_held();
@@ -233,6 +239,7 @@ impl Service {
         body: &[u8],
         context: &mut Context,
         conn: &Connection,
+        slot: &Slot,
         replies: &mut FrameWriter,
     ) -> Result<(), RpcError> {
         // One pass over the params: the handler's own type parses them and thereby checks that
@@ -241,7 +248,7 @@ impl Service {
             && let Some((name, asked, params)) = Request::split_usual(text)
             && let Some(method) = self.registry.find(name)
             && self.begin_time(asked, method, context, conn).is_ok()
-            && method.call(params, context, conn.slot(), replies).is_ok()
+            && method.call(params, context, slot, replies).is_ok()
         {
             return Ok(());
         }
@@ -250,16 +257,32 @@ impl Service {
             return Err(RpcError::method_not_found(&request.method));
         };
         self.begin_time(request.timeout, method, context, conn)?;
-        let called = method.call(request.params.get(), context, conn.slot(), replies);
+        let called = method.call(request.params.get(), context, slot, replies);
         called.map_err(|error| {
             RpcError::invalid_params(format_args!("params of `{}`: {error}", request.method))
         })
     }
 
-    /// Begins the time of a call, if it has a deadline: the one that the request asks for, or the
-    /// method's, or the service's, and never more than the maximum. An error: it is over already.
+    /// Begins the time of a call, if it has a deadline. An error: it is over already.
     #[inline]
     fn begin_time(
+        &self,
+        asked: Option<Duration>,
+        method: &Entry,
+        context: &mut Context,
+        conn: &Connection,
+    ) -> Result<(), RpcError> {
+        context.deadline = None;
+        match self.has_deadlines || asked.is_some() {
+            true => self.begin_limited_time(asked, method, context, conn),
+            false => Ok(()),
+        }
+    }
+
+    /// The deadline is the one that the request asks for, or the method's, or the service's, and
+    /// never more than the maximum.
+    #[inline(never)]
+    fn begin_limited_time(
         &self,
         asked: Option<Duration>,
         method: &Entry,
@@ -271,15 +294,12 @@ impl Service {
             (Some(limit), Some(max)) => Some(limit.min(max)),
             (limit, max) => limit.or(max),
         };
-        context.deadline = None;
         match limit {
-            None => Ok(()),
-            Some(Duration::ZERO) => Err(deadline_was_over()),
-            Some(limit) => {
-                context.deadline = Some(conn.limit_call(limit));
-                Ok(())
-            }
+            None => {}
+            Some(Duration::ZERO) => return Err(deadline_was_over()),
+            Some(limit) => context.deadline = Some(conn.limit_call(limit)),
         }
+        Ok(())
     }
 }
 
