@@ -1,5 +1,6 @@
 //! A call that takes too long is answered while its handler still runs, in every model.
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -7,6 +8,7 @@ use rpc_client::ErrorCode::DeadlineExceeded;
 use serde_json::{Value, json};
 use xtask::launch::Server;
 use xtask::model::Model;
+use xtask::proc;
 
 use crate::raw::{PATIENCE, Raw, frame, pong, request};
 use crate::server::{Directory, connect_until_served, start, start_at};
@@ -23,6 +25,7 @@ over_every_model! {
     deadlines_hold_after_a_stop,
     a_lost_handler_disturbs_no_neighbour,
     a_result_and_a_deadline_at_the_same_moment_give_one_answer,
+    a_process_whose_only_thread_is_lost_ends,
 }
 
 /// How late the answer to a late call may be.
@@ -253,4 +256,24 @@ fn a_result_and_a_deadline_at_the_same_moment_give_one_answer(model: Model) {
         client = Raw::connect(&server);
     }
     assert_eq!(results + deadlines, rounds);
+}
+
+/// Its handler would run for ever, and take a processor.
+fn a_process_whose_only_thread_is_lost_ends(model: Model) {
+    if !matches!(model, Model::Fork | Model::Prefork) {
+        return;
+    }
+    let server = serve(model, &[]);
+    let mut client = Raw::connect(&server);
+    client.expect_service();
+    let before = proc::children(server.pid());
+    client.send(&timed("spin", 100, "null"));
+    client.expect_error(DeadlineExceeded);
+    client.expect_end();
+    // The process of another parent can only be looked at; nothing tells of its end.
+    let deadline = Instant::now() + PATIENCE;
+    while before.iter().all(|&pid| proc::is_alive(pid)) {
+        assert!(Instant::now() < deadline, "{before:?} are all alive");
+        thread::yield_now();
+    }
 }
