@@ -1,10 +1,10 @@
 //! Messages: what the JSON in a frame means.
 
+use core::time::Duration;
 use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
-use std::time::Duration;
 
 use serde::de::{self, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};

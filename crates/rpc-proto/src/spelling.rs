@@ -1,6 +1,7 @@
 //! The usual spellings of a message, written and recognised by their bytes.
 
-use std::time::Duration;
+// From `core`, which has durations but no clock.
+use core::time::Duration;
 
 /// What stands before and between the fields of a message.
 struct Spelling {
