@@ -17,6 +17,7 @@ over_every_model! {
     a_handler_that_does_not_return_in_time_is_answered_for,
     the_same_over_a_unix_socket,
     who_asks_for_less_is_told_sooner,
+    a_timer_that_was_set_for_an_earlier_call_is_set_again,
     nobody_gets_more_than_the_maximum,
     a_call_that_is_in_time_is_not_disturbed,
     replies_that_wait_go_out_before_the_answer_to_the_late_call,
@@ -102,6 +103,17 @@ fn who_asks_for_less_is_told_sooner(model: Model) {
     let begin = Instant::now();
     client.send(&timed("sleep", 100, "60000"));
     expect_late(&mut client, begin, Duration::from_millis(100));
+}
+
+/// The timer is set for the first call, which is over by then; the second one finds it set.
+fn a_timer_that_was_set_for_an_earlier_call_is_set_again(model: Model) {
+    let server = serve(model, &[]);
+    let mut client = Raw::connect(&server);
+    client.send(&timed("ping", 200, "1"));
+    client.expect(&pong("1"));
+    let begin = Instant::now();
+    client.send(&timed("sleep", 600, "60000"));
+    expect_late(&mut client, begin, Duration::from_millis(600));
 }
 
 fn nobody_gets_more_than_the_maximum(model: Model) {
