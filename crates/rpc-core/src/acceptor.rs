@@ -133,6 +133,11 @@ impl Acceptor {
     /// is stopped. When the grace is over and handlers still run, their callers are told and the
     /// process ends with the status [`EXIT_GRACE_EXPIRED`](crate::EXIT_GRACE_EXPIRED); SIGALRM and
     /// setitimer(2) serve for that.
+    ///
+    /// It also gives the process its last words: when a handler crashes, the callers whose handlers
+    /// run are told -32004 before the process dies as it would have died anyway. A handler for
+    /// SIGSEGV or the like that the program installed earlier is called after that.
+    ///
     /// When `serve` has returned and no handler runs, the signals are given back.
     ///
     /// # Errors
@@ -238,6 +243,7 @@ impl Acceptor {
         if !self.has_begun && !self.control.is_stopping() {
             self.begin()?;
         }
+        self.control.accept_here();
         loop {
             // Before the look at the flag: a stop after it finds this thread.
             if let (true, Some(listener)) = (self.is_shared, &self.listener) {

@@ -4,12 +4,15 @@ use std::cell::Cell;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use nix::poll::PollFlags;
 use rpc_proto::{FrameReader, FrameWriter};
 
+use crate::alarm::{arm, moment};
 use crate::context::Peer;
+use crate::refusal::whole_millis;
 use crate::scoreboard::{HeldSlot, Scoreboard, Slot, own_pid};
 use crate::shutdown::{Control, unread_len};
 use crate::socket::{NoWait, Socket, after, would_come_later};
@@ -74,6 +77,7 @@ impl Connection {
     /// parent has said so.
     pub(crate) fn adopt(&self) {
         self.slot.set_owner(own_pid());
+        self.control.serve_here();
     }
 
     pub(crate) fn scoreboard(&self) -> Arc<Scoreboard> {
@@ -93,6 +97,18 @@ impl Connection {
             self.socket.end_reading();
         }
         Ok(())
+    }
+
+    /// Gives the call that is being handled so much time from now on, and returns when it is over.
+    pub(crate) fn limit_call(&self, limit: Duration) -> Instant {
+        let deadline = after(limit);
+        if self.control.watches_time.load(Ordering::Relaxed) || self.control.watch_time() {
+            let limit_ms = u32::try_from(whole_millis(limit)).unwrap_or(u32::MAX);
+            let moment = moment(deadline);
+            self.slot.set_deadline(moment, limit_ms);
+            arm(moment);
+        }
+        deadline
     }
 
     /// Blocks until bytes have come, at most for the idle timeout between two frames and until

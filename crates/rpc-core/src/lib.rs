@@ -49,10 +49,12 @@
 //! why it is cut like this.
 
 mod acceptor;
+mod alarm;
 mod calls;
 mod children;
 mod connection;
 mod context;
+mod crash;
 mod death;
 mod error;
 mod farewell;

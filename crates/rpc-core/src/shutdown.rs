@@ -7,17 +7,19 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::ptr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::libc;
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use nix::sys::signal::{SigAction, Signal};
 use rpc_proto::FrameWriter;
 
+use crate::alarm::{NEVER, moment};
 use crate::refusal::{append_error, stopped_before_the_end};
-use crate::scoreboard::{Scoreboard, own_pid};
+use crate::scoreboard::{End, Scoreboard, own_pid};
 
 /// The status with which a process ends that was told to stop by a signal and still had handlers
 /// running when the grace was over; the number that timeout(1) uses for the same thing.
@@ -73,10 +75,18 @@ pub(crate) struct Control {
     pub(crate) serves_no_more: AtomicBool,
     pub(crate) interrupted: AtomicBool,
     pub(crate) interrupted_again: AtomicBool,
-    /// Whether the end of the grace will be signalled.
-    pub(crate) alarm_is_set: AtomicBool,
-    /// What the host program had installed for the signals that stop the server.
-    pub(crate) signals_before: Mutex<Option<[(Signal, SigAction); 3]>>,
+    /// When the grace after a signal is over, as [`moment`] counts; [`NEVER`] before the signal.
+    pub(crate) grace_ends: AtomicU64,
+    /// Whether SIGALRM's handler looks after the deadlines of this process, or cannot.
+    pub(crate) watches_time: AtomicBool,
+    pub(crate) time_is_refused: AtomicBool,
+    /// Whether this process has begun to serve connections.
+    has_served: AtomicBool,
+    /// Whether this process was forked to serve: it may end without harm to the server.
+    pub(crate) is_child: AtomicBool,
+    /// The thread that accepts, as [`own_mark`] tells it, and whether others serve.
+    accepting_mark: AtomicUsize,
+    pub(crate) serves_beside_accepting: AtomicBool,
     /// The framed error for callers whose handlers run when the grace is over.
     pub(crate) last_words: Box<[u8]>,
     /// The thread that accepts on a socket that it shares with other processes, 0 when none does,
@@ -89,6 +99,8 @@ impl Control {
     pub(crate) fn new(grace: Duration) -> io::Result<Control> {
         let mut frame = FrameWriter::new();
         append_error(&mut frame, &stopped_before_the_end());
+        // What moments are counted from is decided here, before any fork.
+        let _ = moment(Instant::now());
         let control = Control {
             stopping: AtomicBool::new(false),
             wake: new_wake()?,
@@ -98,8 +110,13 @@ impl Control {
             serves_no_more: AtomicBool::new(false),
             interrupted: AtomicBool::new(false),
             interrupted_again: AtomicBool::new(false),
-            alarm_is_set: AtomicBool::new(false),
-            signals_before: Mutex::new(None),
+            grace_ends: AtomicU64::new(NEVER),
+            watches_time: AtomicBool::new(false),
+            time_is_refused: AtomicBool::new(false),
+            has_served: AtomicBool::new(false),
+            is_child: AtomicBool::new(false),
+            accepting_mark: AtomicUsize::new(0),
+            serves_beside_accepting: AtomicBool::new(false),
             last_words: frame.as_bytes().into(),
             accepting_thread: AtomicI32::new(0),
             accepting_on: AtomicI32::new(-1),
@@ -158,16 +175,31 @@ impl Control {
             // SAFETY: both descriptors are open: this thread owns the second one and says so
             // before it closes it.
             unsafe { libc::dup3(self.wake.as_raw_fd(), listener, libc::O_CLOEXEC) };
+            self.accept_no_more();
         } else if thread != 0 {
             // SAFETY: tgkill(2) takes three integers.
             unsafe { libc::syscall(libc::SYS_tgkill, own_pid(), thread, libc::SIGTERM) };
         }
     }
 
+    /// Stops because the process crashes in this thread: whoever connects from now on is for
+    /// another worker. Waits a moment until the thread that accepts has heard of it.
+    /// Async-signal-safe.
+    pub(crate) fn stop_in_crash(&self) {
+        const MAX_LOOKS: usize = 1000;
+        self.stop();
+        for _ in 0..MAX_LOOKS {
+            if self.accepting_thread.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            thread::yield_now();
+        }
+    }
+
     /// Tells the callers whose handlers still run in this process that they will get no result.
     /// Async-signal-safe.
     pub(crate) fn answer_unfinished(&self) {
-        self.scoreboard.answer_instead(own_pid(), &self.last_words);
+        self.scoreboard.answer_instead(own_pid(), &self.last_words, End::Now);
     }
 
     /// Says whether this process has children that serve.
@@ -208,12 +240,39 @@ impl Control {
         }
         self.supervise(false);
         self.accept_no_more();
-        self.alarm_is_set.store(false, Ordering::SeqCst);
-        if !self.is_signalled() {
-            self.stop_on_signals()?;
-        }
-        Ok(())
+        self.is_child.store(true, Ordering::SeqCst);
+        self.has_served.store(false, Ordering::SeqCst);
+        self.take_signals_in_child()
     }
+
+    /// Says that this thread accepts connections.
+    pub(crate) fn accept_here(&self) {
+        self.accepting_mark.store(own_mark(), Ordering::Relaxed);
+    }
+
+    /// Says that this thread begins to serve a connection.
+    pub(crate) fn serve_here(self: &Arc<Control>) {
+        if self.accepting_mark.load(Ordering::Relaxed) != own_mark() {
+            self.serves_beside_accepting.store(true, Ordering::Relaxed);
+        }
+        if !self.has_served.load(Ordering::Acquire) {
+            self.watch_crashes();
+            self.has_served.store(true, Ordering::Release);
+        }
+    }
+
+    /// Tells the master that a thread of this worker is lost: its handler did not return in time,
+    /// and its other connections must not suffer. Async-signal-safe, and may come again.
+    ///
+    /// For the master to hear; nobody listens yet.
+    pub(crate) fn ask_for_replacement(&self) {}
+}
+
+/// A number that no other living thread of this process has, and that a fork keeps: where its own
+/// copy of a variable lies. Unlike gettid(2), no system call.
+fn own_mark() -> usize {
+    thread_local!(static MARK: u8 = const { 0 });
+    MARK.with(|mark| ptr::from_ref(mark).addr())
 }
 
 /// gettid(2). Async-signal-safe.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use rpc_client::ErrorCode::TimedOut;
 use xtask::model::Model;
 
+use crate::memory::Peaks;
 use crate::raw::{PATIENCE, Raw, frame, pong, request};
 use crate::server::{connect_until_served, start};
 
@@ -15,6 +16,7 @@ over_every_model! {
     the_time_of_a_frame_does_not_begin_anew_with_every_byte,
     the_time_of_a_frame_begins_anew_with_every_frame,
     a_client_that_never_reads_is_closed_and_gives_its_place_back,
+    replies_that_nobody_reads_take_little_memory,
 }
 
 const LIMIT: Duration = Duration::from_millis(200);
@@ -105,4 +107,16 @@ fn a_client_that_never_reads_is_closed_and_gives_its_place_back(model: Model) {
     let closed = [ErrorKind::ConnectionReset, ErrorKind::BrokenPipe];
     assert!(closed.contains(&error.kind()), "{error}");
     connect_until_served(&server);
+}
+
+/// The queues of the kernel fill, and then the server stops reading.
+fn replies_that_nobody_reads_take_little_memory(model: Model) {
+    let server = start(model, &["--workers", "1"]);
+    let mut client = Raw::connect(&server);
+    client.expect_service();
+    let before = Peaks::of_tree(server.pid());
+    let request = request("ping", &format!("\"{}\"", "x".repeat(1000)));
+    client.send_until_nobody_reads(&request.repeat(100), Duration::from_millis(500));
+    // A MiB is allowed, and a client's queue and a server's hold several.
+    Peaks::of_tree(server.pid()).assert_little_more_than(&before, 1 << 20);
 }
