@@ -55,6 +55,9 @@ mod foreign;
 mod frame;
 mod message;
 mod method;
+mod parse;
+mod payload;
+mod text;
 
 pub use address::{Address, ParseAddressError};
 pub use error::{ErrorCode, RpcError};
@@ -62,3 +65,4 @@ pub use foreign::ForeignProtocol;
 pub use frame::{FrameError, FrameReader, FrameWriter, MAX_FRAME_LEN, PREFIX_LEN};
 pub use message::{ERROR_KIND, MessageError, ReplyHead, Request, Response};
 pub use method::{Method, RESERVED_METHOD_PREFIX};
+pub use parse::{check_json, parse_json};

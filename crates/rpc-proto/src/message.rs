@@ -9,6 +9,10 @@ use serde::de::{self, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
+use crate::parse::check_json;
+use crate::payload;
+use crate::text::append_contents;
+
 /// The kind of a reply whose result is an [`RpcError`](crate::RpcError). No method may use it.
 pub const ERROR_KIND: &str = "error";
 
@@ -106,7 +110,7 @@ impl<'a> Response<'a> {
     pub fn parse(body: &'a [u8]) -> Result<Response<'a>, MessageError> {
         let body = utf8(body)?;
         let (kind, result) = match split_usual::<ResponseFields>(body)
-            .and_then(|(kind, result)| Some((kind, serde_json::from_str(result).ok()?)))
+            .and_then(|(kind, result)| Some((kind, check_json(result).ok()?)))
         {
             Some((kind, result)) => (Cow::Borrowed(kind), result),
             None => parse_envelope::<ResponseFields>(body)?,
@@ -248,19 +252,13 @@ fn encode_envelope<F: Fields, P: Serialize + ?Sized>(
 fn encode_head<F: Fields>(body: &mut Vec<u8>, name: &str) {
     let (to_name, to_payload) = F::COMPACT;
     body.extend_from_slice(to_name.as_bytes());
-    let plain = !name.bytes().any(|byte| matches!(byte, b'"' | b'\\' | 0..0x20));
-    if plain {
-        body.extend_from_slice(name.as_bytes());
-    } else {
-        let quoted = serde_json::to_string(name).expect("a string serialises");
-        body.extend_from_slice(&quoted.as_bytes()[1..quoted.len() - 1]);
-    }
+    append_contents(body, name).expect("a string serialises");
     body.extend_from_slice(to_payload.as_bytes());
 }
 
 #[inline]
 fn encode_payload<P: Serialize + ?Sized>(body: &mut Vec<u8>, payload: &P) -> io::Result<()> {
-    serde_json::to_writer(&mut *body, payload)?;
+    payload::append(body, payload)?;
     body.push(b'}');
     Ok(())
 }
