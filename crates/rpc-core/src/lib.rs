@@ -49,6 +49,7 @@
 //! why it is cut like this.
 
 mod acceptor;
+mod children;
 mod connection;
 mod context;
 mod error;
@@ -60,13 +61,15 @@ mod registry;
 mod scoreboard;
 mod service;
 mod shutdown;
+mod signals;
 mod socket;
 
 pub use acceptor::Acceptor;
+pub use children::{Children, Death};
 pub use connection::Connection;
 pub use context::{Context, Peer};
 pub use error::{ForkError, ServeError};
-pub use process::{Child, Children, Death, Exit, Fork};
+pub use process::{Child, Exit, Fork};
 pub use refusal::{busy, out_of_resources};
 pub use registry::{RegisterError, Registry};
 pub use scoreboard::MAX_CONNECTIONS;

@@ -37,10 +37,11 @@ const BANS: &[Ban] = &[
     },
 ];
 
-const MODULES_WITH_UNSAFE: [&str; 3] = [
+const MODULES_WITH_UNSAFE: [&str; 4] = [
     "crates/rpc-core/src/process.rs",
     "crates/rpc-core/src/scoreboard.rs",
     "crates/rpc-core/src/shutdown.rs",
+    "crates/rpc-core/src/signals.rs",
 ];
 
 /// It holds the method `sleep`.

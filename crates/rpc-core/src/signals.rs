@@ -1,0 +1,127 @@
+//! The signals that end a server, and the alarm that ends its grace.
+//!
+//! Handlers belong to the whole process. They do what any thread may do at any time: set flags,
+//! walk the scoreboard, and call what signal-safety(7) lists.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use nix::libc;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+
+use crate::scoreboard::own_pid;
+use crate::shutdown::{Control, EXIT_GRACE_EXPIRED, EXIT_INTERRUPTED, exit_now};
+
+impl Control {
+    /// Lets SIGTERM and SIGINT stop this acceptor.
+    pub(crate) fn stop_on_signals(self: &Arc<Control>) -> io::Result<()> {
+        let leaked = Arc::into_raw(Arc::clone(self)).cast_mut();
+        SIGNALLED.store(leaked, Ordering::Release);
+        let mut both = SigSet::empty();
+        both.add(Signal::SIGTERM);
+        both.add(Signal::SIGINT);
+        let before = [
+            (Signal::SIGTERM, install(Signal::SIGTERM, on_stop_signal, both)?),
+            (Signal::SIGINT, install(Signal::SIGINT, on_stop_signal, both)?),
+            (Signal::SIGALRM, install(Signal::SIGALRM, on_grace_expired, both)?),
+        ];
+        let mut signals_before = self.signals_before.lock().unwrap_or_else(PoisonError::into_inner);
+        signals_before.get_or_insert(before);
+        Ok(())
+    }
+
+    /// Whether signals stop this acceptor, and not one that asked later.
+    pub(crate) fn is_signalled(&self) -> bool {
+        ptr::eq(SIGNALLED.load(Ordering::Acquire), self)
+    }
+
+    /// Calls off the end of the grace and gives the signals back to the host program, which may
+    /// have other things to do after it has served. Not before the acceptor and the children are
+    /// gone, and not while handlers still run: the signals are for them.
+    pub(crate) fn give_signals_back(&self) {
+        let serves = !self.serves_no_more.load(Ordering::SeqCst)
+            || self.supervises.load(Ordering::SeqCst)
+            || self.scoreboard.has_slot_of(own_pid());
+        if serves || !self.is_signalled() {
+            return;
+        }
+        if self.alarm_is_set.load(Ordering::SeqCst) {
+            set_alarm(Duration::ZERO);
+        }
+        let mut signals_before = self.signals_before.lock().unwrap_or_else(PoisonError::into_inner);
+        for (signal, action) in signals_before.take().into_iter().flatten() {
+            // SAFETY: the action is the one that the host program had installed.
+            let _ = unsafe { sigaction(signal, &action) };
+        }
+        SIGNALLED.store(ptr::null_mut(), Ordering::Release);
+    }
+
+    /// Async-signal-safe.
+    fn on_stop_signal(&self, signal: libc::c_int) {
+        let supervises = self.supervises.load(Ordering::SeqCst);
+        if signal == libc::SIGINT && self.interrupted.swap(true, Ordering::SeqCst) {
+            // Whoever has children must take them along, which is not for a signal handler.
+            if !supervises {
+                exit_now(EXIT_INTERRUPTED);
+            }
+            self.interrupted_again.store(true, Ordering::SeqCst);
+        }
+        // Before the stop: a server that has nothing to do returns at once, in another thread, and
+        // calls off what is set by then.
+        if !supervises && !self.alarm_is_set.swap(true, Ordering::SeqCst) {
+            set_alarm(self.grace());
+        }
+        self.stop();
+    }
+}
+
+/// The acceptor that signals stop. Leaked once per acceptor that asked, never freed: a signal
+/// handler may be looking at it.
+static SIGNALLED: AtomicPtr<Control> = AtomicPtr::new(ptr::null_mut());
+
+/// Returns what was there before.
+fn install(
+    signal: Signal,
+    handler: extern "C" fn(libc::c_int),
+    mask: SigSet,
+) -> io::Result<SigAction> {
+    let action = SigAction::new(SigHandler::Handler(handler), SaFlags::SA_RESTART, mask);
+    // SAFETY: the handlers below call async-signal-safe functions only and keep errno.
+    Ok(unsafe { sigaction(signal, &action) }?)
+}
+
+extern "C" fn on_stop_signal(signal: libc::c_int) {
+    // SAFETY: errno's address is valid in every thread.
+    let saved_errno = unsafe { *libc::__errno_location() };
+    // SAFETY: null, or a leaked Control.
+    if let Some(control) = unsafe { SIGNALLED.load(Ordering::Acquire).as_ref() } {
+        control.on_stop_signal(signal);
+    }
+    // SAFETY: as above.
+    unsafe { *libc::__errno_location() = saved_errno };
+}
+
+extern "C" fn on_grace_expired(_signal: libc::c_int) {
+    // SAFETY: null, or a leaked Control.
+    if let Some(control) = unsafe { SIGNALLED.load(Ordering::Acquire).as_ref() } {
+        control.scoreboard.answer_instead(own_pid(), &control.last_words);
+        exit_now(EXIT_GRACE_EXPIRED);
+    }
+}
+
+/// SIGALRM after `delay`, or never if that is zero. Async-signal-safe.
+fn set_alarm(delay: Duration) {
+    let delay = libc::timeval {
+        tv_sec: libc::time_t::try_from(delay.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_usec: libc::suseconds_t::from(delay.subsec_micros()),
+    };
+    let once = libc::timeval { tv_sec: 0, tv_usec: 0 };
+    let timer = libc::itimerval { it_interval: once, it_value: delay };
+    // SAFETY: `timer` is a live, valid itimerval; the old value is not asked for. setitimer(2) is
+    // a plain system call without state in the C library.
+    unsafe { libc::setitimer(libc::ITIMER_REAL, &timer, ptr::null_mut()) };
+}
