@@ -14,6 +14,7 @@ use crate::error::ServeError;
 use crate::farewell::Farewell;
 use crate::listener::Listener;
 use crate::refusal::{busy, out_of_resources, shutting_down};
+use crate::report::Report;
 use crate::scoreboard::{MAX_CONNECTIONS, own_pid};
 use crate::shutdown::{Control, Shutdown};
 use crate::socket::poll_timeout;
@@ -52,6 +53,8 @@ pub struct Acceptor {
     /// Given up for a moment when descriptors run out, so that the next peer can be told.
     reserve: Option<OwnedFd>,
     paused_until: Option<Instant>,
+    /// Whether the master, if there is one, knows that this process serves.
+    is_ready: bool,
     next_warning: Option<Instant>,
 }
 
@@ -79,6 +82,7 @@ impl Acceptor {
             farewells: Vec::new(),
             reserve: None,
             paused_until: None,
+            is_ready: false,
             next_warning: None,
         };
         acceptor.restore_reserve();
@@ -108,9 +112,14 @@ impl Acceptor {
         self
     }
 
-    /// How long requests in flight may take once the server was told to stop.
+    /// How long requests in flight may take once the server was told to stop. In a worker that
+    /// retires, whose connections may go on: for ever. A stop by signal that comes later has an
+    /// alarm of its own.
     pub fn grace(&self) -> Duration {
-        self.control.grace()
+        match self.control.is_retiring() && !self.control.is_stopping() {
+            true => Duration::MAX,
+            false => self.control.grace(),
+        }
     }
 
     /// Where the server really listens.
@@ -156,12 +165,16 @@ impl Acceptor {
         &mut self,
         beside: &mut impl Beside,
     ) -> Result<Option<Connection>, ServeError> {
+        if !self.is_ready {
+            self.is_ready = true;
+            self.control.report(&Report::Ready);
+        }
         loop {
             // Before the look at the flag: a stop after it finds this thread.
             if let (true, Some(listener)) = (self.is_shared, &self.listener) {
                 self.control.accept_in_this_thread(listener.as_fd());
             }
-            if self.control.is_stopping() {
+            if self.control.accepts_no_more() {
                 self.close();
             }
             if self.listener.is_none() {
@@ -218,7 +231,7 @@ impl Acceptor {
                 }
             },
             // A stop has ended the accept.
-            Err(_) if self.control.is_stopping() => Ok(None),
+            Err(_) if self.control.accepts_no_more() => Ok(None),
             Err(error) => match Errno::from_raw(error.raw_os_error().unwrap_or(0)) {
                 // Somebody else took it, or a signal came.
                 Errno::EAGAIN | Errno::EINTR => Ok(None),
@@ -326,7 +339,7 @@ impl Acceptor {
         let Some(listener) = self.listener.take() else {
             return;
         };
-        self.control.accept_no_more();
+        self.control.forget_accepting_thread();
         if self.creator != own_pid() || listener.set_blocking(false).is_err() {
             return;
         }

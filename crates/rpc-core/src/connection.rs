@@ -82,15 +82,20 @@ impl Connection {
 
     /// Sets what holds for the whole connection. The slot is published already, so a stop that
     /// comes later finds it; one that came before is made up for here.
-    pub(crate) fn begin(&self, idle_timeout: Duration) -> io::Result<()> {
-        self.socket.set_read_timeout(idle_timeout)?;
+    pub(crate) fn begin(&self, patience: Duration) -> io::Result<()> {
+        self.wait_for_requests(patience)?;
         if self.is_stopping() {
             self.socket.end_reading();
         }
         Ok(())
     }
 
-    /// Blocks until bytes have come, at most for the idle timeout between two frames and until
+    /// How long [`receive`](Connection::receive) waits between two frames from now on.
+    pub(crate) fn wait_for_requests(&self, patience: Duration) -> io::Result<()> {
+        self.socket.set_read_timeout(patience)
+    }
+
+    /// Blocks until bytes have come, at most for that time between two frames and until
     /// `frame_deadline` inside one, which begins here.
     ///
     /// Between two frames this is one read. Only a frame that comes in pieces costs more.
@@ -229,6 +234,12 @@ impl Connection {
             }
         }
         Ok(())
+    }
+
+    /// One more call was served.
+    #[inline]
+    pub(crate) fn count_call(&self) {
+        self.control.count_call();
     }
 
     pub(crate) fn is_stopping(&self) -> bool {

@@ -14,24 +14,27 @@ use nix::libc;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
 use crate::scoreboard::own_pid;
-use crate::shutdown::{Control, EXIT_GRACE_EXPIRED, EXIT_INTERRUPTED, exit_now};
+use crate::shutdown::{Control, EXIT_GRACE_EXPIRED, EXIT_INTERRUPTED, EXIT_QUIT, exit_now};
 
 impl Control {
     /// Lets SIGTERM and SIGINT stop this acceptor.
     pub(crate) fn stop_on_signals(self: &Arc<Control>) -> io::Result<()> {
         let leaked = Arc::into_raw(Arc::clone(self)).cast_mut();
         SIGNALLED.store(leaked, Ordering::Release);
-        let mut both = SigSet::empty();
-        both.add(Signal::SIGTERM);
-        both.add(Signal::SIGINT);
         let before = [
-            (Signal::SIGTERM, install(Signal::SIGTERM, on_stop_signal, both)?),
-            (Signal::SIGINT, install(Signal::SIGINT, on_stop_signal, both)?),
-            (Signal::SIGALRM, install(Signal::SIGALRM, on_grace_expired, both)?),
+            (Signal::SIGTERM, install(Signal::SIGTERM, on_signal)?),
+            (Signal::SIGINT, install(Signal::SIGINT, on_signal)?),
+            (Signal::SIGALRM, install(Signal::SIGALRM, on_grace_expired)?),
         ];
         let mut signals_before = self.signals_before.lock().unwrap_or_else(PoisonError::into_inner);
         signals_before.get_or_insert(before);
         Ok(())
+    }
+
+    /// Lets SIGHUP end the accepting in this child. After
+    /// [`stop_on_signals`](Control::stop_on_signals).
+    pub(crate) fn retire_on_signal(&self) -> io::Result<()> {
+        install(Signal::SIGHUP, on_signal).map(drop)
     }
 
     /// Whether signals stop this acceptor, and not one that asked later.
@@ -49,9 +52,7 @@ impl Control {
         if serves || !self.is_signalled() {
             return;
         }
-        if self.alarm_is_set.load(Ordering::SeqCst) {
-            set_alarm(Duration::ZERO);
-        }
+        self.call_off_alarm();
         let mut signals_before = self.signals_before.lock().unwrap_or_else(PoisonError::into_inner);
         for (signal, action) in signals_before.take().into_iter().flatten() {
             // SAFETY: the action is the one that the host program had installed.
@@ -60,15 +61,28 @@ impl Control {
         SIGNALLED.store(ptr::null_mut(), Ordering::Release);
     }
 
-    /// Async-signal-safe.
-    fn on_stop_signal(&self, signal: libc::c_int) {
+    /// The grace is not for this process, or no longer.
+    pub(crate) fn call_off_alarm(&self) {
+        if self.alarm_is_set.swap(false, Ordering::SeqCst) {
+            set_alarm(Duration::ZERO);
+        }
+    }
+
+    /// Does what SIGTERM, SIGINT, SIGQUIT or, in a child, SIGHUP asks for. Async-signal-safe.
+    pub(crate) fn obey(&self, signal: libc::c_int) {
         let supervises = self.supervises.load(Ordering::SeqCst);
-        if signal == libc::SIGINT && self.interrupted.swap(true, Ordering::SeqCst) {
+        let end_at_once = match signal {
+            libc::SIGHUP => return self.retire(),
+            libc::SIGINT if self.interrupted.swap(true, Ordering::SeqCst) => EXIT_INTERRUPTED,
+            libc::SIGQUIT => EXIT_QUIT,
+            _ => 0,
+        };
+        if end_at_once != 0 {
             // Whoever has children must take them along, which is not for a signal handler.
             if !supervises {
-                exit_now(EXIT_INTERRUPTED);
+                exit_now(end_at_once);
             }
-            self.interrupted_again.store(true, Ordering::SeqCst);
+            self.ends_at_once.store(end_at_once, Ordering::SeqCst);
         }
         // Before the stop: a server that has nothing to do returns at once, in another thread, and
         // calls off what is set by then.
@@ -84,22 +98,20 @@ impl Control {
 static SIGNALLED: AtomicPtr<Control> = AtomicPtr::new(ptr::null_mut());
 
 /// Returns what was there before.
-fn install(
-    signal: Signal,
-    handler: extern "C" fn(libc::c_int),
-    mask: SigSet,
-) -> io::Result<SigAction> {
+fn install(signal: Signal, handler: extern "C" fn(libc::c_int)) -> io::Result<SigAction> {
+    // None of the handlers runs within another.
+    let mask = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP]);
     let action = SigAction::new(SigHandler::Handler(handler), SaFlags::SA_RESTART, mask);
     // SAFETY: the handlers below call async-signal-safe functions only and keep errno.
     Ok(unsafe { sigaction(signal, &action) }?)
 }
 
-extern "C" fn on_stop_signal(signal: libc::c_int) {
+extern "C" fn on_signal(signal: libc::c_int) {
     // SAFETY: errno's address is valid in every thread.
     let saved_errno = unsafe { *libc::__errno_location() };
     // SAFETY: null, or a leaked Control.
     if let Some(control) = unsafe { SIGNALLED.load(Ordering::Acquire).as_ref() } {
-        control.on_stop_signal(signal);
+        control.obey(signal);
     }
     // SAFETY: as above.
     unsafe { *libc::__errno_location() = saved_errno };

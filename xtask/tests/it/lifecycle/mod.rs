@@ -123,7 +123,7 @@ fn children(server: &Server, count: usize) -> Vec<i32> {
     found
 }
 
-/// What the open descriptors of a process are, the numbers of sockets left out. Standard input,
+/// What the open descriptors of a process are, the numbers of sockets and pipes left out. Standard input,
 /// output and error do not count, nor what whoever runs the tests handed down.
 fn kinds_of_descriptors(pid: i32) -> Vec<String> {
     let open = proc::descriptors(pid).expect("the process lives");
@@ -133,9 +133,9 @@ fn kinds_of_descriptors(pid: i32) -> Vec<String> {
         .iter()
         .map(|(_, target)| target)
         .filter(|target| !handed_down.contains(target))
-        .map(|target| match target.starts_with("socket:") {
-            true => "socket".to_owned(),
-            false => target.clone(),
+        .map(|target| match target.split_once(":[") {
+            Some((kind @ ("socket" | "pipe"), _)) => kind.to_owned(),
+            _ => target.clone(),
         })
         .collect();
     kinds.sort();
