@@ -64,6 +64,9 @@ fn main() -> ExitCode {
     }
 }
 
+/// The server never had a worker that could serve; the number that Gunicorn uses for it.
+const EXIT_NEVER_READY: u8 = 3;
+
 /// A grace that is over ends some models from within a signal handler, with a status of its own.
 /// The others return the same news as an error, and whoever supervises them must not have to know
 /// which model is which.
@@ -72,6 +75,7 @@ fn status_of(error: &anyhow::Error) -> ExitCode {
         Some(ServeError::Unfinished { .. }) => {
             u8::try_from(EXIT_GRACE_EXPIRED).map_or(ExitCode::FAILURE, ExitCode::from)
         }
+        Some(ServeError::NeverReady { .. }) => ExitCode::from(EXIT_NEVER_READY),
         _ => ExitCode::FAILURE,
     }
 }

@@ -1,10 +1,11 @@
 //! The methods that `serve` offers.
 
 use std::borrow::Cow;
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use rpc_core::{Method, RegisterError, Registry};
+use rpc_core::{Method, RegisterError, Registry, RpcError};
 
 /// The sum of 1/(2k+1)² for k from 0 to n, times 8, and the root of that: towards π.
 pub const PI: Method<u64, f64> = Method::new("pi", "pi_r");
@@ -23,6 +24,9 @@ pub const ABORT: Method<(), ()> = Method::new("abort", "aborted");
 
 /// Never returns.
 pub const SPIN: Method<(), ()> = Method::new("spin", "spun");
+
+/// Starts a program that runs for ten minutes, and returns its process id.
+pub const BROOD: Method<(), u32> = Method::new("brood", "pid");
 
 /// `ping`, `echo` and `pi`.
 ///
@@ -52,6 +56,10 @@ pub fn add_fault_methods(registry: &mut Registry) -> Result<(), RegisterError> {
         Ok(millis)
     })?;
     registry.register(PANIC, |(), _ctx| panic!("asked to panic"))?;
+    registry.register(BROOD, |(), _ctx| {
+        let program = Command::new("sleep").arg("600").spawn();
+        Ok(program.map_err(RpcError::internal)?.id())
+    })?;
     registry.register(ABORT, |(), _ctx| std::process::abort())?;
     registry.register(SPIN, |(), _ctx| {
         loop {

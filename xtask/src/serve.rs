@@ -21,6 +21,7 @@ Methods with --fault-methods:
   sleep  sleeps for so many milliseconds
   panic  panics
   abort  aborts its process
+  brood  starts a program that runs for ten minutes
   spin   never returns";
 
 /// The options of `serve`.
@@ -53,7 +54,7 @@ pub struct Options {
     /// How long requests in flight may take after SIGTERM or SIGINT [default: 30s]
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     grace: Option<Duration>,
-    /// Also offer sleep, panic, abort and spin, which misbehave
+    /// Also offer sleep, panic, abort, brood and spin, which misbehave
     #[arg(long)]
     fault_methods: bool,
     /// What to log to standard error: error, warn, info, debug or trace

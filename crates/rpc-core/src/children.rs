@@ -3,8 +3,7 @@
 //!
 //! Nobody calls `waitpid(-1)`, so children that the host program started itself are never touched.
 
-use std::io::{self, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,27 +11,24 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::prctl;
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, killpg};
-use nix::unistd::{Pid, getppid, setpgid};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 
 use crate::acceptor::{Acceptor, Beside};
 use crate::connection::Connection;
-use crate::death::{Reason, Said, Why};
-use crate::error::{ForkError, ServeError};
+use crate::death::Why;
+use crate::error::ServeError;
 use crate::ladder::Ladder;
 use crate::lifeline::Lifeline;
+use crate::member::Member;
 use crate::pause::Pause;
-use crate::process::{
-    Change, Exit, Fork, fork_only_thread, look_for_end, look_for_stop, pidfd_open, reap,
-    refuse_threads,
-};
-use crate::report::{Report, Reporter, StatusPipe};
+use crate::process::{Change, Exit, look_for_end, look_for_stop, pidfd_open, reap, refuse_threads};
+use crate::report::Report;
 use crate::scoreboard::own_pid;
 use crate::shutdown::{Control, exit_now};
 use crate::signal_queue::SignalQueue;
 use crate::socket::poll_timeout;
-use crate::supervision::{Clock, Death, Event, Order, Patience};
+use crate::supervision::{Clock, Event, Order, Patience};
 
 /// The signals that a parent reads: they stop it.
 const OF_PARENT: [Signal; 3] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT];
@@ -42,34 +38,26 @@ const OF_MASTER: [Signal; 5] =
     [Signal::SIGHUP, Signal::SIGTTIN, Signal::SIGTTOU, Signal::SIGUSR2, Signal::SIGCHLD];
 
 /// What an event of the epoll set is about: one of these, and the child's process id.
-const DEATH: u64 = 0;
-const STATUS: u64 = 1 << 32;
+pub(crate) const DEATH: u64 = 0;
+pub(crate) const STATUS: u64 = 1 << 32;
 const SIGNALS: u64 = 2 << 32;
 
 /// The children of one server. The owner never serves a connection itself.
 pub struct Children {
-    control: Arc<Control>,
+    pub(crate) control: Arc<Control>,
     /// Tells which of `members` have ended or said something, and of signals. `None` on the
     /// child's side of a fork.
-    happenings: Option<Epoll>,
+    pub(crate) happenings: Option<Epoll>,
     /// `None` where signals are handled and not read.
-    signals: Option<SignalQueue>,
-    lifeline: Lifeline,
-    clock: Clock,
-    pause: Pause,
+    pub(crate) signals: Option<SignalQueue>,
+    pub(crate) lifeline: Lifeline,
+    pub(crate) clock: Clock,
+    pub(crate) pause: Pause,
     /// `None` if the children need not say that they are ready.
-    patience: Option<Patience>,
+    pub(crate) patience: Option<Patience>,
     /// In no order. A new member is written at the end: every page that a parent writes after a
     /// fork costs a copy for each child that shares it, so a map would cost many.
-    members: Vec<Member>,
-}
-
-struct Member {
-    pid: i32,
-    born: Instant,
-    pidfd: OwnedFd,
-    status: Option<Box<StatusPipe>>,
-    ladder: Option<Box<Ladder>>,
+    pub(crate) members: Vec<Member>,
 }
 
 impl Children {
@@ -149,108 +137,6 @@ impl Children {
     /// [`wait`](Children::wait).
     pub fn now(&self) -> Duration {
         self.clock.now()
-    }
-
-    /// Forks this process. Returns twice: [`Fork::Parent`] here, [`Fork::Child`] in the child.
-    ///
-    /// The child is the first of a process group of its own and has handlers for three signals.
-    /// SIGTERM and SIGINT let it finish its requests, SIGHUP lets it accept no more. When its
-    /// parent dies it gets SIGTERM, twice over: from `PR_SET_PDEATHSIG` (prctl(2)) and from a pipe
-    /// that only the parent holds open. A signal that arrives between the fork and the child's
-    /// first instruction waits until the child can act on it.
-    ///
-    /// # Errors
-    ///
-    /// [`ForkError`]; the process goes on as if nothing had been tried. When the system has
-    /// refused a fork, the next ones fail at once, for 10 ms at first and up to 1 s, or until a
-    /// child has ended.
-    pub fn fork(&mut self) -> Result<Fork, ForkError> {
-        refuse_threads()?;
-        self.pause.check()?;
-        let status = self.patience.map(|_| StatusPipe::new());
-        let status = status.transpose().map_err(ForkError::Descriptor)?;
-        let (status, reporter) = status.map_or((None, None), |(a, b)| (Some(a), Some(b)));
-        // The pidfd needs a number. Holding one now means that only the parent can fail for it.
-        let reserve = self.control.wake().try_clone_to_owned().map_err(ForkError::Descriptor)?;
-        let _ = io::stdout().flush();
-        let parent = own_pid();
-        let mask = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK);
-        let mask = mask.map_err(|errno| ForkError::Fork(errno.into()))?;
-        let forked = fork_only_thread(&self.control);
-        drop(reserve);
-        match forked {
-            Ok(Fork::Child(child)) => {
-                drop(status);
-                if self.become_child(parent, reporter).is_err() {
-                    drop(child);
-                    unreachable!("dropping `child` ends the process");
-                }
-                // What the host program had blocked, and not what its supervision blocks.
-                let mask = self.signals.as_ref().map_or(mask, SignalQueue::mask_before);
-                self.signals = None;
-                let _ = mask.thread_set_mask();
-                Ok(Fork::Child(child))
-            }
-            Ok(Fork::Parent(pid)) => {
-                let _ = mask.thread_set_mask();
-                self.pause.end();
-                self.watch(pid, status).map(|()| Fork::Parent(pid))
-            }
-            Err(error) => {
-                let _ = mask.thread_set_mask();
-                self.pause.begin(&error);
-                Err(ForkError::Fork(error))
-            }
-        }
-    }
-
-    /// With all signals blocked. The queue of signals comes last: without it they are not.
-    fn become_child(&mut self, parent: i32, reporter: Option<Reporter>) -> io::Result<()> {
-        self.members.clear();
-        self.happenings = None;
-        // So that what a handler starts can be killed with it.
-        let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
-        self.control.adopt_in_child(reporter)?;
-        self.lifeline.hold()?;
-        prctl::set_pdeathsig(Signal::SIGTERM)?;
-        if getppid().as_raw() != parent {
-            return Err(io::Error::other("the parent died before it could be watched"));
-        }
-        Ok(())
-    }
-
-    fn watch(&mut self, pid: i32, status: Option<StatusPipe>) -> Result<(), ForkError> {
-        let watched = pidfd_open(pid).and_then(|pidfd| {
-            if let Some(happenings) = &self.happenings {
-                happenings.add(&pidfd, EpollEvent::new(EpollFlags::EPOLLIN, DEATH | pid as u64))?;
-                if let Some(status) = &status {
-                    let event = EpollEvent::new(EpollFlags::EPOLLIN, STATUS | pid as u64);
-                    happenings.add(status, event)?;
-                }
-            }
-            Ok(pidfd)
-        });
-        match watched {
-            Ok(pidfd) => {
-                let ladder = self.patience.map(|patience| {
-                    let now = self.clock.now();
-                    Box::new(Ladder::unless(Why::BootTimeOut, now, patience.boot))
-                });
-                let status = status.map(Box::new);
-                self.members.push(Member { pid, born: Instant::now(), pidfd, status, ladder });
-                Ok(())
-            }
-            Err(error) => {
-                // ESRCH: it has ended and was waited for, since SIGCHLD is ignored.
-                if error.raw_os_error() != Some(libc::ESRCH) {
-                    let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
-                    reap(pid);
-                }
-                self.control.scoreboard.release_all_of(pid);
-                tracing::error!(pid, %error, "cannot watch the new child, which was killed");
-                Err(ForkError::Watch(error))
-            }
-        }
     }
 
     /// Retires the child `pid`, if it is not ending already: it accepts no more and goes when its
@@ -337,7 +223,7 @@ impl Children {
             match look_for_stop(pid) {
                 Some(Change::Stopped) if member.ladder.is_none() => {
                     tracing::warn!(pid, limit = ?patience.hung, "worker is stopped");
-                    let ladder = Ladder::unless(Why::Hung, now, patience.hung);
+                    let ladder = Ladder::hung(now, patience.hung);
                     member.ladder = Some(Box::new(ladder));
                 }
                 Some(Change::Continued) => member.call_off(Why::Hung),
@@ -461,41 +347,6 @@ impl Children {
             member.ladder = Some(Box::new(ladder()));
         }
         self.climb();
-    }
-}
-
-impl Member {
-    /// Whether it was told to end.
-    fn is_told(&self) -> bool {
-        self.ladder.as_ref().is_some_and(|ladder| ladder.is_climbed())
-    }
-
-    /// It need not end for that reason any more, unless it was told to already.
-    fn call_off(&mut self, why: Why) {
-        self.ladder.take_if(|ladder| ladder.why == why && !ladder.is_climbed());
-    }
-
-    fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(self.pid);
-        tracing::debug!(pid = self.pid, %signal, "telling a child to end");
-        let _ = kill(pid, signal);
-        if signal == Signal::SIGKILL {
-            let _ = killpg(pid, signal);
-        } else {
-            // A process that is stopped acts on nothing else.
-            let _ = kill(pid, Signal::SIGCONT);
-        }
-    }
-
-    fn death(&self, exit: Exit) -> Death {
-        let told = self.ladder.as_ref().filter(|ladder| ladder.is_climbed());
-        let killed = told.is_some_and(|ladder| ladder.has_killed());
-        let serves_from_the_start = || Said { is_ready: true, failure: None };
-        let said = self.status.as_ref().map(|status| status.said().clone());
-        let said = said.unwrap_or_else(serves_from_the_start);
-        let was_ready = said.is_ready;
-        let reason = Reason::of(exit, told.map(|ladder| ladder.why), killed, said);
-        Death { pid: self.pid, reason, was_ready, age: self.born.elapsed() }
     }
 }
 

@@ -35,9 +35,14 @@ impl Ladder {
         Ladder::new(why, now, &rungs)
     }
 
-    /// It has `time` for something, and then to end.
-    pub(crate) fn unless(why: Why, now: Duration, time: Duration) -> Ladder {
-        Ladder::new(why, now, &[(Signal::SIGTERM, time), (Signal::SIGALRM, SHORT)])
+    /// It has `time` to become ready. Nobody is connected to it, so there is nothing to finish.
+    pub(crate) fn boot(now: Duration, time: Duration) -> Ladder {
+        Ladder::new(Why::BootTimeOut, now, &[(Signal::SIGALRM, time)])
+    }
+
+    /// It has `time` until somebody lets it go on.
+    pub(crate) fn hung(now: Duration, time: Duration) -> Ladder {
+        Ladder::new(Why::Hung, now, &[(Signal::SIGTERM, time), (Signal::SIGALRM, SHORT)])
     }
 
     /// Nothing but the last rung.
@@ -109,8 +114,9 @@ mod tests {
         check(stop, &[(SIGTERM, 5), (SIGALRM, 35), (SIGKILL, 36)]);
         let retire = Ladder::retire(Why::Retire, now, half_a_minute);
         check(retire, &[(SIGHUP, 5), (SIGTERM, 35), (SIGALRM, 36), (SIGKILL, 37)]);
-        let unless = Ladder::unless(Why::Hung, now, half_a_minute);
-        check(unless, &[(SIGTERM, 35), (SIGALRM, 36), (SIGKILL, 37)]);
+        let hung = Ladder::hung(now, half_a_minute);
+        check(hung, &[(SIGTERM, 35), (SIGALRM, 36), (SIGKILL, 37)]);
+        check(Ladder::boot(now, half_a_minute), &[(SIGALRM, 35), (SIGKILL, 36)]);
         check(Ladder::kill(Why::Stop, now), &[(SIGKILL, 5)]);
     }
 }
