@@ -15,4 +15,5 @@ pub mod methods;
 pub mod model;
 pub mod proc;
 pub mod serve;
+pub mod start;
 pub mod tidy;

@@ -23,7 +23,7 @@ enum Command {
     /// Show every model and measure what differs between them
     Demo(xtask::demo::Options),
     /// Serve in the foreground until SIGTERM or SIGINT
-    Serve(xtask::serve::Options),
+    Serve(Box<xtask::serve::Options>),
     /// Call a method of a running server and print the reply
     Call(xtask::call::Options),
     /// Measure the models against bare servers that parse nothing
@@ -46,7 +46,7 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Demo(options) => xtask::demo::run(options),
-        Command::Serve(options) => xtask::serve::run(options),
+        Command::Serve(options) => xtask::serve::run(*options),
         Command::Call(options) => xtask::call::run(options),
         Command::Ci => xtask::ci::run(),
         Command::Tidy => xtask::tidy::run(),

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::builder::RangedU64ValueParser;
-use rpc_core::{Acceptor, Address, Service};
+use rpc_core::{Address, Service};
 
 use crate::log;
 use crate::methods;
 use crate::model::{Model, ModelOptions};
+use crate::start::StartOptions;
 
 /// What a newcomer can call.
 const METHODS: &str = "\
@@ -31,9 +32,12 @@ pub struct Options {
     /// Which model serves
     #[arg(value_enum)]
     model: Model,
-    /// Where to listen: HOST:PORT or unix:PATH; port 0 lets the kernel choose
+    /// Where to listen: HOST:PORT or unix:PATH; port 0 lets the kernel choose. A socket that was
+    /// passed on by LISTEN_FDS is used instead
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     addr: Address,
+    #[command(flatten)]
+    start: StartOptions,
     #[command(flatten)]
     model_options: ModelOptions,
     /// The longest request body, in bytes [default: 8388608]
@@ -66,7 +70,8 @@ pub struct Options {
 ///
 /// # Errors
 ///
-/// When the address cannot be bound, and as the model's own `serve`.
+/// When the address cannot be bound, when the process cannot become what the options say, and as
+/// the model's own `serve`.
 pub fn run(options: Options) -> anyhow::Result<()> {
     log::start(options.log);
     for option in options.model_options.meaningless_to(options.model) {
@@ -92,7 +97,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     if let Some(timeout) = options.idle_timeout {
         service = service.idle_timeout(timeout);
     }
-    let mut acceptor = Acceptor::bind(&options.addr)?.stop_on_signals()?;
+    let (mut acceptor, _pid_file) = options.start.start(&options.addr)?;
     if let Some(grace) = options.grace {
         acceptor = acceptor.with_grace(grace);
     }

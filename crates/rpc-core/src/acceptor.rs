@@ -10,11 +10,15 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rpc_proto::{Address, RpcError};
 
 use crate::connection::Connection;
+use crate::context::Peer;
 use crate::error::ServeError;
 use crate::farewell::Farewell;
+use crate::inherited;
 use crate::listener::Listener;
-use crate::refusal::{busy, out_of_resources, shutting_down};
-use crate::report::Report;
+use crate::notify::{Notice, notify};
+use crate::privileges::Account;
+use crate::refusal::{access_denied, busy, out_of_resources, shutting_down};
+use crate::report::{Report, Reporter};
 use crate::scoreboard::{MAX_CONNECTIONS, own_pid};
 use crate::shutdown::{Control, Shutdown};
 use crate::socket::poll_timeout;
@@ -44,17 +48,25 @@ pub struct Acceptor {
     /// `None` once the server was told to stop.
     listener: Option<Listener>,
     address: Address,
-    /// Whoever bound the socket answers for what is left in its queue at the end.
+    /// The process that made this acceptor, not one of its children.
     creator: i32,
+    /// Whether nobody else listens on the socket. Its creator then answers for what is left in its
+    /// queue at the end.
+    is_ours_alone: bool,
+    has_begun: bool,
+    has_said_ready: bool,
+    /// The users whose processes are served; `None` is everybody.
+    allowed_uids: Option<Vec<u32>>,
     /// Whether workers accept, each waiting in accept(2), where the kernel wakes one of them for
     /// a connection. In poll(2) it would wake all.
     is_shared: bool,
+    /// Whether accept(2) did not wait although it should, because another process that has the
+    /// socket wants it so.
+    did_not_wait: bool,
     farewells: Vec<Farewell>,
     /// Given up for a moment when descriptors run out, so that the next peer can be told.
     reserve: Option<OwnedFd>,
     paused_until: Option<Instant>,
-    /// Whether the master, if there is one, knows that this process serves.
-    is_ready: bool,
     next_warning: Option<Instant>,
 }
 
@@ -69,20 +81,74 @@ impl Acceptor {
     ///
     /// [`ServeError::Bind`], above all when another server listens there; [`ServeError::Setup`].
     pub fn bind(address: &Address) -> Result<Acceptor, ServeError> {
+        Acceptor::bind_listener(address, None)
+    }
+
+    /// As [`bind`](Acceptor::bind) of a Unix socket whose file has the permissions `mode`, such as
+    /// `0o660`: exactly these, whatever the umask is. To connect needs the right to write
+    /// (unix(7)).
+    ///
+    /// # Errors
+    ///
+    /// As [`bind`](Acceptor::bind); [`ServeError::Bind`] also for a TCP address, to which anybody
+    /// can connect who reaches it, and for more than permissions.
+    pub fn bind_with_mode(address: &Address, mode: u32) -> Result<Acceptor, ServeError> {
+        Acceptor::bind_listener(address, Some(mode))
+    }
+
+    fn bind_listener(address: &Address, mode: Option<u32>) -> Result<Acceptor, ServeError> {
         let bind_error = |source| ServeError::Bind { address: address.clone(), source };
-        let listener = Listener::bind(address).map_err(bind_error)?;
+        let listener = Listener::bind(address, mode).map_err(bind_error)?;
         let local_address = listener.local_address().map_err(bind_error)?;
+        Acceptor::new(listener, local_address, true)
+    }
+
+    /// Takes the listening socket that whoever started this program has passed on, as systemd's
+    /// socket units do: sd_listen_fds(3). `None` when nothing was passed on to this process, or
+    /// when it was taken before.
+    ///
+    /// `LISTEN_PID` has to be this process, `LISTEN_FDS` to be 1, and descriptor 3 a listening
+    /// stream socket: TCP over IPv4 or IPv6, or a Unix socket with a file. To be called at the
+    /// start, before anything else could have opened descriptor 3.
+    ///
+    /// The socket belongs to others as well: at the end its file is not removed, and whoever waits
+    /// in its queue is left to them. The two variables stay in the environment, since removing
+    /// them is not safe once there are threads. Programs that this one starts have other process
+    /// ids and do not take them for theirs; one that replaces this process by exec(3) must remove
+    /// or replace them.
+    ///
+    /// # Errors
+    ///
+    /// [`ServeError::Inherited`] when something else was passed on; [`ServeError::Setup`].
+    pub fn inherited() -> Result<Option<Acceptor>, ServeError> {
+        let Some(socket) = inherited::take_socket().map_err(ServeError::Inherited)? else {
+            return Ok(None);
+        };
+        let listener = Listener::from_inherited(socket).map_err(ServeError::Inherited)?;
+        let address = listener.local_address().map_err(ServeError::Inherited)?;
+        let acceptor = Acceptor::new(listener, address, false)?;
+        if let Some(pipe) = inherited::take_status_pipe().map_err(ServeError::Inherited)? {
+            acceptor.control.set_reporter(Some(Reporter::new(pipe)));
+        }
+        Ok(Some(acceptor))
+    }
+
+    fn new(listener: Listener, address: Address, is_ours_alone: bool) -> Result<Self, ServeError> {
         let control = Control::new(DEFAULT_GRACE).map_err(ServeError::Setup)?;
         let mut acceptor = Acceptor {
             control: Arc::new(control),
             listener: Some(listener),
-            address: local_address,
+            address,
             creator: own_pid(),
+            is_ours_alone,
+            has_begun: false,
+            has_said_ready: false,
+            allowed_uids: None,
             is_shared: false,
+            did_not_wait: false,
             farewells: Vec::new(),
             reserve: None,
             paused_until: None,
-            is_ready: false,
             next_warning: None,
         };
         acceptor.restore_reserve();
@@ -110,6 +176,42 @@ impl Acceptor {
     pub fn with_grace(self, grace: Duration) -> Acceptor {
         self.control.set_grace(grace);
         self
+    }
+
+    /// Serves only processes of these users, by their effective user id when they connected to
+    /// the Unix socket (SO_PEERCRED, unix(7)). All others are told -32007: also root and the
+    /// server's own user if they are not listed, and every TCP peer, whose user nobody knows.
+    ///
+    /// In a user namespace, users of the outside that have no number there appear as 65534.
+    #[must_use]
+    pub fn with_allowed_uids(mut self, uids: impl IntoIterator<Item = u32>) -> Acceptor {
+        self.allowed_uids = Some(uids.into_iter().collect());
+        self
+    }
+
+    /// Gives the file of a Unix socket that was bound here to another user and group, for a
+    /// program that will [drop its privileges](crate::Account::assume). Does nothing for other
+    /// sockets.
+    ///
+    /// # Errors
+    ///
+    /// [`ServeError::ChangeOwner`], above all when this process is not root's.
+    pub fn change_owner(&self, account: &Account) -> Result<(), ServeError> {
+        let change_owner = |listener: &Listener| {
+            listener
+                .change_owner(account.uid(), account.gid())
+                .map_err(|source| ServeError::ChangeOwner { address: self.address.clone(), source })
+        };
+        self.listener.as_ref().map_or(Ok(()), change_owner)
+    }
+
+    /// Says that another process, which has inherited the socket, listens on it from now on: at
+    /// the end this one neither answers those who wait in its queue nor removes its file.
+    pub fn leave_socket_to_others(&mut self) {
+        self.is_ours_alone = false;
+        if let Some(listener) = &mut self.listener {
+            listener.leave_to_others();
+        }
     }
 
     /// How long requests in flight may take once the server was told to stop. In a worker that
@@ -144,6 +246,10 @@ impl Acceptor {
         listener.map_or(Ok(()), |listener| listener.set_blocking(true)).map_err(ServeError::Accept)
     }
 
+    pub(crate) fn listening_on(&self) -> Option<BorrowedFd<'_>> {
+        self.listener.as_ref().map(AsFd::as_fd)
+    }
+
     pub(crate) fn control(&self) -> Arc<Control> {
         Arc::clone(&self.control)
     }
@@ -165,9 +271,8 @@ impl Acceptor {
         &mut self,
         beside: &mut impl Beside,
     ) -> Result<Option<Connection>, ServeError> {
-        if !self.is_ready {
-            self.is_ready = true;
-            self.control.report(&Report::Ready);
+        if !self.has_begun && !self.control.is_stopping() {
+            self.begin()?;
         }
         loop {
             // Before the look at the flag: a stop after it finds this thread.
@@ -182,13 +287,29 @@ impl Acceptor {
             }
             let nothing_else_to_do =
                 beside.fd().is_none() && self.farewells.is_empty() && self.paused_until.is_none();
-            let ready = self.is_shared && nothing_else_to_do || self.wait(beside.fd())?;
+            let accept_waits = self.is_shared && nothing_else_to_do && !self.did_not_wait;
+            let ready = accept_waits || self.wait(beside.fd())?;
             beside.look_after();
             self.farewells.retain_mut(|farewell| !farewell.drain());
             if ready && let Some(conn) = self.accept_now()? {
                 return Ok(Some(conn));
             }
         }
+    }
+
+    /// The first time that this process accepts. A worker has a master that does this for it.
+    fn begin(&mut self) -> Result<(), ServeError> {
+        self.has_begun = true;
+        self.control.report(&Report::Ready);
+        if self.is_shared || self.creator != own_pid() {
+            return Ok(());
+        }
+        if let Some(listener) = &self.listener {
+            listener.set_blocking(false).map_err(ServeError::Accept)?;
+        }
+        notify(Notice::Ready);
+        self.has_said_ready = true;
+        Ok(())
     }
 
     /// Blocks until there is something to do; `true` when a connection waits.
@@ -222,7 +343,15 @@ impl Acceptor {
             return Ok(None);
         };
         self.paused_until = None;
-        match listener.accept() {
+        let accepted = listener.accept();
+        self.did_not_wait = would_block(&accepted);
+        match accepted {
+            Ok((socket, peer)) if !self.serves(peer) => {
+                let refusal = access_denied(peer);
+                self.warn("refusing connections", &refusal.message);
+                self.say_farewell(Farewell::say(socket, &refusal));
+                Ok(None)
+            }
             Ok((socket, peer)) => match Connection::new(socket, peer, &self.control) {
                 Ok(conn) => Ok(Some(conn)),
                 Err(socket) => {
@@ -260,6 +389,13 @@ impl Acceptor {
                 }
             },
         }
+    }
+
+    fn serves(&self, peer: Peer) -> bool {
+        let Some(uids) = &self.allowed_uids else {
+            return true;
+        };
+        matches!(peer, Peer::Unix(credentials) if uids.contains(&credentials.uid))
     }
 
     /// Out of descriptors or memory: tells the next peer `busy` with the descriptor that is kept
@@ -334,13 +470,20 @@ impl Acceptor {
         }
     }
 
-    /// Ends the listening. In the process that bound the socket, tells those who wait in the queue.
+    /// Ends the listening. In the process that bound the socket, tells those who wait in the queue,
+    /// unless others listen on it.
     fn close(&mut self) {
         let Some(listener) = self.listener.take() else {
             return;
         };
         self.control.forget_accepting_thread();
-        if self.creator != own_pid() || listener.set_blocking(false).is_err() {
+        if self.creator != own_pid() {
+            return;
+        }
+        if self.has_said_ready {
+            notify(Notice::Stopping);
+        }
+        if !self.is_ours_alone || listener.set_blocking(false).is_err() {
             return;
         }
         for _ in 0..MAX_QUEUED {
@@ -352,6 +495,10 @@ impl Acceptor {
             }
         }
     }
+}
+
+fn would_block<T>(result: &io::Result<T>) -> bool {
+    result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
 }
 
 /// What an accept loop looks after while it waits for connections.

@@ -305,6 +305,11 @@ impl Children {
         self.control.is_stopping()
     }
 
+    /// Says that this server is ready: to the master that it succeeds, if there is one.
+    pub fn report_ready(&self) {
+        self.control.report(&Report::Ready);
+    }
+
     /// Tells every child to stop, closes `acceptor`, and blocks until all children have ended:
     /// those that are idle at once, the others after the requests that they have received. Who
     /// has not ended a second after the grace is killed. After a second SIGINT, or SIGQUIT, all
@@ -319,12 +324,36 @@ impl Children {
         let now = self.clock.now();
         self.put_all_on(|| Ladder::stop(now, grace));
         drop(acceptor);
+        match self.wait_for_all(true)? {
+            0 => Ok(()),
+            count => Err(ServeError::Unfinished { count, grace }),
+        }
+    }
+
+    /// Retires every child, closes `acceptor`, and blocks until all children have ended, at the
+    /// latest two seconds after the drain time. A stop that comes meanwhile is obeyed.
+    ///
+    /// # Errors
+    ///
+    /// [`ServeError::Watch`] when waiting failed.
+    pub fn drain(mut self, acceptor: Acceptor) -> Result<(), ServeError> {
+        let (now, patience) = (self.clock.now(), self.patience.unwrap_or_default());
+        self.put_all_on(|| Ladder::retire(Why::Retire, now, patience.drain));
+        drop(acceptor);
+        self.wait_for_all(false).map(drop)
+    }
+
+    /// How many did not finish what they had begun.
+    fn wait_for_all(&mut self, mut are_told_to_stop: bool) -> Result<usize, ServeError> {
         let mut unfinished = 0;
-        let mut killed = false;
         while !self.is_empty() {
-            if self.control.ends_at_once().is_some() && !killed {
-                killed = true;
+            let now = self.clock.now();
+            if self.control.ends_at_once().is_some() {
                 self.put_all_on(|| Ladder::kill(Why::Stop, now));
+            } else if self.is_stopping() && !are_told_to_stop {
+                are_told_to_stop = true;
+                let grace = self.control.grace();
+                self.put_all_on(|| Ladder::stop(now, grace));
             }
             let happened = self.wait(None)?;
             let is_unfinished = |event: &&Event| match event {
@@ -336,10 +365,7 @@ impl Children {
         if let Some(status) = self.control.ends_at_once() {
             exit_now(status);
         }
-        match unfinished {
-            0 => Ok(()),
-            count => Err(ServeError::Unfinished { count, grace }),
-        }
+        Ok(unfinished)
     }
 
     fn put_all_on(&mut self, ladder: impl Fn() -> Ladder) {

@@ -10,14 +10,27 @@ pub enum Peer {
     /// A TCP peer.
     Tcp(SocketAddr),
     /// A process on this machine, through a Unix socket.
-    Unix,
+    Unix(Credentials),
+}
+
+/// Who connected to a Unix socket, as the kernel saw it at the peer's connect(2): SO_PEERCRED,
+/// unix(7). A peer may have given its end of the connection to another process since.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Credentials {
+    /// The process; it may have ended, and its number may belong to another by now.
+    pub pid: i32,
+    /// Its effective user; `u32::MAX` if the kernel does not tell.
+    pub uid: u32,
+    /// Its effective group.
+    pub gid: u32,
 }
 
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Peer::Tcp(address) => write!(f, "{address}"),
-            Peer::Unix => f.write_str("unix"),
+            Peer::Unix(Credentials { pid, uid, .. }) => write!(f, "unix, uid {uid}, pid {pid}"),
         }
     }
 }

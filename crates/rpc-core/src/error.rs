@@ -19,6 +19,17 @@ pub enum ServeError {
         /// What the system said.
         source: io::Error,
     },
+    /// What was passed on as a listening socket cannot be used as one.
+    #[error("cannot listen on what was passed on by LISTEN_FDS")]
+    Inherited(#[source] io::Error),
+    /// The file of a Unix socket cannot be given to another user.
+    #[error("cannot change the owner of {address}")]
+    ChangeOwner {
+        /// Where the server listens.
+        address: Address,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The memory or the descriptors that a server shares with its children cannot be had.
     #[error("cannot set up the server's shared state")]
     Setup(#[source] io::Error),

@@ -88,7 +88,8 @@ impl Children {
         Ok(())
     }
 
-    fn watch(&mut self, pid: i32, status: Option<StatusPipe>) -> Result<(), ForkError> {
+    /// Looks after the new child `pid` from now on.
+    pub(crate) fn watch(&mut self, pid: i32, status: Option<StatusPipe>) -> Result<(), ForkError> {
         let watched = pidfd_open(pid).and_then(|pidfd| {
             if let Some(happenings) = &self.happenings {
                 happenings.add(&pidfd, EpollEvent::new(EpollFlags::EPOLLIN, DEATH | pid as u64))?;

@@ -1,60 +1,61 @@
-//! A listening socket of either family.
+//! A listening socket of either family, bound or inherited.
 
-use std::fs::{self, File};
 use std::io;
 use std::net::TcpListener;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
 
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
-use nix::poll::{PollTimeout, poll};
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, setsockopt,
-    socket, sockopt,
+    AddressFamily, Backlog, SockType, SockaddrLike, SockaddrStorage, UnixAddr, getsockname,
+    getsockopt, listen, setsockopt, sockopt,
 };
-use nix::sys::stat::{Mode, fchmod};
+use nix::unistd::{Gid, Uid};
 use rpc_proto::Address;
 
-use crate::context::Peer;
-use crate::scoreboard::own_pid;
+use crate::context::{Credentials, Peer};
 use crate::socket::Socket;
+use crate::socket_file::{SocketFile, bind_unix};
 
 /// Connections that the kernel completes and keeps until they are accepted; it lowers this to
 /// net.core.somaxconn (listen(2)).
 const BACKLOG: i32 = 4096;
 
-/// Who may connect to a Unix socket: its owner.
+/// Who may connect to a Unix socket unless told otherwise: its owner.
 const SOCKET_FILE_MODE: u32 = 0o600;
+
+/// The permissions that a file can have, without set-user-id and the like.
+const PERMISSIONS: u32 = 0o777;
 
 pub(crate) enum Listener {
     Tcp(TcpListener),
     /// The file is dropped first. Were nobody listening while it is still there, a server that
     /// starts just then could replace it, get the same inode number, and lose its own file to us.
-    Unix(SocketFile, UnixListener),
+    /// There is none to look after if the socket was inherited.
+    Unix(Option<SocketFile>, UnixListener),
 }
 
 impl Listener {
-    /// Binds and listens. The socket does not block.
-    pub(crate) fn bind(address: &Address) -> io::Result<Listener> {
+    /// Binds and listens. `mode` is for the file of a Unix socket.
+    pub(crate) fn bind(address: &Address, mode: Option<u32>) -> io::Result<Listener> {
         match address {
+            Address::Tcp(_) if mode.is_some() => {
+                Err(invalid("only a Unix socket has a mode; anybody can connect to a TCP port"))
+            }
             Address::Tcp(host_and_port) => {
                 // std sets SO_REUSEADDR: on Linux it lets a server start again while connections
                 // of the last one linger, and still refuses two that listen (socket(7)).
                 let listener = TcpListener::bind(host_and_port.as_str())?;
                 // A second listen(2) changes nothing but the length of the queue.
                 listen(&listener, Backlog::new(BACKLOG)?)?;
-                // Connections inherit it.
-                setsockopt(&listener, sockopt::TcpNoDelay, &true)?;
-                listener.set_nonblocking(true)?;
-                Ok(Listener::Tcp(listener))
+                Listener::tcp(listener)
             }
             Address::Unix(path) => {
-                let (listener, file) = bind_unix(path)?;
-                listener.set_nonblocking(true)?;
-                Ok(Listener::Unix(file, listener))
+                let mode = mode.unwrap_or(SOCKET_FILE_MODE);
+                if mode & !PERMISSIONS != 0 {
+                    return Err(invalid("the mode of a socket is at most 0777"));
+                }
+                let (socket, file) = bind_unix(path, mode, BACKLOG)?;
+                Ok(Listener::Unix(Some(file), UnixListener::from(socket)))
             }
             other => {
                 let message = format!("no way to listen on {other}");
@@ -63,11 +64,45 @@ impl Listener {
         }
     }
 
+    /// Takes a listening socket that another process has bound. Whether it blocks stays as it is, because
+    /// that belongs to all who have it.
+    pub(crate) fn from_inherited(socket: OwnedFd) -> io::Result<Listener> {
+        if getsockopt(&socket, sockopt::SockType)? != SockType::Stream {
+            return Err(invalid("it is not a listening stream socket"));
+        }
+        match local_name(&socket)?.family() {
+            Some(AddressFamily::Inet | AddressFamily::Inet6) => {
+                Listener::tcp(TcpListener::from(socket))
+            }
+            Some(AddressFamily::Unix) => {
+                let listener = Listener::Unix(None, UnixListener::from(socket));
+                listener.local_address()?;
+                Ok(listener)
+            }
+            _ => Err(invalid("it is neither a TCP nor a Unix socket")),
+        }
+    }
+
+    fn tcp(listener: TcpListener) -> io::Result<Listener> {
+        // Connections inherit it.
+        setsockopt(&listener, sockopt::TcpNoDelay, &true)?;
+        Ok(Listener::Tcp(listener))
+    }
+
     /// Where it really listens: port 0 has become the port that the kernel chose.
     pub(crate) fn local_address(&self) -> io::Result<Address> {
         match self {
             Listener::Tcp(listener) => Ok(Address::Tcp(listener.local_addr()?.to_string())),
-            Listener::Unix(file, _) => Ok(Address::unix(&file.path)),
+            Listener::Unix(Some(file), _) => Ok(Address::unix(file.path())),
+            Listener::Unix(None, listener) => {
+                let name = local_name(listener)?;
+                let path = name.as_unix_addr().and_then(UnixAddr::path);
+                let path = path.ok_or_else(|| {
+                    // Nothing says who may connect to one: unix(7), abstract sockets.
+                    invalid("it is a Unix socket without a file, which has no permissions")
+                })?;
+                Ok(Address::unix(path))
+            }
         }
     }
 
@@ -76,6 +111,21 @@ impl Listener {
         match self {
             Listener::Tcp(listener) => listener.set_nonblocking(!blocking),
             Listener::Unix(_, listener) => listener.set_nonblocking(!blocking),
+        }
+    }
+
+    /// Gives the file of a Unix socket, if this process made one, to another user and group.
+    pub(crate) fn change_owner(&self, user: Uid, group: Gid) -> io::Result<()> {
+        match self {
+            Listener::Unix(Some(file), _) => file.change_owner(user, group),
+            Listener::Unix(None, _) | Listener::Tcp(_) => Ok(()),
+        }
+    }
+
+    /// Another process listens on it from now on, so its file stays.
+    pub(crate) fn leave_to_others(&mut self) {
+        if let Listener::Unix(Some(file), _) = self {
+            file.leave_to_others();
         }
     }
 
@@ -88,7 +138,8 @@ impl Listener {
             }
             Listener::Unix(_, listener) => {
                 let (stream, _) = listener.accept()?;
-                Ok((Socket::Unix(stream), Peer::Unix))
+                let peer = Peer::Unix(credentials(&stream));
+                Ok((Socket::Unix(stream), peer))
             }
         }
     }
@@ -103,78 +154,18 @@ impl AsFd for Listener {
     }
 }
 
-/// The file of a Unix socket; removed on drop by the process that made it, if it is still the same.
-pub(crate) struct SocketFile {
-    path: PathBuf,
-    identity: (u64, u64),
-    creator: i32,
-}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        let still_ours = || Some(identity(&self.path).ok()? == self.identity);
-        if self.creator == own_pid() && still_ours() == Some(true) {
-            let _ = fs::remove_file(&self.path);
-        }
+fn credentials(stream: &UnixStream) -> Credentials {
+    match getsockopt(stream, sockopt::PeerCredentials) {
+        Ok(peer) => Credentials { pid: peer.pid(), uid: peer.uid(), gid: peer.gid() },
+        // As the kernel itself says of a peer that it does not know; no user has this number.
+        Err(_) => Credentials { pid: 0, uid: u32::MAX, gid: u32::MAX },
     }
 }
 
-fn identity(path: &Path) -> io::Result<(u64, u64)> {
-    let metadata = fs::symlink_metadata(path)?;
-    Ok((metadata.dev(), metadata.ino()))
+fn local_name(socket: &impl AsFd) -> io::Result<SockaddrStorage> {
+    Ok(getsockname(socket.as_fd().as_raw_fd())?)
 }
 
-/// Binds `path`. A socket file that nobody listens on is replaced, one that somebody does never.
-fn bind_unix(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
-    let directory = match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    };
-    // Between the look at the old file and the bind nobody else may do the same. The lock is on
-    // the directory, so that no lock file stays behind; it ends with this function.
-    let _lock = lock_directory(directory)?;
-    remove_stale(path)?;
-    let flags = SockFlag::SOCK_CLOEXEC;
-    let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
-    // The mode of the socket becomes the mode of the file (unix(7)), so it never has another.
-    fchmod(&socket, Mode::from_bits_truncate(SOCKET_FILE_MODE))?;
-    bind(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
-    listen(&socket, Backlog::new(BACKLOG)?)?;
-    let file = SocketFile { path: path.to_owned(), identity: identity(path)?, creator: own_pid() };
-    Ok((UnixListener::from(socket), file))
-}
-
-/// Waits a second at most: whoever can open the directory can also lock it for ever.
-fn lock_directory(directory: &Path) -> io::Result<Flock<File>> {
-    let mut directory = File::open(directory)?;
-    for _ in 0..100 {
-        match Flock::lock(directory, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => return Ok(lock),
-            Err((unlocked, Errno::EWOULDBLOCK)) => directory = unlocked,
-            Err((_, errno)) => return Err(errno.into()),
-        }
-        // The end of another's lock is no event that poll(2) knows.
-        let _ = poll(&mut [], PollTimeout::from(10_u8));
-    }
-    let message = "another process holds a lock on the directory of the socket";
-    Err(io::Error::new(io::ErrorKind::WouldBlock, message))
-}
-
-fn remove_stale(path: &Path) -> io::Result<()> {
-    let Ok(metadata) = fs::symlink_metadata(path) else {
-        return Ok(());
-    };
-    if !metadata.file_type().is_socket() {
-        let message = "the path exists and is not a socket";
-        return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
-    }
-    // Without waiting: connect(2) says EAGAIN when somebody listens whose queue is full.
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let probe = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
-    match connect(probe.as_raw_fd(), &UnixAddr::new(path)?) {
-        Err(Errno::ECONNREFUSED) => fs::remove_file(path),
-        Err(Errno::ENOENT) => Ok(()),
-        Ok(()) | Err(Errno::EAGAIN) => Err(Errno::EADDRINUSE.into()),
-        Err(errno) => Err(errno.into()),
-    }
+fn invalid(message: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, message)
 }

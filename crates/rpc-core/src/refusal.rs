@@ -6,6 +6,8 @@ use std::time::Duration;
 use rpc_proto::{ERROR_KIND, ErrorCode, FrameWriter, Response, RpcError};
 use serde_json::json;
 
+use crate::context::Peer;
+
 /// The refusal of a server that serves as many as it may: `limit` of `what`.
 pub fn busy(what: &str, limit: usize) -> RpcError {
     RpcError::new(ErrorCode::Busy, format!("the limit of {limit} {what} is reached"))
@@ -27,6 +29,19 @@ pub(crate) fn with_causes(error: &(dyn Error + 'static)) -> String {
         cause = error.source();
     }
     message
+}
+
+pub(crate) fn access_denied(peer: Peer) -> RpcError {
+    let uid = match peer {
+        Peer::Unix(credentials) => Some(credentials.uid),
+        Peer::Tcp(_) => None,
+    };
+    let message = match uid {
+        Some(uid) => format!("the server does not serve the user {uid}"),
+        None => "the server serves users of its own machine only".to_owned(),
+    };
+    RpcError::new(ErrorCode::AccessDenied, message)
+        .with_data(&json!({ "executed": "no", "uid": uid }))
 }
 
 pub(crate) fn shutting_down() -> RpcError {

@@ -57,6 +57,10 @@ impl Report {
 pub(crate) struct Reporter(OwnedFd);
 
 impl Reporter {
+    pub(crate) fn new(pipe: OwnedFd) -> Reporter {
+        Reporter(pipe)
+    }
+
     /// A report that cannot be made is dropped: the master learns the rest from the death.
     pub(crate) fn report(&self, report: &Report) {
         let _ = write(&self.0, &report.line());
@@ -104,6 +108,12 @@ impl StatusPipe {
     /// All that was heard.
     pub(crate) fn said(&self) -> &Said {
         &self.said
+    }
+}
+
+impl AsFd for Reporter {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 

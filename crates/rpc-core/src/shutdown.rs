@@ -93,7 +93,7 @@ pub(crate) struct Control {
     /// and that socket.
     accepting_thread: AtomicI32,
     accepting_on: AtomicI32,
-    /// In a worker: how it speaks to its master.
+    /// In a worker: how it speaks to its master. In a master that succeeds another: to that one.
     reporter: Mutex<Option<Reporter>>,
     /// Calls until this process asks for its replacement.
     calls_left: AtomicI64,
@@ -232,7 +232,11 @@ impl Control {
         }
     }
 
-    /// Says something to the master, if this is a worker.
+    pub(crate) fn set_reporter(&self, reporter: Option<Reporter>) {
+        *self.reporter.lock().unwrap_or_else(PoisonError::into_inner) = reporter;
+    }
+
+    /// Says something to the master, if this is a worker, or to the master before this one.
     pub(crate) fn report(&self, report: &Report) {
         let reporter = self.reporter.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(reporter) = &*reporter {
@@ -282,7 +286,7 @@ impl Control {
         self.forget_accepting_thread();
         self.alarm_is_set.store(false, Ordering::SeqCst);
         self.calls_left.store(NO_LIMIT, Ordering::Relaxed);
-        *self.reporter.lock().unwrap_or_else(PoisonError::into_inner) = reporter;
+        self.set_reporter(reporter);
         if !self.is_signalled() {
             self.stop_on_signals()?;
         }

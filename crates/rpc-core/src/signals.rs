@@ -97,6 +97,16 @@ impl Control {
 /// handler may be looking at it.
 static SIGNALLED: AtomicPtr<Control> = AtomicPtr::new(ptr::null_mut());
 
+/// In a process that is about to execute another program: what has a handler here has its default
+/// there, and should have it already when it is let through.
+pub(crate) fn forget_handlers() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGALRM, Signal::SIGHUP] {
+        let action = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+        // SAFETY: the default action is no handler.
+        let _ = unsafe { sigaction(signal, &action) };
+    }
+}
+
 /// Returns what was there before.
 fn install(signal: Signal, handler: extern "C" fn(libc::c_int)) -> io::Result<SigAction> {
     // None of the handlers runs within another.

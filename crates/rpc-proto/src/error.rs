@@ -75,6 +75,8 @@ error_codes! {
     TimedOut = -32005, "timed out";
     /// The first bytes belong to another protocol. The connection ends.
     WrongProtocol = -32006, "wrong protocol";
+    /// The peer is not on the server's list of users. Nothing was executed; the connection ends.
+    AccessDenied = -32007, "access denied";
 }
 
 impl fmt::Display for ErrorCode {

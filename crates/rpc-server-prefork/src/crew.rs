@@ -14,7 +14,10 @@
 
 use std::time::Duration;
 
-use rpc_core::{Acceptor, Children, Death, Event, Fork, ForkError, Order, Reason, ServeError, Why};
+use rpc_core::{
+    Acceptor, Children, Death, Event, Fork, ForkError, Notice, Order, Reason, ServeError, Why,
+    notify,
+};
 
 use crate::Config;
 use crate::backoff::{Backoff, chance};
@@ -33,7 +36,11 @@ pub(crate) struct Crew {
     /// One that came during another; several are one.
     reload_is_wanted: bool,
     was_ever_ready: bool,
+    /// Whether the service manager knows that all workers were ready once.
+    has_said_ready: bool,
     gave_up: Option<ServeError>,
+    upgrade_is_wanted: bool,
+    successor: Option<Worker>,
 }
 
 /// What is replaced while it still works. One at a time.
@@ -80,16 +87,24 @@ impl Crew {
             renewal: None,
             reload_is_wanted: false,
             was_ever_ready: false,
+            has_said_ready: false,
             gave_up: None,
+            upgrade_is_wanted: false,
+            successor: None,
         })
     }
 
-    /// Blocks until a worker is missing; `None` when the server is to stop.
-    pub(crate) fn next_vacancy(&mut self) -> Result<Option<Vacancy>, ServeError> {
+    /// Blocks until a worker is missing; `None` when the server is to stop, or when a successor
+    /// has taken over.
+    pub(crate) fn next_vacancy(
+        &mut self,
+        acceptor: &Acceptor,
+    ) -> Result<Option<Vacancy>, ServeError> {
         loop {
-            if self.children.is_stopping() || self.gave_up.is_some() {
+            if self.children.is_stopping() || self.gave_up.is_some() || self.has_successor() {
                 return Ok(None);
             }
+            self.begin_upgrade(acceptor);
             self.begin_renewal();
             let now = self.children.now();
             let missing = self.missing().min_by_key(|(due, _)| *due);
@@ -133,10 +148,24 @@ impl Crew {
         }
     }
 
-    /// Blocks until all workers have ended, as [`Children::stop`].
-    pub(crate) fn stop(self, acceptor: Acceptor) -> Result<(), ServeError> {
-        let stopped = self.children.stop(acceptor);
-        self.gave_up.map_or(stopped, Err)
+    /// Blocks until all workers have ended: as [`Children::stop`], or, if a successor has taken
+    /// over, as [`Children::drain`].
+    pub(crate) fn stop(mut self, mut acceptor: Acceptor) -> Result<(), ServeError> {
+        match self.successor.take() {
+            Some(successor) if successor.is_ready => {
+                notify(Notice::MainProcess(successor.pid));
+                self.children.let_go(successor.pid);
+                acceptor.leave_socket_to_others();
+                self.children.drain(acceptor)
+            }
+            _ => {
+                if self.has_said_ready {
+                    notify(Notice::Stopping);
+                }
+                let stopped = self.children.stop(acceptor);
+                self.gave_up.map_or(stopped, Err)
+            }
+        }
     }
 
     /// Where workers are missing, and when each may be forked.
@@ -165,6 +194,7 @@ impl Crew {
             }
             Event::Ended(death) => self.note_death(&death),
             Event::Order(Order::Reload) => self.reload_is_wanted = true,
+            Event::Order(Order::Upgrade) => self.upgrade_is_wanted = true,
             Event::Order(Order::OneMore) => self.one_more(),
             Event::Order(Order::OneLess) => self.one_less(),
             _ => {}
@@ -172,6 +202,11 @@ impl Crew {
     }
 
     fn note_ready(&mut self, pid: i32) {
+        if let Some(successor) = self.successor.as_mut().filter(|new| new.pid == pid) {
+            tracing::info!(pid, "upgraded: a new server takes over");
+            successor.is_ready = true;
+            return;
+        }
         self.was_ever_ready = true;
         for place in &mut self.places {
             for worker in [&mut place.current, &mut place.next].into_iter().flatten() {
@@ -181,12 +216,23 @@ impl Crew {
                 }
             }
         }
+        let is_ready = |place: &Place| place.current.as_ref().is_some_and(|worker| worker.is_ready);
+        if !self.has_said_ready && self.places.iter().all(is_ready) {
+            self.has_said_ready = true;
+            self.children.report_ready();
+            notify(Notice::Ready);
+        }
         self.finish_renewal();
     }
 
     fn note_death(&mut self, death: &Death) {
         let now = self.children.now();
         let Death { pid, reason, was_ready, age, .. } = death;
+        if is(&self.successor, *pid) {
+            tracing::error!("upgrade called off, this server goes on: the new one {reason}");
+            self.successor = None;
+            return;
+        }
         let is_it = |place: &&mut Place| is(&place.current, *pid) || is(&place.next, *pid);
         let Some(place) = self.places.iter_mut().find(is_it) else {
             // It had retired.
@@ -214,6 +260,26 @@ impl Crew {
         }
     }
 
+    fn has_successor(&self) -> bool {
+        self.successor.as_ref().is_some_and(|successor| successor.is_ready)
+    }
+
+    /// Starts a successor, one at a time.
+    fn begin_upgrade(&mut self, acceptor: &Acceptor) {
+        if !std::mem::take(&mut self.upgrade_is_wanted) || self.successor.is_some() {
+            return;
+        }
+        match self.children.start_successor(acceptor) {
+            Ok(pid) => {
+                tracing::info!(pid, "upgrading: starting a new server");
+                self.successor = Some(Worker { pid, is_ready: false });
+            }
+            Err(error) => {
+                tracing::error!(%error, "cannot start a new server, this one goes on");
+            }
+        }
+    }
+
     fn begin_renewal(&mut self) {
         let now = self.children.now();
         if self.renewal.is_some() {
@@ -221,6 +287,7 @@ impl Crew {
         }
         if self.reload_is_wanted {
             tracing::info!(workers = self.places.len(), "reloading: starting new workers");
+            notify(Notice::Reloading);
             self.reload_is_wanted = false;
             self.renewal = Some(Renewal::Reload);
             for place in &mut self.places {
@@ -260,6 +327,7 @@ impl Crew {
         self.renewal = None;
         if renewal == Renewal::Reload {
             tracing::info!(workers = self.places.len(), "reloaded: new workers serve");
+            notify(Notice::Ready);
         }
     }
 
@@ -267,6 +335,7 @@ impl Crew {
     fn call_off_renewal(&mut self, reason: &Reason) {
         if self.renewal == Some(Renewal::Reload) {
             tracing::error!("reload called off, the old workers go on: a new one {reason}");
+            notify(Notice::Ready);
         }
         self.renewal = None;
         for place in &mut self.places {

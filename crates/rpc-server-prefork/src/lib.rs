@@ -193,7 +193,7 @@ impl Config {
     ) -> Result<(), ServeError> {
         let mut crew = Crew::new(&mut acceptor, *self)?;
 
-        while let Some(vacancy) = crew.next_vacancy()? {
+        while let Some(vacancy) = crew.next_vacancy(&acceptor)? {
             match crew.fork(vacancy) {
                 Ok(Fork::Parent(_)) => {}
                 Ok(Fork::Child(child)) => child.run(|| worker(acceptor, service)),

@@ -1,9 +1,12 @@
 use std::error::Error;
+use std::fs;
 use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt;
+use std::process;
 
 use rpc_core::{Acceptor, Address, ErrorCode, Peer as WhoCalls, RpcError, ServeError, busy};
 
-use crate::server::{Directory, Peer, Server, any_port};
+use crate::server::{Directory, Peer, Server, any_port, ping_service};
 
 pub(crate) fn check_cannot_bind(address: &Address, expected: ErrorKind) {
     let Err(error) = Acceptor::bind(address) else {
@@ -54,7 +57,11 @@ fn an_accepted_connection_knows_its_peer() {
     let directory = Directory::new();
     let mut acceptor = Acceptor::bind(&Address::unix(directory.path("socket"))).unwrap();
     let _peer = Peer::connect(acceptor.address());
-    assert_eq!(acceptor.accept().unwrap().unwrap().peer(), WhoCalls::Unix);
+    let WhoCalls::Unix(peer) = acceptor.accept().unwrap().unwrap().peer() else {
+        panic!("a Unix socket has Unix peers");
+    };
+    let own = fs::metadata("/proc/self").unwrap();
+    assert_eq!((peer.pid, peer.uid, peer.gid), (process::id() as i32, own.uid(), own.gid()));
 }
 
 #[test]
@@ -92,4 +99,16 @@ fn more_refused_connections_than_are_remembered_are_all_told() {
         assert_eq!(peer.refusal().code, number);
         peer.expect_end();
     }
+}
+
+#[test]
+fn a_list_of_users_keeps_everybody_out_whose_user_is_not_known() {
+    let acceptor = Acceptor::bind(&any_port()).unwrap().with_allowed_uids([0, u32::MAX]);
+    let server = Server::start(acceptor, ping_service());
+    let mut peer = server.peer();
+    let refusal = peer.refusal();
+    assert_eq!(refusal.known_code(), Some(ErrorCode::AccessDenied));
+    assert_eq!(refusal.data.unwrap().get(), r#"{"executed":"no","uid":null}"#);
+    peer.expect_end();
+    server.stop();
 }

@@ -1,5 +1,5 @@
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
@@ -31,6 +31,52 @@ fn only_the_owner_may_connect() {
     let mode = fs::symlink_metadata(&path).unwrap().permissions().mode();
     assert_eq!(mode & 0o7777, 0o600);
     assert_eq!(acceptor.address(), &Address::unix(&path));
+}
+
+#[test]
+fn the_file_has_exactly_the_mode_that_was_asked_for() {
+    let directory = Directory::new();
+    for mode in [0, 0o200, 0o600, 0o660, 0o666, 0o777] {
+        let path = directory.path("socket");
+        let acceptor = Acceptor::bind_with_mode(&Address::unix(&path), mode).unwrap();
+        let found = fs::symlink_metadata(&path).unwrap().permissions().mode();
+        assert_eq!(found & 0o7777, mode, "{found:o} instead of {mode:o}");
+        drop(acceptor);
+        assert!(!path.exists());
+    }
+}
+
+#[test]
+fn a_mode_that_means_nothing_is_refused() {
+    let directory = Directory::new();
+    let path = directory.path("socket");
+    for (address, mode) in [
+        (Address::unix(&path), 0o1000),
+        (Address::unix(&path), 0o4600),
+        (Address::unix(&path), u32::MAX),
+        ("127.0.0.1:0".parse().unwrap(), 0o600),
+    ] {
+        match Acceptor::bind_with_mode(&address, mode).err() {
+            Some(ServeError::Bind { source, .. }) => {
+                assert_eq!(source.kind(), ErrorKind::InvalidInput, "{address} {mode:o}");
+            }
+            other => panic!("{address} {mode:o}: {other:?}"),
+        }
+    }
+    assert!(!path.exists());
+}
+
+#[test]
+fn what_was_left_to_others_is_neither_removed_nor_answered() {
+    let directory = Directory::new();
+    let path = directory.path("socket");
+    let mut acceptor = bind(&path);
+    let mut waiting = UnixStream::connect(&path).unwrap();
+    acceptor.leave_socket_to_others();
+    drop(acceptor);
+    check_is_socket(&path);
+    // The others are missing here, so the kernel ends the connection; nobody says a word.
+    assert!(matches!(waiting.read(&mut [0]), Ok(0) | Err(_)));
 }
 
 #[test]

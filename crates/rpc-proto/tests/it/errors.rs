@@ -6,7 +6,7 @@ use rpc_proto::{ErrorCode, ForeignProtocol, FrameError, RpcError};
 fn the_numbers_are_those_of_the_contract() {
     let numbers: Vec<i32> = ErrorCode::ALL.iter().map(|code| code.code()).collect();
     let json_rpc = [-32700, -32600, -32601, -32602, -32603];
-    let own = [-32000, -32001, -32002, -32003, -32004, -32005, -32006];
+    let own = [-32000, -32001, -32002, -32003, -32004, -32005, -32006, -32007];
     assert_eq!(numbers, [&json_rpc[..], &own[..]].concat());
 }
 
@@ -22,7 +22,7 @@ fn codes_have_one_number_and_one_text_each() {
         assert_eq!(code.to_string(), code.text());
         assert_eq!(RpcError::new(*code, "").known_code(), Some(*code));
     }
-    for other in [0, 1, -1, -32007, -32099, -32604, i32::MIN, i32::MAX] {
+    for other in [0, 1, -1, -32008, -32099, -32604, i32::MIN, i32::MAX] {
         assert_eq!(ErrorCode::from_code(other), None);
     }
 }

@@ -1,19 +1,25 @@
 //! Processes, threads, signals and descriptors: what a server does to the system that it runs on.
 
+mod access;
 mod boot;
 mod caller;
 mod children;
 mod disconnects;
 mod grace;
+mod inherited;
 mod newborn;
+mod notices;
 mod orphans;
 mod outputs;
+mod pid_file;
+mod privileges;
 mod recycle;
 mod refusals;
 mod reload;
 mod start;
 mod stop;
 mod suspended;
+mod upgrade;
 mod workers;
 
 use std::net::SocketAddr;

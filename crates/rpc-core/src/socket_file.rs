@@ -1,0 +1,147 @@
+//! The file of a Unix socket: binding it, its mode and owner, removing it.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag};
+use nix::poll::{PollTimeout, poll};
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket,
+};
+use nix::sys::stat::{Mode, fchmod};
+use nix::unistd::{Gid, Uid, fchownat};
+
+use crate::scoreboard::own_pid;
+
+const REPLACED: &str = "somebody has replaced the file of the socket";
+
+/// Which file it is, whatever its name: device and inode, as stat(2) tells them.
+pub(crate) type Identity = (u64, u64);
+
+/// The file of a Unix socket; removed on drop by the process that made it, if it is still the same.
+pub(crate) struct SocketFile {
+    path: PathBuf,
+    identity: Identity,
+    /// 0 when the file was left to others.
+    creator: i32,
+}
+
+impl SocketFile {
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Gives the file to another user and group, which only root may; chown(2).
+    pub(crate) fn change_owner(&self, user: Uid, group: Gid) -> io::Result<()> {
+        let file = open_without_access(&self.path)?;
+        if identity(&file.metadata()?) != self.identity {
+            return Err(io::Error::new(io::ErrorKind::NotFound, REPLACED));
+        }
+        fchownat(&file, "", Some(user), Some(group), AtFlags::AT_EMPTY_PATH)?;
+        Ok(())
+    }
+
+    /// Another process listens there from now on, so the file stays.
+    pub(crate) fn leave_to_others(&mut self) {
+        self.creator = 0;
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if self.creator == own_pid() && is_still(&self.path, self.identity) {
+            // Not possible for one that has dropped its privileges, unless the directory is its
+            // own. Then the next server finds a file that nobody listens on, and replaces it.
+            if let Err(error) = fs::remove_file(&self.path) {
+                tracing::debug!(path = %self.path.display(), %error, "socket file stays");
+            }
+        }
+    }
+}
+
+pub(crate) fn identity(metadata: &fs::Metadata) -> Identity {
+    (metadata.dev(), metadata.ino())
+}
+
+/// Whether `path` itself, and not what it links to, is still that file.
+pub(crate) fn is_still(path: &Path, expected: Identity) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|found| identity(&found) == expected)
+}
+
+/// Binds `path` and listens; the file has exactly the permissions `mode`, never more. A socket
+/// file that nobody listens on is replaced, one that somebody does never.
+pub(crate) fn bind_unix(path: &Path, mode: u32, backlog: i32) -> io::Result<(OwnedFd, SocketFile)> {
+    let directory = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    // Between the look at the old file and the bind nobody else may do the same. The lock is on
+    // the directory, so that no lock file stays behind; it ends with this function.
+    let _lock = lock_directory(directory)?;
+    remove_stale(path)?;
+    let flags = SockFlag::SOCK_CLOEXEC;
+    let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    // The file gets the mode of the socket without what the umask takes away (unix(7)), so it
+    // never has more than it should.
+    fchmod(&socket, Mode::from_bits_truncate(mode))?;
+    bind(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
+    let file = open_without_access(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.file_type().is_socket() {
+        return Err(io::Error::new(io::ErrorKind::NotFound, REPLACED));
+    }
+    let identity = identity(&metadata);
+    let bound = SocketFile { path: path.to_owned(), identity, creator: own_pid() };
+    if metadata.permissions().mode() & 0o7777 != mode {
+        // Through the descriptor, so that nothing that was put there since is changed.
+        let opened = format!("/proc/self/fd/{}", file.as_raw_fd());
+        fs::set_permissions(opened, fs::Permissions::from_mode(mode))?;
+    }
+    listen(&socket, Backlog::new(backlog)?)?;
+    Ok((socket, bound))
+}
+
+/// Opens what stands at `path`, be it a link or a socket, without the right to read or write it.
+fn open_without_access(path: &Path) -> io::Result<File> {
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW;
+    OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)
+}
+
+/// Waits a second at most: whoever can open the directory can also lock it for ever.
+fn lock_directory(directory: &Path) -> io::Result<Flock<File>> {
+    let mut directory = File::open(directory)?;
+    for _ in 0..100 {
+        match Flock::lock(directory, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok(lock),
+            Err((unlocked, Errno::EWOULDBLOCK)) => directory = unlocked,
+            Err((_, errno)) => return Err(errno.into()),
+        }
+        // The end of another's lock is no event that poll(2) knows.
+        let _ = poll(&mut [], PollTimeout::from(10_u8));
+    }
+    let message = "another process holds a lock on the directory of the socket";
+    Err(io::Error::new(io::ErrorKind::WouldBlock, message))
+}
+
+fn remove_stale(path: &Path) -> io::Result<()> {
+    let Ok(metadata) = fs::symlink_metadata(path) else {
+        return Ok(());
+    };
+    if !metadata.file_type().is_socket() {
+        let message = "the path exists and is not a socket";
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
+    }
+    // Without waiting: connect(2) says EAGAIN when somebody listens whose queue is full.
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let probe = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    match connect(probe.as_raw_fd(), &UnixAddr::new(path)?) {
+        Err(Errno::ECONNREFUSED) => fs::remove_file(path),
+        Err(Errno::ENOENT) => Ok(()),
+        Ok(()) | Err(Errno::EAGAIN) => Err(Errno::EADDRINUSE.into()),
+        Err(errno) => Err(errno.into()),
+    }
+}
