@@ -140,13 +140,15 @@ impl Children {
     }
 
     /// Retires the child `pid`, if it is not ending already: it accepts no more and goes when its
-    /// connections have ended. When the drain time is over, they are closed between two calls.
+    /// connections have ended. When the drain time is over, they are closed between two calls. One
+    /// that is not ready yet goes at once.
     pub fn retire(&mut self, pid: i32, why: Why) {
-        let (now, drain) = (self.clock.now(), self.patience.map_or(Duration::MAX, |p| p.drain));
+        let (now, patience) = (self.clock.now(), self.patience.unwrap_or_default());
         if let Some(member) = self.members.iter_mut().find(|member| member.pid == pid)
             && !member.is_told()
         {
-            member.ladder = Some(Box::new(Ladder::retire(why, now, drain)));
+            let ladder = member.if_ready(now, Ladder::retire(why, now, patience.drain));
+            member.ladder = Some(Box::new(ladder));
             self.climb();
         }
     }
@@ -322,7 +324,7 @@ impl Children {
     pub fn stop(mut self, acceptor: Acceptor) -> Result<(), ServeError> {
         let grace = self.control.grace();
         let now = self.clock.now();
-        self.put_all_on(|| Ladder::stop(now, grace));
+        self.put_all_on(|member| member.if_ready(now, Ladder::stop(now, grace)));
         drop(acceptor);
         match self.wait_for_all(true)? {
             0 => Ok(()),
@@ -338,7 +340,8 @@ impl Children {
     /// [`ServeError::Watch`] when waiting failed.
     pub fn drain(mut self, acceptor: Acceptor) -> Result<(), ServeError> {
         let (now, patience) = (self.clock.now(), self.patience.unwrap_or_default());
-        self.put_all_on(|| Ladder::retire(Why::Retire, now, patience.drain));
+        let ladder = || Ladder::retire(Why::Retire, now, patience.drain);
+        self.put_all_on(|member| member.if_ready(now, ladder()));
         drop(acceptor);
         self.wait_for_all(false).map(drop)
     }
@@ -349,11 +352,11 @@ impl Children {
         while !self.is_empty() {
             let now = self.clock.now();
             if self.control.ends_at_once().is_some() {
-                self.put_all_on(|| Ladder::kill(Why::Stop, now));
+                self.put_all_on(|_| Ladder::kill(Why::Stop, now));
             } else if self.is_stopping() && !are_told_to_stop {
                 are_told_to_stop = true;
                 let grace = self.control.grace();
-                self.put_all_on(|| Ladder::stop(now, grace));
+                self.put_all_on(|member| member.if_ready(now, Ladder::stop(now, grace)));
             }
             let happened = self.wait(None)?;
             let is_unfinished = |event: &&Event| match event {
@@ -368,9 +371,9 @@ impl Children {
         Ok(unfinished)
     }
 
-    fn put_all_on(&mut self, ladder: impl Fn() -> Ladder) {
+    fn put_all_on(&mut self, ladder: impl Fn(&Member) -> Ladder) {
         for member in &mut self.members {
-            member.ladder = Some(Box::new(ladder()));
+            member.ladder = Some(Box::new(ladder(member)));
         }
         self.climb();
     }

@@ -144,10 +144,18 @@ impl Reason {
         match (exit, told) {
             (Exit::Signal(libc::SIGKILL), Some(why)) if killed => Reason::Killed(why),
             (_, Some(Why::BootTimeOut)) => Reason::BootTimedOut,
-            (Exit::Status(0), Some(Why::Stop)) => Reason::Stopped,
-            (Exit::Status(0), Some(Why::Retire)) => Reason::Retired,
-            (Exit::Status(0), Some(Why::Recycle)) => Reason::Recycled,
-            (Exit::Status(0), Some(Why::Hung)) => Reason::Hung,
+            // The last words of one that had nobody to say them to are in order too.
+            (Exit::Status(status), Some(why))
+                if status == 0 || status == EXIT_GRACE_EXPIRED && !said.is_ready =>
+            {
+                match why {
+                    Why::Stop => Reason::Stopped,
+                    Why::Retire => Reason::Retired,
+                    Why::Recycle => Reason::Recycled,
+                    Why::Hung => Reason::Hung,
+                    Why::BootTimeOut => Reason::BootTimedOut,
+                }
+            }
             (Exit::Status(EXIT_GRACE_EXPIRED), _) => Reason::GraceExpired,
             (Exit::Status(EXIT_DEADLINE), _) => Reason::Deadline,
             (Exit::Status(EXIT_PANICKED), _) => {
@@ -251,6 +259,7 @@ mod tests {
         check(Status(0), Some(Why::Recycle), false, &ready, "recycled", "recycled");
         let words = "left a handler unfinished: the grace was over";
         check(Status(124), Some(Why::Retire), false, &ready, "grace_expired", words);
+        check(Status(124), Some(Why::Stop), false, &silent, "stopped", "stopped with the server");
         let words = "was not ready in time";
         check(Status(124), Some(Why::BootTimeOut), false, &silent, "boot_timed_out", words);
         let words = "killed by the server: it was not ready in time";

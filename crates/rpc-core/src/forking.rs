@@ -11,6 +11,7 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill};
 use nix::unistd::{Pid, getppid, setpgid};
 
 use crate::children::{Children, DEATH, STATUS};
+use crate::death::Why;
 use crate::error::ForkError;
 use crate::ladder::Ladder;
 use crate::member::Member;
@@ -50,9 +51,8 @@ impl Children {
         match forked {
             Ok(Fork::Child(child)) => {
                 drop(status);
-                if self.become_child(parent, reporter).is_err() {
-                    drop(child);
-                    unreachable!("dropping `child` ends the process");
+                if let Err(error) = self.become_child(parent, reporter) {
+                    child.fail(&error);
                 }
                 // What the host program had blocked, and not what its supervision blocks.
                 let mask = self.signals.as_ref().map_or(mask, SignalQueue::mask_before);
@@ -104,7 +104,7 @@ impl Children {
             Ok(pidfd) => {
                 let ladder = self.patience.map(|patience| {
                     let now = self.clock.now();
-                    Box::new(Ladder::boot(now, patience.boot))
+                    Box::new(Ladder::unready(Why::BootTimeOut, now, patience.boot))
                 });
                 let status = status.map(Box::new);
                 self.members.push(Member { pid, born: Instant::now(), pidfd, status, ladder });

@@ -36,8 +36,8 @@ impl Ladder {
     }
 
     /// It has `time` to become ready. Nobody is connected to it, so there is nothing to finish.
-    pub(crate) fn boot(now: Duration, time: Duration) -> Ladder {
-        Ladder::new(Why::BootTimeOut, now, &[(Signal::SIGALRM, time)])
+    pub(crate) fn unready(why: Why, now: Duration, time: Duration) -> Ladder {
+        Ladder::new(why, now, &[(Signal::SIGALRM, time)])
     }
 
     /// It has `time` until somebody lets it go on.
@@ -116,7 +116,8 @@ mod tests {
         check(retire, &[(SIGHUP, 5), (SIGTERM, 35), (SIGALRM, 36), (SIGKILL, 37)]);
         let hung = Ladder::hung(now, half_a_minute);
         check(hung, &[(SIGTERM, 35), (SIGALRM, 36), (SIGKILL, 37)]);
-        check(Ladder::boot(now, half_a_minute), &[(SIGALRM, 35), (SIGKILL, 36)]);
+        let unready = Ladder::unready(Why::BootTimeOut, now, half_a_minute);
+        check(unready, &[(SIGALRM, 35), (SIGKILL, 36)]);
         check(Ladder::kill(Why::Stop, now), &[(SIGKILL, 5)]);
     }
 }

@@ -1,7 +1,7 @@
 //! One child of a server, as its parent knows it.
 
 use std::os::fd::OwnedFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
@@ -24,6 +24,17 @@ impl Member {
     /// Whether it was told to end.
     pub(crate) fn is_told(&self) -> bool {
         self.ladder.as_ref().is_some_and(|ladder| ladder.is_climbed())
+    }
+
+    /// `ladder`, unless it is not ready yet: nobody depends on it, so it may end at once. A child
+    /// without a status pipe serves from the start.
+    pub(crate) fn if_ready(&self, now: Duration, ladder: Ladder) -> Ladder {
+        match &self.status {
+            Some(status) if !status.said().is_ready => {
+                Ladder::unready(ladder.why, now, Duration::ZERO)
+            }
+            _ => ladder,
+        }
     }
 
     /// It need not end for that reason any more, unless it was told to already.

@@ -89,6 +89,12 @@ impl Child {
         self.exit(status)
     }
 
+    /// Ends this process, which cannot do what it is for. The master is told why.
+    pub(crate) fn fail(self, error: &io::Error) -> ! {
+        self.control.report(&Report::Failed(error.to_string()));
+        self.exit(EXIT_FAILED)
+    }
+
     /// Ends this process with `status`. Destructors of the parent's values do not run.
     pub fn exit(self, status: i32) -> ! {
         let _ = io::stdout().flush();

@@ -241,7 +241,10 @@ impl Crew {
         let is_next = is(&place.next, *pid);
         match is_next {
             true => place.next = None,
-            false => place.current = None,
+            false => {
+                place.current = None;
+                place.wants_renewal = false;
+            }
         }
         // A deadline says something about a call and nothing about the worker.
         if *reason != Reason::Deadline {

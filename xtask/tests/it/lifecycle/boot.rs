@@ -32,7 +32,9 @@ fn a_server_whose_workers_never_get_ready_ends_and_says_why(model: Model) {
         ("hang", "was not ready in time"),
     ];
     let started = faults.map(|(fault, reason)| {
-        let arguments = ["--workers", "2", "--boot-timeout", "100ms"];
+        // On a busy machine, one that fails may take a while until it does.
+        let timeout = if fault == "hang" { "100ms" } else { "20s" };
+        let arguments = ["--workers", "2", "--boot-timeout", timeout];
         let (mut command, log) = logged_command(model, &arguments);
         log.set_boot_fault(fault);
         let process = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn();

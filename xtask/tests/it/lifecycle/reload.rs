@@ -23,6 +23,7 @@ promises! {
     a_reload_whose_workers_fail_changes_nothing_and_the_next_one_works: prefork prefork_thread;
     reloads_that_come_together_are_one_or_two: prefork prefork_thread;
     workers_that_die_during_a_reload_are_replaced: prefork prefork_thread;
+    a_worker_that_hangs_at_the_start_delays_no_stop: prefork prefork_thread;
     a_stop_during_a_reload_ends_everything: prefork prefork_thread;
     workers_are_added_and_taken_away: prefork prefork_thread;
     a_worker_taken_away_serves_the_connections_that_it_has: prefork prefork_thread;
@@ -180,6 +181,16 @@ fn workers_that_die_during_a_reload_are_replaced(model: Model) {
     log.wait_for("called off");
     children(&server, 2);
     Caller::connect(&server).ping();
+    stop_cleanly(&mut server, Signal::SIGTERM);
+}
+
+fn a_worker_that_hangs_at_the_start_delays_no_stop(model: Model) {
+    let (mut server, log) = serve_logged(model, &["--workers", "2"]);
+    children(&server, 2);
+    log.set_boot_fault("hang");
+    server.signal(Signal::SIGHUP).expect("the server lives");
+    wait_until("new workers", || proc::children(server.pid()).len() == 4);
+    // The grace is 30 s.
     stop_cleanly(&mut server, Signal::SIGTERM);
 }
 
