@@ -5,14 +5,15 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use rpc_proto::{
-    Address, ERROR_KIND, FrameReader, FrameWriter, MAX_FRAME_LEN, Method, Request, Response,
-    RpcError,
+    Address, ERROR_KIND, ErrorCode, FrameReader, FrameWriter, MAX_FRAME_LEN, MessageError, Method,
+    Request, Response, RpcError,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use crate::error::CallError;
+use crate::executed::Executed;
 use crate::stream::Stream;
 
 /// A time-out that is set on the socket may be off by a millisecond, or by this part of it if that
@@ -33,8 +34,20 @@ const TIMEOUT_PRECISION: u32 = 100;
 #[must_use = "a builder does nothing until `connect`"]
 pub struct Builder {
     connect_timeout: Duration,
-    call_timeout: Duration,
+    pub(crate) call_timeout: Duration,
+    idle_timeout: Duration,
     max_frame_len: usize,
+}
+
+impl Default for Builder {
+    fn default() -> Builder {
+        Builder {
+            connect_timeout: Duration::from_secs(10),
+            call_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(50),
+            max_frame_len: MAX_FRAME_LEN,
+        }
+    }
 }
 
 impl Builder {
@@ -45,10 +58,22 @@ impl Builder {
         self
     }
 
-    /// How long a call may take from its first byte sent to its last byte received; 30 s unless
-    /// told. Kept to within a hundredth, or a millisecond if that is more.
+    /// How long a call may take, from the serialising of its params to its last byte received; 30 s
+    /// unless told. Kept to within a hundredth, or a millisecond if that is more. The server is told
+    /// with every call (`timeout_ms` in docs/wire.md).
     pub fn call_timeout(mut self, timeout: Duration) -> Builder {
         self.call_timeout = timeout;
+        self
+    }
+
+    /// How long the connection may lie unused between two calls; 50 s unless told; zero means that
+    /// it serves for one call only. A call after that is [`CallError::Idle`] and sends nothing.
+    ///
+    /// Servers end a connection that is silent for 60 s, and routers and firewalls forget one
+    /// without telling anybody; a request that meets that end on its way is a call of which nobody
+    /// can say whether it was executed. So stay some seconds below the server's own limit.
+    pub fn idle_timeout(mut self, timeout: Duration) -> Builder {
+        self.idle_timeout = timeout;
         self
     }
 
@@ -56,6 +81,16 @@ impl Builder {
     pub fn max_frame_len(mut self, bytes: usize) -> Builder {
         self.max_frame_len = bytes;
         self
+    }
+
+    /// Connects in this time, if the connect time-out is not shorter.
+    pub(crate) fn connect_within(
+        self,
+        address: &Address,
+        time: Duration,
+    ) -> Result<Client, CallError> {
+        let timeout = self.connect_timeout.min(time);
+        self.connect_timeout(timeout).connect(address)
     }
 
     /// Connects. Blocks until connected, refused, or out of time.
@@ -71,6 +106,8 @@ impl Builder {
             requests: FrameWriter::new(),
             replies: FrameReader::new(self.max_frame_len),
             call_timeout: self.call_timeout,
+            idle_timeout: self.idle_timeout,
+            last_used: None,
             read_timeout: None,
             write_timeout: None,
             usable: true,
@@ -97,6 +134,9 @@ pub struct Client {
     requests: FrameWriter,
     replies: FrameReader,
     call_timeout: Duration,
+    idle_timeout: Duration,
+    /// `None` before the first call.
+    last_used: Option<Instant>,
     /// What is set on the socket.
     read_timeout: Option<Duration>,
     write_timeout: Option<Duration>,
@@ -104,7 +144,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects with the default time-outs: 10 s to connect, 30 s a call.
+    /// Connects with the default time-outs: 10 s to connect, 30 s a call, 50 s unused.
     ///
     /// # Errors
     ///
@@ -115,16 +155,28 @@ impl Client {
 
     /// For other time-outs and limits.
     pub fn builder() -> Builder {
-        Builder {
-            connect_timeout: Duration::from_secs(10),
-            call_timeout: Duration::from_secs(30),
-            max_frame_len: MAX_FRAME_LEN,
-        }
+        Builder::default()
     }
 
     /// Changes how long the following calls may take.
     pub fn set_call_timeout(&mut self, timeout: Duration) {
         self.call_timeout = timeout;
+    }
+
+    /// Whether the next call will be sent. `false` after an error that left a reply outstanding, and
+    /// after lying unused for too long; then connect again.
+    pub fn is_usable(&self) -> bool {
+        self.is_usable_at(Instant::now())
+    }
+
+    pub(crate) fn is_usable_at(&self, now: Instant) -> bool {
+        self.check_usable(now).is_ok()
+    }
+
+    /// Whether nothing has come since the last call: no reply that nobody asked for, no refusal, no
+    /// end. Does not block.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.stream.is_silent()
     }
 
     /// Calls a typed method. Blocks until the reply is there, at most for the call time-out.
@@ -148,7 +200,9 @@ impl Client {
         }
         let reply = Response::parse(body).map_err(CallError::Message)?;
         if reply.kind == ERROR_KIND && method.kind() != ERROR_KIND {
-            return Err(error_reply(reply.result));
+            let error = error_reply(reply.result);
+            self.usable &= !ends_the_connection(&error);
+            return Err(error);
         }
         if reply.kind != method.kind() {
             let (expected, received) = (method.kind().to_owned(), reply.kind.into_owned());
@@ -171,7 +225,9 @@ impl Client {
         let body = self.exchange(method, params)?;
         let reply = Response::parse(body).map_err(CallError::Message)?;
         if reply.kind == ERROR_KIND {
-            return Err(error_reply(reply.result));
+            let error = error_reply(reply.result);
+            self.usable &= !ends_the_connection(&error);
+            return Err(error);
         }
         Ok(RawReply { kind: reply.kind.into_owned(), result: reply.result.to_owned() })
     }
@@ -182,44 +238,59 @@ impl Client {
         method: &str,
         params: &P,
     ) -> Result<&[u8], CallError> {
-        // A reply that nobody asked for would be taken for the answer to the next request.
-        let stray_reply = self.replies.buffered_len() > 0;
-        if !self.usable || stray_reply {
-            return Err(CallError::Unusable);
-        }
+        let begun = Instant::now();
+        self.check_usable(begun)?;
+        let (timeout, deadline) = (self.call_timeout, begun.checked_add(self.call_timeout));
         self.requests
-            .append(|body| Request::encode(body, method, params))
+            .append(|body| match deadline {
+                Some(_) => Request::encode_with_timeout(body, method, timeout, params),
+                None => Request::encode(body, method, params),
+            })
             .map_err(CallError::Params)?;
         // Whatever ends the exchange early leaves the connection in an unknown state.
         self.usable = false;
-        let deadline = Instant::now().checked_add(self.call_timeout);
         let sent = self.send(deadline);
         self.requests.clear();
         match sent {
             // The server may have said why before it closed.
-            Err(CallError::Closed(_)) if self.receive(deadline).is_ok() => {}
+            Err(CallError::NotSent(_)) if self.receive(deadline).is_ok() => {}
             sent => {
                 sent?;
                 self.receive(deadline)?;
                 self.usable = true;
+                self.last_used = Some(Instant::now());
             }
         }
         let body = self.replies.next_frame().map_err(CallError::Frame)?;
         Ok(body.expect("`receive` returns when a frame is there"))
     }
 
+    fn check_usable(&self, now: Instant) -> Result<(), CallError> {
+        // A reply that nobody asked for would be taken for the answer to the next request.
+        let stray_reply = self.replies.buffered_len() > 0;
+        if !self.usable || stray_reply {
+            return Err(CallError::Unusable);
+        }
+        let unused = self.last_used.map(|at| now.saturating_duration_since(at));
+        if unused.is_some_and(|time| time > self.idle_timeout) {
+            return Err(CallError::Idle { limit: self.idle_timeout });
+        }
+        Ok(())
+    }
+
+    /// An error here means that the server has not got the whole request, and never will.
     fn send(&mut self, deadline: Option<Instant>) -> Result<(), CallError> {
         let mut sent = 0;
         while sent < self.requests.as_bytes().len() {
-            let left = self.time_left(deadline)?;
+            let left = self.time_left(deadline, Executed::No)?;
             if needs_setting(self.write_timeout, left) {
-                self.stream.set_write_timeout(left).map_err(CallError::Closed)?;
+                self.stream.set_write_timeout(left).map_err(CallError::NotSent)?;
                 self.write_timeout = Some(left);
             }
             match self.stream.write(&self.requests.as_bytes()[sent..]) {
                 Ok(count) => sent += count,
                 Err(error) if should_look_at_the_clock(&error) => {}
-                Err(error) => return Err(CallError::Closed(error)),
+                Err(error) => return Err(CallError::NotSent(error)),
             }
         }
         Ok(())
@@ -228,7 +299,7 @@ impl Client {
     /// Reads until a frame is there.
     fn receive(&mut self, deadline: Option<Instant>) -> Result<(), CallError> {
         while !self.replies.frame_is_ready() {
-            let left = self.time_left(deadline)?;
+            let left = self.time_left(deadline, Executed::Maybe)?;
             if needs_setting(self.read_timeout, left) {
                 self.stream.set_read_timeout(left).map_err(CallError::Closed)?;
                 self.read_timeout = Some(left);
@@ -246,11 +317,15 @@ impl Client {
         Ok(())
     }
 
-    fn time_left(&self, deadline: Option<Instant>) -> Result<Duration, CallError> {
+    fn time_left(
+        &self,
+        deadline: Option<Instant>,
+        executed: Executed,
+    ) -> Result<Duration, CallError> {
         let left =
             deadline.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()));
         if left.is_zero() {
-            return Err(CallError::TimedOut { limit: self.call_timeout });
+            return Err(CallError::TimedOut { limit: self.call_timeout, executed });
         }
         Ok(left)
     }
@@ -259,8 +334,17 @@ impl Client {
 fn error_reply(result: &RawValue) -> CallError {
     match serde_json::from_str::<RpcError>(result.get()) {
         Ok(error) => CallError::Rpc(error),
-        Err(error) => CallError::Result(error),
+        Err(source) => CallError::Message(MessageError::NotAMessage { expected: "reply", source }),
     }
+}
+
+/// Whether the server closes behind this error, perhaps a moment later; a request sent meanwhile
+/// would be lost. So do errors of its own that are not known here, to be on the safe side.
+fn ends_the_connection(error: &CallError) -> bool {
+    error.rpc_error().is_some_and(|error| {
+        let goes_on = error.known_code() == Some(ErrorCode::DeadlineExceeded);
+        (-32099..=-32000).contains(&error.code) && !goes_on
+    })
 }
 
 fn needs_setting(current: Option<Duration>, wanted: Duration) -> bool {

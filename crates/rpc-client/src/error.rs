@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use rpc_proto::{Address, FrameError, MessageError, RpcError};
 
-/// Why a call has no result.
+use crate::executed::Executed;
+
+/// Why a call has no result; [`executed`](CallError::executed) tells whether the handler may have
+/// run nevertheless.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CallError {
@@ -17,17 +20,30 @@ pub enum CallError {
         /// What the system said.
         source: io::Error,
     },
+    /// All connections of a pool were in use for the whole time of the call. Nothing was sent.
+    #[error("none of the pool's {max_connections} connections was free within {limit:?}")]
+    Exhausted {
+        /// How many connections the pool may have.
+        max_connections: usize,
+        /// The time-out of the call.
+        limit: Duration,
+    },
     /// The params do not serialise to JSON. Nothing was sent; the connection can be used again.
     #[error("cannot serialise the params")]
     Params(#[source] io::Error),
+    /// The connection was closed before the whole request was sent. The handler did not run.
+    #[error("the connection was closed before the whole request was sent")]
+    NotSent(#[source] io::Error),
     /// The connection was closed before the reply came. The handler may have run.
     #[error("the connection was closed before the reply; the handler may have run")]
     Closed(#[source] io::Error),
-    /// No reply came in time. The handler may have run.
-    #[error("no reply within {limit:?}; the handler may have run")]
+    /// No reply came in time.
+    #[error("no reply within {limit:?}; {executed}")]
     TimedOut {
         /// The time-out of a call.
         limit: Duration,
+        /// `No` if not even the request could be sent whole, else `Maybe`.
+        executed: Executed,
     },
     /// The peer broke the framing, or is not a server of this protocol.
     #[error("the peer broke the framing")]
@@ -49,6 +65,12 @@ pub enum CallError {
     /// The result does not fit the method's type. The connection can be used again.
     #[error("the result does not have the expected type")]
     Result(#[source] serde_json::Error),
+    /// The connection lay unused for too long to be trusted. Nothing was sent; connect anew.
+    #[error("the connection lay unused for more than {limit:?}; connect again")]
+    Idle {
+        /// The idle time-out.
+        limit: Duration,
+    },
     /// An earlier call left the connection with a reply outstanding or half read. Nothing was
     /// sent; connect anew.
     #[error("the connection is unusable after an earlier error; connect again")]

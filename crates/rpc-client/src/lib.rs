@@ -1,14 +1,19 @@
-//! A blocking client: one connection, one call at a time.
+//! A blocking client: one connection with one call at a time, or a pool of them for many threads.
 //!
 //! ```text
 //!   call ──▶ one write: prefix and request ──▶ server
 //!        ◀── one read:  prefix and reply   ◀──
+//!
+//!   thread ─┐        ┌─ connection ──▶ server
+//!   thread ─┼─ Pool ─┤
+//!   thread ─┘        └─ connection ──▶ another one that is as good
 //! ```
 //!
 //! # When to use it
 //!
 //! In a program that can wait for a reply. A [`Client`] is one connection; give each thread its
-//! own.
+//! own, or let the threads share a [`Pool`], which also outlives a server's restart, knows several
+//! addresses, and makes a call again where that is safe.
 //!
 //! It is the wrong choice inside an asynchronous runtime, where it would block an executor thread.
 //!
@@ -37,16 +42,23 @@
 //!
 //! # Where to read next
 //!
-//! [`Client`] for the calls, [`CallError`] for what can go wrong with one.
+//! [`Client`] for the calls, [`CallError`] for what can go wrong with one, [`Executed`] for whether
+//! it may be made again, [`Pool`] for who makes it again by itself.
 
 #![forbid(unsafe_code)]
 
+mod address_book;
 mod client;
+mod connections;
 mod error;
+mod executed;
+mod pool;
 mod stream;
 
 pub use client::{Builder, Client, RawReply};
 pub use error::CallError;
+pub use executed::Executed;
+pub use pool::{Pool, PoolBuilder};
 pub use rpc_proto::{
     Address, ErrorCode, ForeignProtocol, FrameError, MessageError, Method, RpcError,
 };

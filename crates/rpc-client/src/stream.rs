@@ -8,7 +8,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, recv, socket,
+};
 use rpc_proto::Address;
 
 pub(crate) enum Stream {
@@ -46,6 +48,16 @@ impl Stream {
                 Err(io::Error::new(io::ErrorKind::Unsupported, message))
             }
         }
+    }
+
+    /// Whether there is nothing to read, not even the end or an error. Does not block.
+    pub(crate) fn is_silent(&self) -> bool {
+        let descriptor = match self {
+            Stream::Tcp(stream) => stream.as_raw_fd(),
+            Stream::Unix(stream) => stream.as_raw_fd(),
+        };
+        let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+        recv(descriptor, &mut [0], flags) == Err(Errno::EAGAIN)
     }
 
     pub(crate) fn set_read_timeout(&self, timeout: Duration) -> io::Result<()> {

@@ -49,6 +49,7 @@
 //! why it is cut like this.
 
 mod acceptor;
+mod acquisition;
 mod children;
 mod connection;
 mod context;

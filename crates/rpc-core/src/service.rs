@@ -225,7 +225,7 @@ impl Service {
         // One pass over the params: the handler's own type parses them and thereby checks that
         // the body is JSON. Whatever is unusual or wrong takes the way below.
         if let Ok(text) = std::str::from_utf8(body)
-            && let Some((name, params)) = Request::split_usual(text)
+            && let Some((name, _timeout, params)) = Request::split_usual(text)
             && let Some(method) = self.registry.find(name)
             && method.call(params, context, slot, replies).is_ok()
         {

@@ -66,17 +66,23 @@ mod envelope {
         Compact,
         /// As Python's `json.dumps` writes it.
         Spaced,
+        /// As our own client writes it.
+        CompactWithTimeout,
         /// Legal, and nobody's default: only the general parser knows it.
         Unusual,
     }
 
-    const SPELLINGS: [Spelling; 3] = [Spelling::Compact, Spelling::Spaced, Spelling::Unusual];
+    const SPELLINGS: [Spelling; 4] =
+        [Spelling::Compact, Spelling::Spaced, Spelling::CompactWithTimeout, Spelling::Unusual];
 
     impl Spelling {
         const fn request(self) -> &'static str {
             match self {
                 Spelling::Compact => r#"{"in":"ping","params":"123456789"}"#,
                 Spelling::Spaced => r#"{"in": "ping", "params": "123456789"}"#,
+                Spelling::CompactWithTimeout => {
+                    r#"{"in":"ping","timeout_ms":30000,"params":"123456789"}"#
+                }
                 Spelling::Unusual => r#"{ "params": "123456789", "in": "ping" }"#,
             }
         }

@@ -55,6 +55,7 @@ mod foreign;
 mod frame;
 mod message;
 mod method;
+mod spelling;
 
 pub use address::{Address, ParseAddressError};
 pub use error::{ErrorCode, RpcError};

@@ -1,5 +1,6 @@
 //! Messages: what the JSON in a frame means.
 
+use core::time::Duration;
 use std::borrow::Cow;
 use std::fmt;
 use std::io;
@@ -8,6 +9,8 @@ use std::marker::PhantomData;
 use serde::de::{self, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
+
+use crate::spelling;
 
 /// The kind of a reply whose result is an [`RpcError`](crate::RpcError). No method may use it.
 pub const ERROR_KIND: &str = "error";
@@ -32,14 +35,19 @@ pub enum MessageError {
     },
 }
 
-/// A request: which method, with what params. Borrowed from the frame that it came in.
+/// A request: which method, with what params, in what time. Borrowed from the frame that it came
+/// in.
 ///
-/// On the wire `{"in": method, "params": any}`. Unknown fields are ignored, absent `params` are
-/// `null`, a field that stands twice makes the request invalid.
+/// On the wire `{"in": method, "timeout_ms": integer, "params": any}`, in any order. Unknown
+/// fields are ignored, absent `params` are `null`, a field that stands twice makes the request
+/// invalid.
 #[derive(Debug)]
 pub struct Request<'a> {
     /// The field `in`.
     pub method: Cow<'a, str>,
+    /// The field `timeout_ms`: how long the caller waits from now on. `None` when the field is
+    /// absent or `null`; a number beyond `u64` is `u64::MAX` milliseconds.
+    pub timeout: Option<Duration>,
     /// The field `params`, byte by byte as it came.
     pub params: &'a RawValue,
 }
@@ -51,27 +59,26 @@ impl<'a> Request<'a> {
     ///
     /// [`MessageError`], of which the first two mean code -32700 and the third -32600.
     pub fn parse(body: &'a [u8]) -> Result<Request<'a>, MessageError> {
-        let body = utf8(body)?;
-        let (method, params) = parse_envelope::<RequestFields>(body)?;
-        Ok(Request { method, params })
+        let envelope = parse_envelope::<RequestFields>(utf8(body)?)?;
+        Ok(Request { method: envelope.name, timeout: envelope.timeout, params: envelope.payload })
     }
 
     /// Takes apart a request in its usual spelling, without parsing the params.
     ///
     /// The usual spelling is `{"in":"METHOD","params":…}` without white space, as this crate
     /// writes it, or with a space after each colon and comma, as Python's `json.dumps` does, and
-    /// a method name without escapes. Returns the name and the text between `"params":` and the
-    /// final brace.
+    /// a method name without escapes. A `timeout_ms` stands before the params. Returns the name,
+    /// the time-out, and the text between `"params":` and the final brace.
     ///
     /// That text is not checked. Whoever parses it as exactly one JSON value, with nothing behind
-    /// it, and succeeds has the same method and params as [`Request::parse`]; whoever fails must
-    /// ask [`Request::parse`] what the body really is.
+    /// it, and succeeds has the same method, time-out and params as [`Request::parse`]; whoever
+    /// fails must ask [`Request::parse`] what the body really is.
     #[inline]
-    pub fn split_usual(body: &str) -> Option<(&str, &str)> {
-        split_usual::<RequestFields>(body)
+    pub fn split_usual(body: &str) -> Option<(&str, Option<Duration>, &str)> {
+        spelling::split_request(body)
     }
 
-    /// Appends the body of a request to `body`.
+    /// Appends the body of a request that names no time-out to `body`.
     ///
     /// # Errors
     ///
@@ -81,7 +88,24 @@ impl<'a> Request<'a> {
         method: &str,
         params: &P,
     ) -> io::Result<()> {
-        encode_envelope::<RequestFields, P>(body, method, params)
+        spelling::encode_request_head(body, method, None);
+        encode_payload(body, params)
+    }
+
+    /// Appends the body of a request to `body`, with the time that is left for it. It travels in
+    /// whole milliseconds, rounded up, so that a server does not give up before the caller does.
+    ///
+    /// # Errors
+    ///
+    /// As [`encode`](Request::encode).
+    pub fn encode_with_timeout<P: Serialize + ?Sized>(
+        body: &mut Vec<u8>,
+        method: &str,
+        timeout: Duration,
+        params: &P,
+    ) -> io::Result<()> {
+        spelling::encode_request_head(body, method, Some(timeout));
+        encode_payload(body, params)
     }
 }
 
@@ -105,11 +129,14 @@ impl<'a> Response<'a> {
     /// [`MessageError`] when the body is not a reply.
     pub fn parse(body: &'a [u8]) -> Result<Response<'a>, MessageError> {
         let body = utf8(body)?;
-        let (kind, result) = match split_usual::<ResponseFields>(body)
+        let (kind, result) = match Response::split_usual(body)
             .and_then(|(kind, result)| Some((kind, serde_json::from_str(result).ok()?)))
         {
             Some((kind, result)) => (Cow::Borrowed(kind), result),
-            None => parse_envelope::<ResponseFields>(body)?,
+            None => {
+                let envelope = parse_envelope::<ResponseFields>(body)?;
+                (envelope.name, envelope.payload)
+            }
         };
         Ok(Response { kind, result })
     }
@@ -118,7 +145,7 @@ impl<'a> Response<'a> {
     /// [`Request::split_usual`].
     #[inline]
     pub fn split_usual(body: &str) -> Option<(&str, &str)> {
-        split_usual::<ResponseFields>(body)
+        spelling::split_reply(body)
     }
 
     /// Appends the body of a reply to `body`.
@@ -132,7 +159,8 @@ impl<'a> Response<'a> {
         kind: &str,
         result: &R,
     ) -> io::Result<()> {
-        encode_envelope::<ResponseFields, R>(body, kind, result)
+        spelling::encode_reply_head(body, kind);
+        encode_payload(body, result)
     }
 }
 
@@ -156,7 +184,7 @@ impl ReplyHead {
     /// The beginning of replies of the kind `kind`.
     pub fn new(kind: &str) -> ReplyHead {
         let mut head = Vec::new();
-        encode_head::<ResponseFields>(&mut head, kind);
+        spelling::encode_reply_head(&mut head, kind);
         ReplyHead(head.into())
     }
 
@@ -172,92 +200,6 @@ impl ReplyHead {
     }
 }
 
-fn utf8(body: &[u8]) -> Result<&str, MessageError> {
-    std::str::from_utf8(body).map_err(MessageError::NotUtf8)
-}
-
-/// The two fields of a message: a name and a payload. Requests and replies differ in nothing else.
-trait Fields {
-    const MESSAGE: &'static str;
-    const NAME: &'static str;
-    const PAYLOAD: &'static str;
-    const PAYLOAD_MAY_BE_ABSENT: bool;
-    /// The usual spellings, up to the name and from the name to the payload.
-    const COMPACT: (&'static str, &'static str);
-    const SPACED: (&'static str, &'static str);
-}
-
-struct RequestFields;
-
-impl Fields for RequestFields {
-    const MESSAGE: &'static str = "request";
-    const NAME: &'static str = "in";
-    const PAYLOAD: &'static str = "params";
-    const PAYLOAD_MAY_BE_ABSENT: bool = true;
-    const COMPACT: (&'static str, &'static str) = (r#"{"in":""#, r#"","params":"#);
-    const SPACED: (&'static str, &'static str) = (r#"{"in": ""#, r#"", "params": "#);
-}
-
-struct ResponseFields;
-
-impl Fields for ResponseFields {
-    const MESSAGE: &'static str = "reply";
-    const NAME: &'static str = "out";
-    const PAYLOAD: &'static str = "result";
-    const PAYLOAD_MAY_BE_ABSENT: bool = false;
-    const COMPACT: (&'static str, &'static str) = (r#"{"out":""#, r#"","result":"#);
-    const SPACED: (&'static str, &'static str) = (r#"{"out": ""#, r#"", "result": "#);
-}
-
-#[inline]
-fn split_usual<F: Fields>(body: &str) -> Option<(&str, &str)> {
-    split_spelled(body, F::COMPACT).or_else(|| split_spelled(body, F::SPACED))
-}
-
-/// Inlined for each spelling, so that the comparisons are with constants.
-#[inline]
-fn split_spelled<'a>(body: &'a str, spelling: (&str, &str)) -> Option<(&'a str, &'a str)> {
-    let (to_name, to_payload) = spelling;
-    let rest = body.strip_prefix(to_name)?.strip_suffix('}')?;
-    let name_len = rest.bytes().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20))?;
-    let (name, rest) = rest.split_at(name_len);
-    Some((name, rest.strip_prefix(to_payload)?))
-}
-
-fn parse_envelope<F: Fields>(body: &str) -> Result<(Cow<'_, str>, &RawValue), MessageError> {
-    serde_json::from_str::<Envelope<'_, F>>(body)
-        .map(|envelope| (envelope.name, envelope.payload))
-        .map_err(|error| match serde_json::from_str::<IgnoredAny>(body) {
-            Err(not_json) => MessageError::NotJson(not_json),
-            Ok(_) => MessageError::NotAMessage { expected: F::MESSAGE, source: error },
-        })
-}
-
-#[inline]
-fn encode_envelope<F: Fields, P: Serialize + ?Sized>(
-    body: &mut Vec<u8>,
-    name: &str,
-    payload: &P,
-) -> io::Result<()> {
-    encode_head::<F>(body, name);
-    encode_payload(body, payload)
-}
-
-/// Appends everything up to the payload.
-#[inline]
-fn encode_head<F: Fields>(body: &mut Vec<u8>, name: &str) {
-    let (to_name, to_payload) = F::COMPACT;
-    body.extend_from_slice(to_name.as_bytes());
-    let plain = !name.bytes().any(|byte| matches!(byte, b'"' | b'\\' | 0..0x20));
-    if plain {
-        body.extend_from_slice(name.as_bytes());
-    } else {
-        let quoted = serde_json::to_string(name).expect("a string serialises");
-        body.extend_from_slice(&quoted.as_bytes()[1..quoted.len() - 1]);
-    }
-    body.extend_from_slice(to_payload.as_bytes());
-}
-
 #[inline]
 fn encode_payload<P: Serialize + ?Sized>(body: &mut Vec<u8>, payload: &P) -> io::Result<()> {
     serde_json::to_writer(&mut *body, payload)?;
@@ -265,8 +207,49 @@ fn encode_payload<P: Serialize + ?Sized>(body: &mut Vec<u8>, payload: &P) -> io:
     Ok(())
 }
 
+fn utf8(body: &[u8]) -> Result<&str, MessageError> {
+    std::str::from_utf8(body).map_err(MessageError::NotUtf8)
+}
+
+/// The fields of a message: a name and a payload, and in a request a time-out.
+trait Fields {
+    const MESSAGE: &'static str;
+    const NAME: &'static str;
+    const TIMEOUT: Option<&'static str>;
+    const PAYLOAD: &'static str;
+    const PAYLOAD_MAY_BE_ABSENT: bool;
+}
+
+struct RequestFields;
+
+impl Fields for RequestFields {
+    const MESSAGE: &'static str = "request";
+    const NAME: &'static str = "in";
+    const TIMEOUT: Option<&'static str> = Some("timeout_ms");
+    const PAYLOAD: &'static str = "params";
+    const PAYLOAD_MAY_BE_ABSENT: bool = true;
+}
+
+struct ResponseFields;
+
+impl Fields for ResponseFields {
+    const MESSAGE: &'static str = "reply";
+    const NAME: &'static str = "out";
+    const TIMEOUT: Option<&'static str> = None;
+    const PAYLOAD: &'static str = "result";
+    const PAYLOAD_MAY_BE_ABSENT: bool = false;
+}
+
+fn parse_envelope<F: Fields>(body: &str) -> Result<Envelope<'_, F>, MessageError> {
+    serde_json::from_str(body).map_err(|error| match serde_json::from_str::<IgnoredAny>(body) {
+        Err(not_json) => MessageError::NotJson(not_json),
+        Ok(_) => MessageError::NotAMessage { expected: F::MESSAGE, source: error },
+    })
+}
+
 struct Envelope<'a, F> {
     name: Cow<'a, str>,
+    timeout: Option<Duration>,
     payload: &'a RawValue,
     fields: PhantomData<F>,
 }
@@ -289,12 +272,15 @@ impl<'de: 'a, 'a, F: Fields> Visitor<'de> for EnvelopeVisitor<'a, F> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut name: Option<Text<'a>> = None;
+        let mut timeout: Option<&'a RawValue> = None;
         let mut payload: Option<&'a RawValue> = None;
         while let Some(Text(key)) = map.next_key()? {
             if key == F::NAME {
                 set_once(&mut name, map.next_value()?, F::NAME)?;
             } else if key == F::PAYLOAD {
                 set_once(&mut payload, map.next_value()?, F::PAYLOAD)?;
+            } else if let Some(field) = F::TIMEOUT.filter(|field| key == *field) {
+                set_once(&mut timeout, map.next_value()?, field)?;
             } else {
                 map.next_value::<IgnoredAny>()?;
             }
@@ -305,7 +291,19 @@ impl<'de: 'a, 'a, F: Fields> Visitor<'de> for EnvelopeVisitor<'a, F> {
             None => return Err(de::Error::missing_field(F::PAYLOAD)),
             Some(payload) => payload,
         };
-        Ok(Envelope { name, payload, fields: PhantomData })
+        let timeout = timeout.map_or(Ok(None), read_timeout)?;
+        Ok(Envelope { name, timeout, payload, fields: PhantomData })
+    }
+}
+
+/// By its digits, because a number beyond `u64` would come as a double, like `1.5` and `1e3`.
+fn read_timeout<E: de::Error>(value: &RawValue) -> Result<Option<Duration>, E> {
+    match value.get() {
+        "null" => Ok(None),
+        digits if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+            Ok(Some(Duration::from_millis(digits.parse().unwrap_or(u64::MAX))))
+        }
+        _ => Err(E::custom("`timeout_ms` is not an unsigned integer")),
     }
 }
 

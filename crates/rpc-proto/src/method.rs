@@ -23,13 +23,30 @@ pub const RESERVED_METHOD_PREFIX: &str = "rpc.";
 pub struct Method<Params, Result> {
     name: &'static str,
     kind: &'static str,
+    idempotent: bool,
     types: PhantomData<fn(Params) -> Result>,
 }
 
 impl<Params, Result> Method<Params, Result> {
     /// A method called `name` whose replies are of the kind `kind`.
     pub const fn new(name: &'static str, kind: &'static str) -> Self {
-        Method { name, kind, types: PhantomData }
+        Method { name, kind, idempotent: false, types: PhantomData }
+    }
+
+    /// The same method, declared to do no more when it is executed twice than when it is executed
+    /// once (RFC 9110, section 9.2.2). A client may then repeat a call of which it cannot know
+    /// whether it was executed. Nothing of this travels.
+    ///
+    /// ```
+    /// use rpc_proto::Method;
+    ///
+    /// pub const READ: Method<String, Vec<u8>> = Method::new("read", "content").idempotent();
+    /// assert!(READ.is_idempotent());
+    /// ```
+    #[must_use]
+    pub const fn idempotent(mut self) -> Self {
+        self.idempotent = true;
+        self
     }
 
     /// What a request says in its field `in`.
@@ -40,6 +57,11 @@ impl<Params, Result> Method<Params, Result> {
     /// What a reply says in its field `out`.
     pub const fn kind(&self) -> &'static str {
         self.kind
+    }
+
+    /// Whether it was declared [`idempotent`](Method::idempotent).
+    pub const fn is_idempotent(&self) -> bool {
+        self.idempotent
     }
 }
 
@@ -53,6 +75,10 @@ impl<Params, Result> Copy for Method<Params, Result> {}
 
 impl<Params, Result> fmt::Debug for Method<Params, Result> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Method").field("name", &self.name).field("kind", &self.kind).finish()
+        f.debug_struct("Method")
+            .field("name", &self.name)
+            .field("kind", &self.kind)
+            .field("idempotent", &self.idempotent)
+            .finish()
     }
 }

@@ -115,7 +115,15 @@ impl Connection {
 
     /// One write, and reads until all replies are there. Returns how many calls that were.
     pub(super) fn call(&mut self) -> anyhow::Result<u64> {
-        self.stream.write_all(&self.requests)?;
+        self.send()?;
+        self.receive()
+    }
+
+    fn send(&mut self) -> anyhow::Result<()> {
+        Ok(self.stream.write_all(&self.requests)?)
+    }
+
+    fn receive(&mut self) -> anyhow::Result<u64> {
         read_replies(&mut self.stream, &mut self.buffer, self.replies_len)?;
         Ok(self.depth)
     }
@@ -179,6 +187,29 @@ impl Steady {
 impl Driver for Steady {
     fn turn(&mut self, length: Duration) -> anyhow::Result<Turn> {
         together(&mut self.connections, length, Connection::call)
+    }
+}
+
+/// Connections that are all busy at the same time, driven by this one thread: a request on each,
+/// then the reply of each. Ten thousand threads would be a load of their own.
+pub(super) struct Sweep {
+    connections: Vec<Connection>,
+}
+
+impl Sweep {
+    pub(super) fn over(connections: Vec<Connection>) -> Sweep {
+        Sweep { connections }
+    }
+
+    fn once(&mut self) -> anyhow::Result<u64> {
+        self.connections.iter_mut().try_for_each(Connection::send)?;
+        self.connections.iter_mut().map(Connection::receive).sum()
+    }
+}
+
+impl Driver for Sweep {
+    fn turn(&mut self, length: Duration) -> anyhow::Result<Turn> {
+        repeat(length, || self.once())
     }
 }
 

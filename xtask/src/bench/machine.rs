@@ -29,6 +29,59 @@ pub(super) fn raise_file_limit() -> anyhow::Result<usize> {
     Ok(usize::try_from(hard).unwrap_or(usize::MAX))
 }
 
+/// What is left for processes and threads.
+#[derive(Clone, Debug)]
+pub(super) struct Room {
+    /// Processes and threads that are there.
+    tasks: u64,
+    /// How many there may be, and who says so.
+    limits: Vec<(&'static str, u64)>,
+    /// What the kernel thinks can be had without swapping, in bytes.
+    memory: u64,
+}
+
+impl Room {
+    /// As it is now; `None` when /proc does not tell.
+    pub(super) fn now() -> Option<Room> {
+        let read = |path| fs::read_to_string(path).ok();
+        let number = |path| read(path)?.trim().parse().ok();
+        let mut limits = Vec::new();
+        for path in ["/proc/sys/kernel/pid_max", "/proc/sys/kernel/threads-max"] {
+            limits.extend(number(path).map(|limit| (path, limit)));
+        }
+        // It counts the tasks of one user, who may be all that there are.
+        limits.push(("ulimit -u", getrlimit(Resource::RLIMIT_NPROC).ok()?.0));
+        let tasks = tasks(&read("/proc/loadavg")?)?;
+        Some(Room { tasks, limits, memory: available_memory(&read("/proc/meminfo")?)? })
+    }
+
+    /// Why `count` more processes or threads, which take `bytes_each` each, do not fit. Asked
+    /// before they are started: those that fit would leave nothing for anybody else.
+    pub(super) fn lacks(&self, count: usize, bytes_each: u64) -> Option<String> {
+        // Whoever else works here goes on starting processes.
+        const LEFT_TO_OTHERS: u64 = 1_000;
+        let needed = self.tasks + count as u64 + LEFT_TO_OTHERS;
+        if let Some((who, limit)) = self.limits.iter().find(|(_, limit)| needed > *limit) {
+            return Some(format!("{who} is {limit}, and {} tasks are running", self.tasks));
+        }
+        // Half of it, since the figure is a guess of the kernel's.
+        let too_much = (count as u64).saturating_mul(bytes_each) > self.memory / 2;
+        too_much.then(|| format!("only {} MiB of memory are available", self.memory >> 20))
+    }
+}
+
+/// How many processes and threads there are, from /proc/loadavg: `0.1 0.2 0.3 1/523 4711`.
+fn tasks(loadavg: &str) -> Option<u64> {
+    loadavg.split_whitespace().nth(3)?.split_once('/')?.1.parse().ok()
+}
+
+/// MemAvailable of /proc/meminfo, in bytes.
+fn available_memory(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kibibytes * 1024)
+}
+
 /// Kernel, processor, how many of them, and how busy they are.
 pub(super) fn description() -> String {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
@@ -45,4 +98,32 @@ pub(super) fn description() -> String {
         names().count(),
         load.split_whitespace().next().unwrap_or("unknown"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_files_of_proc_are_read() {
+        assert_eq!(tasks("0.20 0.18 0.12 1/523 11206\n"), Some(523));
+        assert_eq!(tasks("0.20"), None);
+        let meminfo = "MemTotal:       24000000 kB\nMemAvailable:       2048 kB\n";
+        assert_eq!(available_memory(meminfo), Some(2048 * 1024));
+        assert_eq!(available_memory(""), None);
+    }
+
+    #[test]
+    fn only_what_fits_is_tried() {
+        let room = Room { tasks: 500, limits: vec![("pid_max", 12_000)], memory: 4 << 30 };
+        let cases = [
+            (10_000, 200 << 10, None),
+            (10_500, 64 << 10, None),
+            (10_501, 64 << 10, Some("pid_max is 12000, and 500 tasks are running")),
+            (10_000, 300 << 10, Some("only 4096 MiB of memory are available")),
+        ];
+        for (count, bytes_each, expected) in cases {
+            assert_eq!(room.lacks(count, bytes_each).as_deref(), expected, "{count}");
+        }
+    }
 }

@@ -81,7 +81,7 @@ pub(super) fn after_large_call(
 }
 
 /// The memory of a server's processes together, in bytes.
-fn memory_of_tree(root: i32) -> u64 {
+pub(super) fn memory_of_tree(root: i32) -> u64 {
     // A process that has ended meanwhile holds nothing.
     proc::tree(root).into_iter().filter_map(|pid| Some(proc::memory(pid).ok()?.pss)).sum()
 }

@@ -5,18 +5,24 @@
 //! fraction of a second, several rounds long; what counts is the median of the rounds' ratios.
 //! Nothing here decides by absolute figures what belongs to the machine.
 
+mod accept_report;
+mod accepting;
 mod cases;
 mod client;
 mod contest;
 mod drive;
 mod driver;
 mod exchange;
+mod growth;
+mod growth_chart;
+mod growth_report;
 mod instructions;
 mod load;
 mod machine;
 mod memory;
 mod peer_report;
 mod peers;
+mod raw_accept;
 mod raw_echo;
 mod report;
 mod scratch;
@@ -38,12 +44,14 @@ use load::Load;
 use peer_report::PeerReport;
 use peers::Plan;
 use report::{Report, Target};
+use serde::Serialize;
 
 use crate::model::Model;
 
 pub use client::{Options as BenchClientOptions, run as run_client};
 pub use drive::{Driven, Options as DriveOptions, run as run_drive};
 pub use peers::PEERS;
+pub use raw_accept::{Options as RawAcceptOptions, run as run_raw_accept};
 pub use raw_echo::{Options as RawEchoOptions, run as run_raw_echo};
 
 /// The options of `bench`.
@@ -52,7 +60,8 @@ pub struct Options {
     /// Only these cases, of those that run without arguments
     #[arg(long = "case", value_enum, value_name = "NAME")]
     cases: Vec<Case>,
-    /// Instead: so many connections, each with a thread of its own in the driver
+    /// Instead: so many connections, each with a thread of its own in the driver. With --growth:
+    /// at most so many. With --accept: so many at a time
     #[arg(long, value_name = "N", conflicts_with = "cases")]
     connections: Option<usize>,
     /// Instead: so many calls in flight on each connection, sent in one write
@@ -101,6 +110,16 @@ pub struct Options {
     /// which downloads and takes minutes the first time
     #[arg(long, conflicts_with_all = ["cases", "models", "method", "instructions", "syscalls"])]
     peers: bool,
+    /// Instead: calls a second and memory of the models with 1, 10, 100, 1,000 and 10,000 open
+    /// connections, and how fast these open; --connections sets how many there are at most
+    #[arg(long, conflicts_with_all = ["cases", "depth", "churn", "instructions", "syscalls", "peers"])]
+    growth: bool,
+    /// With --growth: draw growth-calls.svg and growth-memory.svg in this directory
+    #[arg(long, value_name = "DIRECTORY", requires = "growth")]
+    svg: Option<PathBuf>,
+    /// Instead: four ways in which workers can wait for connections, with 4 and with 16 workers
+    #[arg(long, conflicts_with_all = ["cases", "depth", "churn", "models", "instructions", "syscalls", "peers", "growth"])]
+    accept: bool,
 }
 
 /// What holds for the whole run.
@@ -159,6 +178,22 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         return Ok(());
     }
 
+    if options.growth {
+        let most = options.connections.unwrap_or(if options.quick { 10 } else { usize::MAX });
+        let progress = progress_bar(0)?;
+        let report = growth::run(&settings, &models(&options), most, made, &progress)?;
+        progress.finish_and_clear();
+        print(options.json, &report, || report.table())?;
+        return options
+            .svg
+            .map_or(Ok(()), |directory| growth_chart::draw(&report.rows, &directory));
+    }
+    if options.accept {
+        let progress = progress_bar(0)?;
+        let report = accepting::run(&settings, options.connections, made, &progress)?;
+        progress.finish_and_clear();
+        return print(options.json, &report, || report.table());
+    }
     let (steps, missing) = steps(&options, &settings);
     let progress = progress_bar((steps.len() * rounds) as u64)?;
     let mut report = Report { made, rows: Vec::new(), missing };
@@ -169,10 +204,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         report.rows.push(row);
     }
     progress.finish_and_clear();
-    let text =
-        if options.json { serde_json::to_string_pretty(&report)? + "\n" } else { report.table() };
-    io::stdout().write_all(text.as_bytes())?;
-    Ok(())
+    print(options.json, &report, || report.table())
 }
 
 fn run_peers(
@@ -195,8 +227,12 @@ fn run_peers(
         report.rows.extend(peers::run(&plan, built, &progress)?);
     }
     progress.finish_and_clear();
-    let text =
-        if options.json { serde_json::to_string_pretty(&report)? + "\n" } else { report.table() };
+    print(options.json, &report, || report.table())
+}
+
+/// Prints a report as JSON or as its table.
+fn print(as_json: bool, report: &impl Serialize, table: impl Fn() -> String) -> anyhow::Result<()> {
+    let text = if as_json { serde_json::to_string_pretty(report)? + "\n" } else { table() };
     io::stdout().write_all(text.as_bytes())?;
     Ok(())
 }
@@ -236,11 +272,12 @@ fn steps(options: &Options, settings: &Settings) -> (Vec<Step>, Vec<String>) {
     (steps, missing)
 }
 
+/// Those that were asked for, or all.
+fn models(options: &Options) -> Vec<Model> {
+    if options.models.is_empty() { Model::ALL.to_vec() } else { options.models.clone() }
+}
+
 fn custom_steps(options: &Options, load: Load) -> Vec<Step> {
-    let mut models = options.models.clone();
-    if models.is_empty() {
-        models = Model::ALL.to_vec();
-    }
     // Single serves one connection at a time: the others would wait for ever.
     let possible = |model: &Model| *model != Model::Single || load.connections == 1 || load.churn;
     let step = |model| {
@@ -248,7 +285,7 @@ fn custom_steps(options: &Options, load: Load) -> Vec<Step> {
             cases::contest(settings, model, load, Target::None)?.run("custom", settings, progress)
         })
     };
-    models.into_iter().filter(possible).map(step).collect()
+    models(options).into_iter().filter(possible).map(step).collect()
 }
 
 /// Pins, and says under which circumstances everything ran.
@@ -260,22 +297,25 @@ fn how_it_was_made(options: &Options, settings: &Settings) -> anyhow::Result<Vec
         let cpu = machine::pin(options.pin)?;
         format!("servers and driver on processor {cpu}")
     };
-    let mut made = vec![
-        format!(
-            "{} rounds of {} s each in turns, {place}; method {}, {} characters.",
-            settings.rounds,
-            settings.turn.as_secs_f64(),
-            settings.called.method(),
-            settings.payload,
-        ),
-        "Figures are medians of the rounds: the time of a call, calls a second, or memory. A ratio \
-         is speed over speed;"
-            .to_owned(),
-        "the median of the rounds' ratios decides. `noisy`: quartiles lie more than 15 % apart, \
-         nothing can be said."
-            .to_owned(),
-        machine::description(),
-    ];
+    let mut made = vec![format!(
+        "{} rounds of {} s each in turns, {place}; method {}, {} characters.",
+        settings.rounds,
+        settings.turn.as_secs_f64(),
+        settings.called.method(),
+        settings.payload,
+    )];
+    if !options.growth && !options.accept {
+        made.extend(
+            [
+                "Figures are medians of the rounds: the time of a call, calls a second, or memory. \
+                 A ratio is speed over speed;",
+                "the median of the rounds' ratios decides. `noisy`: quartiles lie more than 15 % \
+                 apart, nothing can be said.",
+            ]
+            .map(str::to_owned),
+        );
+    }
+    made.push(machine::description());
     if cfg!(debug_assertions) {
         made.push("A DEBUG BUILD: THESE FIGURES SAY NOTHING ABOUT SPEED".to_owned());
     }

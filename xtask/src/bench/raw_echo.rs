@@ -124,7 +124,7 @@ fn new_children() -> anyhow::Result<Children> {
 }
 
 /// Prepared replies.
-struct Echo {
+pub(super) struct Echo {
     request_len: usize,
     reply_len: usize,
     /// One reply after the other, as many as one read can ask for.
@@ -133,7 +133,7 @@ struct Echo {
 }
 
 impl Echo {
-    fn new(exchange: &Exchange) -> Echo {
+    pub(super) fn new(exchange: &Exchange) -> Echo {
         let request_len = exchange.request.len();
         let buffer_len = BUFFER_LEN.max(request_len);
         Echo {
@@ -145,11 +145,11 @@ impl Echo {
         }
     }
 
-    fn buffer(&self) -> Vec<u8> {
+    pub(super) fn buffer(&self) -> Vec<u8> {
         vec![0; self.buffer_len]
     }
 
-    fn serve(&self, mut stream: &TcpStream, buffer: &mut [u8]) -> io::Result<()> {
+    pub(super) fn serve(&self, mut stream: &TcpStream, buffer: &mut [u8]) -> io::Result<()> {
         let mut pending = 0;
         loop {
             match stream.read(buffer)? {

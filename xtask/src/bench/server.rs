@@ -1,6 +1,7 @@
 //! What is measured, as processes that stop when they are dropped.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use anyhow::Context as _;
 
 use super::Settings;
 use super::exchange::Called;
+use super::raw_accept::Waiting;
 use super::seed_server::SeedServer;
 use crate::launch::Server;
 use crate::model::Model;
@@ -46,6 +48,23 @@ impl Running {
             .args(["raw-echo", model.name(), "--method", called.method()])
             .args(["--payload", &payload.to_string()])
             .args(["--workers", &workers.to_string()]);
+        Running::project(command, &[])
+    }
+
+    /// Bare workers that wait for connections in this way, and add what they counted to the file
+    /// `counts` when they end.
+    pub(super) fn raw_accept(
+        settings: &Settings,
+        waiting: Waiting,
+        workers: usize,
+        counts: &Path,
+    ) -> anyhow::Result<Running> {
+        let mut command = Command::new(&settings.program);
+        command
+            .args(["raw-accept", waiting.name(), "--method", settings.called.method()])
+            .args(["--payload", &settings.payload.to_string()])
+            .args(["--workers", &workers.to_string(), "--counts"])
+            .arg(counts);
         Running::project(command, &[])
     }
 

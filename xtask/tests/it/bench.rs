@@ -1,6 +1,8 @@
 //! The bench measures every case, whatever the figures are.
 
-use std::process::Command;
+use std::fs;
+use std::path::Path;
+use std::process::{self, Command};
 
 use serde_json::Value;
 
@@ -76,4 +78,66 @@ fn a_bench_of_one_load_measures_the_models_that_can_bear_it() {
     for row in rows {
         assert!(number(&row["figure"]) > 0.0, "{row:#}");
     }
+}
+
+#[test]
+fn growth_measures_what_each_model_can_hold_says_why_not_the_rest_and_draws_both() {
+    // The tests may run twice at the same time.
+    let name = format!("growth-{}", process::id());
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let path = directory.to_str().expect("the path is text");
+    let report = bench(&["--growth", "--svg", path]);
+    let rows = report["rows"].as_array().expect("rows");
+    let models = ["single", "thread", "fork", "prefork", "prefork-thread"];
+    assert_eq!(rows.len(), 2 * models.len(), "{report:#}");
+    for (row, (connections, model)) in
+        rows.iter().zip([1, 10].into_iter().flat_map(|count| models.map(|model| (count, model))))
+    {
+        assert_eq!((&row["model"], &row["connections"]), (&model.into(), &connections.into()));
+        let can = (model, connections) != ("single", 10);
+        for figure in ["calls_per_second", "memory", "opened_per_second"] {
+            let median = row["figures"][figure]["median"].as_f64();
+            assert_eq!(median > Some(0.0), can, "{row:#}");
+        }
+        let reason = if can { Value::Null } else { "serves one connection at a time".into() };
+        assert_eq!(row["cannot"], reason, "{row:#}");
+    }
+    for (name, unit) in [("growth-calls.svg", "calls a second"), ("growth-memory.svg", "MiB")] {
+        let picture = fs::read_to_string(directory.join(name)).expect("the picture was written");
+        assert!(picture.starts_with("<svg") && picture.ends_with("</svg>\n"), "{picture}");
+        for text in models.into_iter().chain(["open connections", unit]) {
+            assert!(picture.contains(&format!("\n{text}\n")), "no {text} in {picture}");
+        }
+        // A point for each figure, and one beside each name.
+        let points = rows.iter().filter(|row| !row["figures"].is_null()).count() + models.len();
+        assert_eq!(picture.matches("<circle").count(), points, "{picture}");
+    }
+    fs::remove_dir_all(directory).expect("the pictures can be removed");
+}
+
+#[test]
+fn accept_compares_four_ways_to_wait_and_counts_what_each_worker_did() {
+    let report = bench(&["--accept", "--connections", "2"]);
+    let ways = ["blocking-accept", "poll", "epoll-exclusive", "reuse-port"];
+    let rows = report["rows"].as_array().expect("rows");
+    assert_eq!(rows.len(), 2 * ways.len(), "{report:#}");
+    let expected = [4, 16].into_iter().flat_map(|workers| ways.map(|way| (workers, way)));
+    for (row, (workers, way)) in rows.iter().zip(expected) {
+        assert_eq!((&row["workers"], &row["waiting"]), (&workers.into(), &way.into()));
+        let figure = |name: &str| {
+            let figure = &row[name];
+            figure.as_f64().or(figure["median"].as_f64()).unwrap_or_else(|| panic!("{row:#}"))
+        };
+        for name in ["connections_per_second", "share_of_blocking", "p99_us", "most_used"] {
+            assert!(figure(name) > 0.0, "{name}: {row:#}");
+        }
+        assert!(figure("least_used") <= figure("most_used"), "{row:#}");
+        assert!(figure("wake_ups") > 0.0, "{row:#}");
+        // These two do not ask before they accept.
+        if ["blocking-accept", "reuse-port"].contains(&way) {
+            assert_eq!(figure("in_vain"), 0.0, "{row:#}");
+        }
+    }
+    let stops = report["stops"].as_array().expect("stops");
+    assert_eq!(stops.len(), 2, "{report:#}");
 }

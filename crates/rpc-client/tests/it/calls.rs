@@ -31,7 +31,7 @@ fn check(exchanges: &'static [(&str, &str)], calls: impl Fn(&mut Client)) {
     }
 }
 
-const PING_REQUEST: &str = r#"{"in":"ping","params":"x"}"#;
+const PING_REQUEST: &str = r#"{"in":"ping","timeout_ms":30000,"params":"x"}"#;
 const PONG: &str = r#"{"out":"pong","result":"x"}"#;
 
 #[test]
@@ -57,13 +57,44 @@ fn a_reply_may_be_spelled_in_any_way() {
 }
 
 #[test]
+fn the_server_is_told_how_long_the_caller_waits() {
+    const TIMEOUTS: [(Duration, u64); 4] = [
+        (Duration::from_secs(2), 2000),
+        (Duration::from_micros(20_000_001), 20_001),
+        (Duration::from_secs(1 << 40), 1000 << 40),
+        (Duration::from_secs(30), 30_000),
+    ];
+    let peer = Peer::tcp(|stream| {
+        for (_, milliseconds) in TIMEOUTS {
+            let expected = format!(r#"{{"in":"ping","timeout_ms":{milliseconds},"params":"x"}}"#);
+            assert_eq!(read_request(stream), expected);
+            stream.write_all(&frame(PONG)).unwrap();
+        }
+        expect_end(stream);
+    });
+    let mut client = peer.client();
+    for (timeout, _) in TIMEOUTS {
+        client.set_call_timeout(timeout);
+        ping(&mut client);
+    }
+    drop(client);
+    peer.join();
+}
+
+#[test]
 fn one_method_can_be_called_with_different_types() {
     const AS_NUMBERS: Method<Vec<f64>, (f64, f64)> = Method::new("same", "same_r");
     const AS_MAPS: Method<BTreeMap<String, u8>, Box<RawValue>> = Method::new("same", "same_r");
     check(
         &[
-            (r#"{"in":"same","params":[0.1,-0.0]}"#, r#"{"out":"same_r","result":[1e300,0.1]}"#),
-            (r#"{"in":"same","params":{"a":1}}"#, r#"{"out":"same_r","result":{"b":1.10,"a":1}}"#),
+            (
+                r#"{"in":"same","timeout_ms":30000,"params":[0.1,-0.0]}"#,
+                r#"{"out":"same_r","result":[1e300,0.1]}"#,
+            ),
+            (
+                r#"{"in":"same","timeout_ms":30000,"params":{"a":1}}"#,
+                r#"{"out":"same_r","result":{"b":1.10,"a":1}}"#,
+            ),
         ],
         |client| {
             assert_eq!(client.call(AS_NUMBERS, &vec![0.1, -0.0]).unwrap(), (1e300, 0.1));
@@ -77,7 +108,10 @@ fn one_method_can_be_called_with_different_types() {
 #[test]
 fn a_raw_call_gives_back_what_came() {
     check(
-        &[(r#"{"in":"a\"b","params":[1,null]}"#, r#"{"out":"odd \" kind","result":{"z":1e400}}"#)],
+        &[(
+            r#"{"in":"a\"b","timeout_ms":30000,"params":[1,null]}"#,
+            r#"{"out":"odd \" kind","result":{"z":1e400}}"#,
+        )],
         |client| {
             let reply = client.call_raw("a\"b", &(1, ())).unwrap();
             assert_eq!(reply.kind, "odd \" kind");
@@ -105,12 +139,14 @@ fn a_reply_may_come_in_pieces() {
 #[test]
 fn a_limit_of_the_frames_without_a_bound_and_endless_patience_are_allowed() {
     let peer = Peer::tcp(|stream| {
-        read_request(stream);
+        let without_a_time_out = r#"{"in":"ping","params":"x"}"#;
+        assert_eq!(read_request(stream), without_a_time_out);
         stream.write_all(&frame(PONG)).unwrap();
         expect_end(stream);
     });
     let builder = Client::builder()
         .max_frame_len(usize::MAX)
+        .idle_timeout(Duration::MAX)
         .connect_timeout(Duration::MAX)
         .call_timeout(Duration::MAX);
     let mut client = builder.connect(&peer.address).unwrap();

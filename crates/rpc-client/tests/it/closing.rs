@@ -1,6 +1,6 @@
 use rpc_client::{CallError, Client, ErrorCode, FrameError, Method};
 
-use crate::peer::{MORE_THAN_SOCKETS_BUFFER, Peer, frame, read_request};
+use crate::peer::{MORE_THAN_SOCKETS_BUFFER, Peer, expect_end, frame, read_request};
 
 const PING: Method<String, String> = Method::new("ping", "pong");
 const BUSY: &str = r#"{"out":"error","result":{"code":-32000,"message":"busy"}}"#;
@@ -29,7 +29,8 @@ fn a_close_before_the_request_is_read_is_a_close_too() {
     for peer in Peer::both(|_| {}) {
         let mut client = peer.client();
         let error = ping(&mut client).unwrap_err();
-        assert!(matches!(error, CallError::Closed(_)), "{error:?}");
+        // Whether the request was sent is a race.
+        assert!(matches!(error, CallError::Closed(_) | CallError::NotSent(_)), "{error:?}");
         check_unusable(&mut client);
         peer.join();
     }
@@ -87,13 +88,33 @@ fn a_refusal_is_reported_even_if_sending_the_request_failed() {
 }
 
 #[test]
-fn a_failed_send_without_a_refusal_is_a_close() {
+fn a_failed_send_without_a_refusal_says_that_nothing_was_executed() {
     for peer in Peer::both(|stream| stream.read_exact(&mut [0; 4]).unwrap()) {
         let mut client = peer.client();
         let long = "x".repeat(MORE_THAN_SOCKETS_BUFFER);
         let error = client.call_raw("m", &long).unwrap_err();
-        assert!(matches!(error, CallError::Closed(_)), "{error:?}");
+        assert!(matches!(error, CallError::NotSent(_)), "{error:?}");
         check_unusable(&mut client);
         peer.join();
+    }
+}
+
+#[test]
+fn nothing_is_sent_after_an_error_behind_which_the_server_closes() {
+    for code in [-32000, -32002, -32003, -32004, -32005, -32006, -32099] {
+        let refusal = format!(r#"{{"out":"error","result":{{"code":{code},"message":"m"}}}}"#);
+        for peer in Peer::both(move |stream| {
+            read_request(stream);
+            stream.write_all(&frame(refusal)).unwrap();
+            // It closes later, when the client has closed.
+            expect_end(stream);
+        }) {
+            let mut client = peer.client();
+            assert_eq!(ping(&mut client).unwrap_err().rpc_error().unwrap().code, code);
+            check_unusable(&mut client);
+            assert!(matches!(client.call_raw("m", &1), Err(CallError::Unusable)));
+            drop(client);
+            peer.join();
+        }
     }
 }

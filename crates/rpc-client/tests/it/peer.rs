@@ -1,5 +1,5 @@
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -7,6 +7,7 @@ use std::thread::{self, JoinHandle};
 use std::{env, fs, process};
 
 use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::time::TimeVal;
 use rpc_client::{Address, Client};
 
 pub(crate) trait Stream: Read + Write + Send {}
@@ -91,5 +92,35 @@ pub(crate) fn expect_end(stream: &mut dyn Stream) {
     match stream.read(&mut [0]) {
         Ok(count) => assert_eq!(count, 0),
         Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
+    }
+}
+
+/// A server whose connections the test serves itself, one after the other.
+pub(crate) struct Site {
+    pub(crate) address: Address,
+    listener: TcpListener,
+}
+
+impl Site {
+    pub(crate) fn open() -> Site {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        // So that a connection which never comes fails the test; accept(2) heeds it (socket(7)).
+        setsockopt(&listener, sockopt::ReceiveTimeout, &TimeVal::new(20, 0)).unwrap();
+        let address = Address::Tcp(listener.local_addr().unwrap().to_string());
+        Site { address, listener }
+    }
+
+    pub(crate) fn accept(&self) -> TcpStream {
+        let (stream, _) = self.listener.accept().expect("a connection within 20 s");
+        stream.set_nodelay(true).unwrap();
+        stream
+    }
+
+    /// Nobody has connected who was not accepted.
+    pub(crate) fn expect_nobody(&self) {
+        self.listener.set_nonblocking(true).unwrap();
+        let error = self.listener.accept().expect_err("one connection too many");
+        assert_eq!(error.kind(), ErrorKind::WouldBlock);
+        self.listener.set_nonblocking(false).unwrap();
     }
 }

@@ -64,10 +64,12 @@ fn an_error_reply_gives_its_code_message_and_data() {
 }
 
 #[test]
-fn an_error_reply_that_is_no_error_object_is_a_wrong_result() {
+fn an_error_reply_that_is_no_error_object_is_no_reply() {
     for result in ["null", "{}", r#""no""#, r#"{"code":1}"#, r#"{"code":1.5,"message":"m"}"#] {
         let reply = format!(r#"{{"out":"error","result":{result}}}"#);
-        check_goes_on(&reply, |error| matches!(error, CallError::Result(_)));
+        check_goes_on(&reply, |error| {
+            matches!(error, CallError::Message(MessageError::NotAMessage { .. }))
+        });
     }
 }
 

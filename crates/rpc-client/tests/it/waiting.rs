@@ -1,7 +1,8 @@
 use std::sync::mpsc::channel;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use rpc_client::{CallError, Client, Method};
+use rpc_client::{CallError, Client, Executed, Method};
 
 use crate::peer::{MORE_THAN_SOCKETS_BUFFER, Peer, expect_end, frame, read_request};
 
@@ -15,12 +16,16 @@ fn client(peer: &Peer) -> Client {
 }
 
 /// The call runs into its time-out, not much before it and not for ever after it, and the
-/// connection is not used again.
+/// connection is not used again. It cannot have been executed if it was not even sent.
 fn check_times_out(client: &mut Client, params: &str) {
     let begun = Instant::now();
     let error = client.call_raw("m", params).unwrap_err();
     let took = begun.elapsed();
-    assert!(matches!(error, CallError::TimedOut { limit: LIMIT }), "{error:?}");
+    assert!(matches!(error, CallError::TimedOut { limit: LIMIT, .. }), "{error:?}");
+    let sent_whole = params.len() < MORE_THAN_SOCKETS_BUFFER;
+    let executed = if sent_whole { Executed::Maybe } else { Executed::No };
+    assert_eq!(error.executed(), executed);
+    assert!(error.to_string().ends_with(&executed.to_string()), "{error}");
     assert!(took >= LIMIT - Duration::from_millis(2), "only {took:?}");
     assert!(took < Duration::from_secs(20), "{took:?}");
     let begun = Instant::now();
@@ -111,7 +116,47 @@ fn no_time_at_all_sends_nothing() {
     let mut client = peer.client();
     client.set_call_timeout(Duration::ZERO);
     let error = client.call_raw("m", "x").unwrap_err();
-    assert!(matches!(error, CallError::TimedOut { .. }), "{error:?}");
+    assert!(matches!(error, CallError::TimedOut { executed: Executed::No, .. }), "{error:?}");
+    drop(client);
+    peer.join();
+}
+
+#[test]
+fn a_connection_that_lay_unused_for_too_long_is_not_trusted() {
+    let idle = Duration::from_millis(20);
+    let peer = Peer::tcp(|stream| {
+        read_request(stream);
+        stream.write_all(&frame(PONG)).unwrap();
+        expect_end(stream);
+    });
+    let builder = Client::builder().idle_timeout(idle);
+    let mut client = builder.connect(&peer.address).unwrap();
+    client.call(PING, &"x".to_owned()).unwrap();
+    let expected = CallError::Idle { limit: idle }.to_string();
+    while client.is_usable() {
+        thread::yield_now();
+    }
+    let error = client.call(PING, &"x".to_owned()).unwrap_err();
+    assert_eq!((error.to_string(), error.executed()), (expected, Executed::No));
+    drop(client);
+    peer.join();
+}
+
+#[test]
+fn time_spent_in_a_call_is_not_time_unused() {
+    let idle = Duration::from_secs(1);
+    let peer = Peer::tcp(move |stream| {
+        read_request(stream);
+        thread::sleep(idle);
+        for _ in 0..2 {
+            stream.write_all(&frame(PONG)).unwrap();
+            // The second time this is the end.
+            let _ = stream.read(&mut [0; 200]);
+        }
+    });
+    let mut client = Client::builder().idle_timeout(idle).connect(&peer.address).unwrap();
+    client.call(PING, &"x".to_owned()).unwrap();
+    client.call(PING, &"x".to_owned()).unwrap();
     drop(client);
     peer.join();
 }

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use rpc_proto::{FrameReader, FrameWriter, MAX_FRAME_LEN, Request, Response};
 
 /// `{"in":"ping","params":"ireader 0"}`, 34 bytes, as this crate spells it.
@@ -7,6 +9,16 @@ const COMPACT_REQUEST: &str = "22000000 \
 /// `{"in": "ping", "params": "ireader 0"}`, 37 bytes, as Python's `json.dumps` spells it.
 const PYTHON_REQUEST: &str = "25000000 \
      7b 22696e22 3a20 2270696e6722 2c20 22706172616d7322 3a20 22697265616465722030 22 7d";
+
+/// `{"in":"ping","timeout_ms":2000,"params":"ireader 0"}`, 52 bytes, as this crate spells it.
+const COMPACT_REQUEST_WITH_TIMEOUT: &str = "34000000 \
+     7b 22696e22 3a 2270696e6722 2c 2274696d656f75745f6d7322 3a 32303030 \
+     2c 22706172616d7322 3a 22697265616465722030 22 7d";
+
+/// `{"in": "ping", "timeout_ms": 2000, "params": "ireader 0"}`, 57 bytes, as Python spells it.
+const PYTHON_REQUEST_WITH_TIMEOUT: &str = "39000000 \
+     7b 22696e22 3a20 2270696e6722 2c20 2274696d656f75745f6d7322 3a20 32303030 \
+     2c20 22706172616d7322 3a20 22697265616465722030 22 7d";
 
 /// `{"out":"pong","result":"ireader 0"}`, 35 bytes.
 const COMPACT_REPLY: &str = "23000000 \
@@ -36,13 +48,20 @@ fn one_frame(hex: &str) -> Vec<u8> {
 
 #[test]
 fn a_request_is_read_in_both_usual_spellings() {
-    for hex in [COMPACT_REQUEST, PYTHON_REQUEST] {
+    let two_seconds = Some(Duration::from_secs(2));
+    for (hex, timeout) in [
+        (COMPACT_REQUEST, None),
+        (PYTHON_REQUEST, None),
+        (COMPACT_REQUEST_WITH_TIMEOUT, two_seconds),
+        (PYTHON_REQUEST_WITH_TIMEOUT, two_seconds),
+    ] {
         let body = one_frame(hex);
         let request = Request::parse(&body).unwrap();
         assert_eq!(request.method, "ping");
+        assert_eq!(request.timeout, timeout);
         assert_eq!(request.params.get(), r#""ireader 0""#);
         let usual = Request::split_usual(str::from_utf8(&body).unwrap());
-        assert_eq!(usual, Some(("ping", r#""ireader 0""#)), "the fast way");
+        assert_eq!(usual, Some(("ping", timeout, r#""ireader 0""#)), "the fast way");
     }
 }
 
@@ -63,6 +82,10 @@ fn what_is_written_is_the_compact_spelling() {
     let mut frames = FrameWriter::new();
     frames.append(|body| Request::encode(body, "ping", "ireader 0")).unwrap();
     assert_eq!(frames.as_bytes(), bytes(COMPACT_REQUEST));
+    frames.clear();
+    let timeout = Duration::from_secs(2);
+    frames.append(|body| Request::encode_with_timeout(body, "ping", timeout, "ireader 0")).unwrap();
+    assert_eq!(frames.as_bytes(), bytes(COMPACT_REQUEST_WITH_TIMEOUT));
     frames.clear();
     frames.append(|body| Response::encode(body, "pong", "ireader 0")).unwrap();
     assert_eq!(frames.as_bytes(), bytes(COMPACT_REPLY));

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use rpc_proto::ErrorCode::{InvalidRequest, ParseError};
 use rpc_proto::{ErrorCode, MessageError, Request, Response, RpcError};
 
@@ -232,7 +234,114 @@ fn the_fast_way_leaves_everything_unusual_to_the_parser() {
         r#"{"in":"m","params":1"#,
         r#"{"out":"m","result":1}"#,
         r#"{"in":m","params":1}"#,
+        r#"{"in":"m","timeout_ms":1}"#,
+        r#"{"in":"m","params":1,"timeout_ms":1"#,
+        r#"{"timeout_ms":1,"in":"m","params":1}"#,
+        r#"{"in":"m","timeout_ms": 1, "params":1}"#,
+        r#"{"in": "m", "timeout_ms":1,"params": 1}"#,
+        r#"{"in":"m","timeout_ms":,"params":1}"#,
+        r#"{"in":"m","timeout_ms":01,"params":1}"#,
+        r#"{"in":"m","timeout_ms":-1,"params":1}"#,
+        r#"{"in":"m","timeout_ms":1.0,"params":1}"#,
+        r#"{"in":"m","timeout_ms":null,"params":1}"#,
+        r#"{"in":"m","timeout_ms":"1","params":1}"#,
+        r#"{"in":"m","timeout_ms":10000000000000000000,"params":1}"#,
+        r#"{"in":"m","timeout_ms":1,"timeout_ms":1,"params":1}"#,
+        r#"{"in":"m","timeout_ms":٣,"params":1}"#,
     ] {
         assert_eq!(Request::split_usual(body), None, "{body}");
+    }
+}
+
+/// The time-out of a request, wherever it stands, and on the fast way where that knows it.
+fn check_timeout(spelled: &str, milliseconds: Option<u64>) {
+    let timeout = milliseconds.map(Duration::from_millis);
+    for body in [
+        format!(r#"{{"in":"m","timeout_ms":{spelled},"params":1}}"#),
+        format!(r#"{{"in": "m", "timeout_ms": {spelled}, "params": 1}}"#),
+        format!(r#"{{"in":"m","params":1,"timeout_ms":{spelled}}}"#),
+        format!(r#"{{ "timeout_ms" : {spelled} , "in":"m","params":1}}"#),
+        format!(r#"{{"in":"m","params":1,"t\u0069meout_ms":{spelled}}}"#),
+    ] {
+        let request = Request::parse(body.as_bytes()).expect(&body);
+        assert_eq!((&*request.method, request.params.get()), ("m", "1"), "{body}");
+        assert_eq!(request.timeout, timeout, "{body}");
+        // Who finds that the params do not parse asks the parser above.
+        let usual = Request::split_usual(&body).filter(|(_, _, params)| !params.contains(','));
+        assert!(usual.is_none_or(|usual| usual == ("m", timeout, "1")), "{body}: {usual:?}");
+    }
+}
+
+#[test]
+fn a_timeout_is_a_number_of_milliseconds() {
+    check_timeout("0", Some(0));
+    check_timeout("1", Some(1));
+    check_timeout("2000", Some(2000));
+    check_timeout("9999999999999999999", Some(9_999_999_999_999_999_999));
+    check_timeout("10000000000000000000", Some(10_000_000_000_000_000_000));
+    check_timeout("18446744073709551615", Some(u64::MAX));
+}
+
+#[test]
+fn a_timeout_of_null_is_none() {
+    check_timeout("null", None);
+}
+
+#[test]
+fn a_timeout_that_is_too_large_to_count_is_the_longest_one() {
+    check_timeout("18446744073709551616", Some(u64::MAX));
+    check_timeout(&"9".repeat(1000), Some(u64::MAX));
+}
+
+#[test]
+fn a_timeout_that_is_no_unsigned_integer_is_an_invalid_request_that_names_the_field() {
+    for spelled in ["-1", "-0", "1.5", "1.0", "1e3", r#""1""#, r#""""#, "true", "[]", "[1]", "{}"] {
+        for body in [
+            format!(r#"{{"in":"m","timeout_ms":{spelled},"params":1}}"#),
+            format!(r#"{{"timeout_ms":{spelled},"in":"m"}}"#),
+        ] {
+            check_refused(&body, InvalidRequest);
+            let error = RpcError::from(Request::parse(body.as_bytes()).unwrap_err());
+            assert!(error.message.contains("timeout_ms"), "{body}: {error}");
+        }
+    }
+    check_refused(r#"{"in":"m","timeout_ms":01,"params":1}"#, ParseError);
+    check_refused(r#"{"in":"m","timeout_ms":,"params":1}"#, ParseError);
+}
+
+#[test]
+fn a_timeout_that_stands_twice_is_an_invalid_request() {
+    for second in ["1", "2", "null"] {
+        check_refused(
+            format!(r#"{{"in":"m","timeout_ms":1,"params":1,"timeout_ms":{second}}}"#),
+            InvalidRequest,
+        );
+        check_refused(
+            format!(r#"{{"in":"m","timeout_ms":1,"timeout_ms":{second},"params":1}}"#),
+            InvalidRequest,
+        );
+    }
+}
+
+#[test]
+fn a_timeout_in_a_reply_is_an_unknown_field() {
+    let body = br#"{"out":"pong","timeout_ms":-1,"result":1,"timeout_ms":"x"}"#;
+    assert_eq!(Response::parse(body).unwrap().kind, "pong");
+}
+
+#[test]
+fn a_timeout_is_written_in_milliseconds_rounded_up() {
+    for (timeout, written) in [
+        (Duration::ZERO, "0"),
+        (Duration::from_nanos(1), "1"),
+        (Duration::from_millis(7), "7"),
+        (Duration::from_micros(7001), "8"),
+        (Duration::from_millis(u64::MAX), "18446744073709551615"),
+        (Duration::MAX, "18446744073709551615"),
+    ] {
+        let mut body = Vec::new();
+        Request::encode_with_timeout(&mut body, "a\"b", timeout, &1).unwrap();
+        let expected = format!(r#"{{"in":"a\"b","timeout_ms":{written},"params":1}}"#);
+        assert_eq!(body.escape_ascii().to_string(), expected.as_bytes().escape_ascii().to_string());
     }
 }

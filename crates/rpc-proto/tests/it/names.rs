@@ -13,6 +13,13 @@ fn a_method_is_a_constant_that_can_be_copied_for_any_types() {
 }
 
 #[test]
+fn a_method_is_idempotent_only_if_declared_so() {
+    const READ: Method<(), ()> = Method::new("read", "content").idempotent();
+    assert!(READ.is_idempotent() && !PING.is_idempotent());
+    assert_eq!((READ.name(), READ.kind()), ("read", "content"));
+}
+
+#[test]
 fn an_address_is_written_as_it_was_read() {
     for text in
         ["127.0.0.1:8080", "localhost:0", "[::1]:65535", "unix:/run/ping.sock", "unix:relative"]

@@ -1,4 +1,6 @@
 use std::io::Read;
+use std::mem;
+use std::time::Duration;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -44,11 +46,17 @@ fn any_name() -> impl Strategy<Value = String> {
 }
 
 /// Pieces from which messages are made: put together at random they are nearly one.
-const FRAGMENTS: [&str; 34] = [
+const FRAGMENTS: [&str; 40] = [
     r#"{"in":""#,
     r#"{"in": ""#,
     r#"","params":"#,
     r#"", "params": "#,
+    r#"","timeout_ms":"#,
+    r#"", "timeout_ms": "#,
+    r#","params":"#,
+    r#","timeout_ms":3"#,
+    "0",
+    "99999999999999999999",
     r#"{"out":""#,
     r#"{"out": ""#,
     r#"","result":"#,
@@ -98,6 +106,9 @@ fn near_misses() -> impl Strategy<Value = String> {
     let envelope = prop::sample::select(vec![
         (r#"{"in":""#, r#"","params":"#, "}"),
         (r#"{"in": ""#, r#"", "params": "#, "}"),
+        (r#"{"in":""#, r#"","timeout_ms":20,"params":"#, "}"),
+        (r#"{"in": ""#, r#"", "timeout_ms": 20, "params": "#, "}"),
+        (r#"{"in":""#, r#"","timeout_ms":,"params":"#, "}"),
         (r#"{"out":""#, r#"","result":"#, "}"),
         (r#"{"out": ""#, r#"", "result": "#, "}"),
         ("", "", ""),
@@ -119,11 +130,12 @@ fn near_misses() -> impl Strategy<Value = String> {
 
 /// The promise of `split_usual`: who parses its payload as a `T` has what `parse` would have given.
 fn check_fast_request<'a, T: Deserialize<'a>>(body: &'a str) {
-    if let Some((method, payload)) = Request::split_usual(body)
+    if let Some((method, timeout, payload)) = Request::split_usual(body)
         && serde_json::from_str::<T>(payload).is_ok()
     {
         let request = Request::parse(body.as_bytes()).expect(body);
         assert_eq!(request.method, method, "{body}");
+        assert_eq!(request.timeout, timeout, "{body}");
         let raw: &RawValue = serde_json::from_str(payload).expect(body);
         assert_eq!(request.params.get(), raw.get(), "{body}");
     }
@@ -161,6 +173,7 @@ fn by_value<'a>(
 ) -> Option<(String, Option<&'a RawValue>)> {
     let fields: Vec<(String, &RawValue)> = all_fields(body)?;
     let mut found = (None, None);
+    let mut has_timeout = false;
     for (key, raw) in fields {
         if key == name && found.0.replace(serde_json::from_str::<String>(raw.get()).ok()?).is_some()
         {
@@ -169,8 +182,17 @@ fn by_value<'a>(
         if key == payload && found.1.replace(raw).is_some() {
             return None;
         }
+        let is_timeout = name == "in" && key == "timeout_ms";
+        if is_timeout && (!is_a_timeout(raw) || mem::replace(&mut has_timeout, true)) {
+            return None;
+        }
     }
     Some((found.0?, found.1))
+}
+
+fn is_a_timeout(raw: &RawValue) -> bool {
+    let is_digit = |character| char::is_ascii_digit(&character);
+    raw.get() == "null" || raw.get().chars().all(is_digit)
 }
 
 /// The fields of a JSON object in their order, doubles included.
@@ -276,6 +298,23 @@ proptest! {
         prop_assert_eq!(&*reply.kind, name.as_str());
         prop_assert_eq!(serde_json::from_str::<Value>(reply.result.get()).unwrap(), value);
         prop_assert_eq!(reader.end_of_stream(), Ok(()));
+    }
+
+    #[test]
+    fn a_timeout_is_read_back_to_the_millisecond_on_both_ways(
+        name in any_name(),
+        value in any_json(),
+        milliseconds in prop_oneof![any::<u64>(), 0..100_000_u64],
+    ) {
+        let timeout = Duration::from_millis(milliseconds);
+        let mut body = Vec::new();
+        Request::encode_with_timeout(&mut body, &name, timeout, &value).unwrap();
+        let request = Request::parse(&body).unwrap();
+        prop_assert_eq!(&*request.method, name.as_str());
+        prop_assert_eq!(request.timeout, Some(timeout));
+        if let Some((_, usual, _)) = Request::split_usual(str::from_utf8(&body).unwrap()) {
+            prop_assert_eq!(usual, Some(timeout));
+        }
     }
 
     #[test]

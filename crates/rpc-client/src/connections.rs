@@ -1,0 +1,265 @@
+//! The connections of a pool: who holds one, which lie unused, and whose turn it is to connect.
+
+use std::collections::VecDeque;
+use std::process;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rpc_proto::Address;
+
+use crate::address_book::{AddressBook, Choice, Trial};
+use crate::client::{Builder, Client};
+use crate::error::CallError;
+use crate::executed::Executed;
+
+pub(crate) struct Connections {
+    builder: Builder,
+    max_connections: usize,
+    state: Mutex<State>,
+    /// A connection lies unused, one was closed, or something was learnt about an address.
+    changed: Condvar,
+}
+
+struct State {
+    /// The process that these connections belong to.
+    process: u32,
+    book: AddressBook,
+    /// The one that was used last is at the end, and is used first: the others grow old together
+    /// and can be closed.
+    unused: VecDeque<(usize, Client)>,
+    /// All that exist or are being made.
+    count: usize,
+}
+
+/// How a call wants its connection.
+#[derive(Clone, Copy)]
+pub(crate) struct Terms {
+    pub(crate) timeout: Duration,
+    /// `None`: the time-out is too long to be a time.
+    pub(crate) deadline: Option<Instant>,
+    /// Whether a connection that lay unused will do.
+    pub(crate) reuse: bool,
+}
+
+/// Why a call has no connection.
+pub(crate) enum NoLease {
+    /// An address was tried, by this call or by another that this one waited for.
+    Failed(CallError),
+    /// There is no time left to try again.
+    OutOfTime(CallError),
+}
+
+impl Terms {
+    fn is_out_of_time(&self, now: Instant) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= now)
+    }
+
+    fn time_left(&self) -> Duration {
+        let left = |at: Instant| at.saturating_duration_since(Instant::now());
+        self.deadline.map_or(self.timeout, left)
+    }
+}
+
+impl Connections {
+    pub(crate) fn new(
+        addresses: Vec<Address>,
+        builder: Builder,
+        max_connections: usize,
+    ) -> Connections {
+        let state = State {
+            process: process::id(),
+            book: AddressBook::new(addresses, Instant::now()),
+            unused: VecDeque::new(),
+            count: 0,
+        };
+        let (state, changed) = (Mutex::new(state), Condvar::new());
+        Connections { builder, max_connections, state, changed }
+    }
+
+    /// A connection to make one call on. Blocks until there is one, at most until the deadline.
+    pub(crate) fn take(&self, terms: Terms) -> Result<Lease<'_>, NoLease> {
+        let mut state = self.lock();
+        let failures_before = state.book.failures();
+        let mut every_address_failed = false;
+        loop {
+            let now = Instant::now();
+            while terms.reuse
+                && let Some((index, client)) = state.unused.pop_back()
+            {
+                if client.is_usable_at(now) && client.is_silent() {
+                    let client = Some(client);
+                    return Ok(Lease { connections: self, index, trial: None, client });
+                }
+                state.forget(index);
+            }
+            // One that may not be used again makes room for a new one.
+            let mut full = state.count >= self.max_connections;
+            if full && let Some((index, _closed)) = state.unused.pop_front() {
+                state.forget(index);
+                full = false;
+            }
+            if terms.is_out_of_time(now) {
+                let error = self.out_of_time(&state, terms, full, every_address_failed);
+                return Err(NoLease::OutOfTime(error));
+            }
+            let mut wake_at = terms.deadline;
+            if !full {
+                match state.book.choose(now) {
+                    Choice::Connect(trial) => {
+                        state.count += 1;
+                        state.book.add_connection(trial.index);
+                        let address = state.book.address(trial.index).clone();
+                        drop(state);
+                        return self.connect(&address, trial, terms);
+                    }
+                    Choice::NotBefore(at) => {
+                        if state.book.failures() > failures_before {
+                            return Err(NoLease::Failed(state.book.last_failure()));
+                        }
+                        let nobody_will_give_one_back = state.count == 0;
+                        if nobody_will_give_one_back && terms.is_out_of_time(at) {
+                            return Err(NoLease::OutOfTime(state.book.last_failure()));
+                        }
+                        every_address_failed = true;
+                        wake_at = Some(wake_at.map_or(at, |deadline| deadline.min(at)));
+                    }
+                }
+            }
+            state = self.wait(state, wake_at, now);
+        }
+    }
+
+    fn out_of_time(
+        &self,
+        state: &State,
+        terms: Terms,
+        full: bool,
+        every_address_failed: bool,
+    ) -> CallError {
+        let limit = terms.timeout;
+        if full {
+            CallError::Exhausted { max_connections: self.max_connections, limit }
+        } else if every_address_failed {
+            state.book.last_failure()
+        } else {
+            CallError::TimedOut { limit, executed: Executed::No }
+        }
+    }
+
+    fn wait<'a>(
+        &self,
+        state: MutexGuard<'a, State>,
+        until: Option<Instant>,
+        now: Instant,
+    ) -> MutexGuard<'a, State> {
+        let Some(until) = until else {
+            return self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        };
+        let time = until.saturating_duration_since(now);
+        let waited = self.changed.wait_timeout(state, time);
+        waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    fn connect(&self, address: &Address, trial: Trial, terms: Terms) -> Result<Lease<'_>, NoLease> {
+        // Gives the place back if there is no connection, whatever the reason.
+        let mut lease =
+            Lease { connections: self, index: trial.index, trial: Some(trial), client: None };
+        match self.builder.connect_within(address, terms.time_left()) {
+            Ok(client) => {
+                lease.client = Some(client);
+                Ok(lease)
+            }
+            Err(error) => {
+                lease.failed(&error);
+                Err(NoLease::Failed(error))
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing is half done when one of these short sections panics.
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let this_process = process::id();
+        if state.process != this_process {
+            // A fork: both processes hold the same sockets, and each would read the other's
+            // replies. Closing this side's copies does not end the connections (close(2)).
+            state.process = this_process;
+            state.unused.clear();
+            state.count = 0;
+            state.book.forget_connections();
+        }
+        state
+    }
+}
+
+impl State {
+    /// A connection to the address `index` is gone.
+    fn forget(&mut self, index: usize) {
+        self.count = self.count.saturating_sub(1);
+        self.book.remove_connection(index);
+    }
+}
+
+/// A connection that one call holds. When dropped, by a panic too, it goes back to the others if it
+/// can be used again, and is closed if not.
+pub(crate) struct Lease<'a> {
+    connections: &'a Connections,
+    index: usize,
+    /// For a new connection, on which nothing has been answered yet.
+    trial: Option<Trial>,
+    client: Option<Client>,
+}
+
+impl Lease<'_> {
+    /// Whether it was used before.
+    pub(crate) fn is_reused(&self) -> bool {
+        self.trial.is_none()
+    }
+
+    /// The connection, which has so long for its call.
+    pub(crate) fn client(&mut self, terms: Terms) -> &mut Client {
+        let client = self.client.as_mut().expect("a lease that was given out is connected");
+        client.set_call_timeout(terms.time_left());
+        client
+    }
+
+    /// A new connection was answered, so its address works.
+    pub(crate) fn worked(&mut self) {
+        if let Some(trial) = self.trial.take() {
+            self.connections.lock().book.worked(trial);
+            self.connections.changed.notify_all();
+        }
+    }
+
+    /// There was no new connection, or no answer on it, so its address does not work.
+    pub(crate) fn failed(&mut self, error: &CallError) {
+        if let Some(trial) = self.trial.take() {
+            self.connections.lock().book.failed(trial, Instant::now(), error);
+            self.connections.changed.notify_all();
+        }
+    }
+}
+
+impl Drop for Lease<'_> {
+    fn drop(&mut self) {
+        let now = Instant::now();
+        let mut state = self.connections.lock();
+        match self.client.take().filter(|client| client.is_usable_at(now)) {
+            Some(client) => {
+                state.unused.push_back((self.index, client));
+                let is_too_old = |(_, client): &(usize, Client)| !client.is_usable_at(now);
+                while state.unused.front().is_some_and(is_too_old)
+                    && let Some((index, _closed)) = state.unused.pop_front()
+                {
+                    state.forget(index);
+                }
+                self.connections.changed.notify_one();
+            }
+            None => {
+                state.forget(self.index);
+                // Some wait for a place and some for an address; who can use this one is not known.
+                self.connections.changed.notify_all();
+            }
+        }
+    }
+}

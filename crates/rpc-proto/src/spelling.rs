@@ -1,0 +1,134 @@
+//! The usual spellings of a message, written and recognised by their bytes.
+
+// From `core`, which has durations but no clock.
+use core::time::Duration;
+
+/// What stands before and between the fields of a message.
+struct Spelling {
+    to_name: &'static str,
+    name_to_payload: &'static str,
+}
+
+const COMPACT_REQUEST: Spelling =
+    Spelling { to_name: r#"{"in":""#, name_to_payload: r#"","params":"# };
+const SPACED_REQUEST: Spelling =
+    Spelling { to_name: r#"{"in": ""#, name_to_payload: r#"", "params": "# };
+const COMPACT_REPLY: Spelling =
+    Spelling { to_name: r#"{"out":""#, name_to_payload: r#"","result":"# };
+const SPACED_REPLY: Spelling =
+    Spelling { to_name: r#"{"out": ""#, name_to_payload: r#"", "result": "# };
+
+/// What stands around the time-out of a request that names one.
+struct TimeoutSpelling {
+    from_name: &'static str,
+    to_payload: &'static str,
+}
+
+const COMPACT_TIMEOUT: TimeoutSpelling =
+    TimeoutSpelling { from_name: r#"","timeout_ms":"#, to_payload: r#","params":"# };
+const SPACED_TIMEOUT: TimeoutSpelling =
+    TimeoutSpelling { from_name: r#"", "timeout_ms": "#, to_payload: r#", "params": "# };
+
+/// See [`Request::split_usual`](crate::Request::split_usual).
+#[inline]
+pub(crate) fn split_request(body: &str) -> Option<(&str, Option<Duration>, &str)> {
+    split_spelled_request(body, &COMPACT_REQUEST, &COMPACT_TIMEOUT)
+        .or_else(|| split_spelled_request(body, &SPACED_REQUEST, &SPACED_TIMEOUT))
+}
+
+/// See [`Response::split_usual`](crate::Response::split_usual).
+#[inline]
+pub(crate) fn split_reply(body: &str) -> Option<(&str, &str)> {
+    split_spelled_reply(body, &COMPACT_REPLY).or_else(|| split_spelled_reply(body, &SPACED_REPLY))
+}
+
+/// Inlined for each spelling, as the two below are, so that the comparisons are with constants; a
+/// mere `#[inline]` was found to be ignored, at 70 instructions a request.
+#[inline(always)]
+fn split_spelled_request<'a>(
+    body: &'a str,
+    spelling: &Spelling,
+    around_timeout: &TimeoutSpelling,
+) -> Option<(&'a str, Option<Duration>, &'a str)> {
+    let (method, rest) = split_name(body, spelling)?;
+    if let Some(params) = rest.strip_prefix(spelling.name_to_payload) {
+        return Some((method, None, params));
+    }
+    let (milliseconds, rest) = split_integer(rest.strip_prefix(around_timeout.from_name)?)?;
+    let params = rest.strip_prefix(around_timeout.to_payload)?;
+    Some((method, Some(Duration::from_millis(milliseconds)), params))
+}
+
+#[inline(always)]
+fn split_spelled_reply<'a>(body: &'a str, spelling: &Spelling) -> Option<(&'a str, &'a str)> {
+    let (kind, rest) = split_name(body, spelling)?;
+    Some((kind, rest.strip_prefix(spelling.name_to_payload)?))
+}
+
+/// The name, and what stands between it and the final brace.
+#[inline(always)]
+fn split_name<'a>(body: &'a str, spelling: &Spelling) -> Option<(&'a str, &'a str)> {
+    let rest = body.strip_prefix(spelling.to_name)?.strip_suffix('}')?;
+    let name_len = rest.bytes().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20))?;
+    Some(rest.split_at(name_len))
+}
+
+/// A JSON number of nothing but digits, and what stands behind it. One that may not fit is left to
+/// the general parser.
+#[inline]
+fn split_integer(text: &str) -> Option<(u64, &str)> {
+    /// Every number of so many digits fits.
+    const MAX_LEN: usize = u64::MAX.ilog10() as usize;
+    let mut number = 0;
+    let mut len = 0;
+    for digit in text.bytes().map(|byte| byte.wrapping_sub(b'0')).take_while(|digit| *digit < 10) {
+        if len == MAX_LEN || (len > 0 && number == 0) {
+            return None;
+        }
+        number = number * 10 + u64::from(digit);
+        len += 1;
+    }
+    (len > 0).then(|| (number, &text[len..]))
+}
+
+/// Appends a request up to its params.
+#[inline(always)]
+pub(crate) fn encode_request_head(body: &mut Vec<u8>, method: &str, timeout: Option<Duration>) {
+    encode_name(body, COMPACT_REQUEST.to_name, method);
+    match timeout {
+        None => body.extend_from_slice(COMPACT_REQUEST.name_to_payload.as_bytes()),
+        Some(timeout) => {
+            body.extend_from_slice(COMPACT_TIMEOUT.from_name.as_bytes());
+            // Half the instructions of `write!`.
+            serde_json::to_writer(&mut *body, &whole_milliseconds(timeout))
+                .expect("memory takes a number");
+            body.extend_from_slice(COMPACT_TIMEOUT.to_payload.as_bytes());
+        }
+    }
+}
+
+/// Appends a reply up to its result.
+#[inline]
+pub(crate) fn encode_reply_head(body: &mut Vec<u8>, kind: &str) {
+    encode_name(body, COMPACT_REPLY.to_name, kind);
+    body.extend_from_slice(COMPACT_REPLY.name_to_payload.as_bytes());
+}
+
+/// Appends everything up to the quotation mark that ends the name.
+#[inline(always)]
+fn encode_name(body: &mut Vec<u8>, to_name: &str, name: &str) {
+    body.extend_from_slice(to_name.as_bytes());
+    let plain = !name.bytes().any(|byte| matches!(byte, b'"' | b'\\' | 0..0x20));
+    if plain {
+        body.extend_from_slice(name.as_bytes());
+    } else {
+        let quoted = serde_json::to_string(name).expect("a string serialises");
+        body.extend_from_slice(&quoted.as_bytes()[1..quoted.len() - 1]);
+    }
+}
+
+/// Rounded up; at most `u64::MAX`.
+fn whole_milliseconds(time: Duration) -> u64 {
+    let in_the_second = time.subsec_nanos().div_ceil(1_000_000);
+    time.as_secs().saturating_mul(1000).saturating_add(in_the_second.into())
+}
