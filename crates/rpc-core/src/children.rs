@@ -141,7 +141,7 @@ impl Children {
 
     /// Retires the child `pid`, if it is not ending already: it accepts no more and goes when its
     /// connections have ended. When the drain time is over, they are closed between two calls. One
-    /// that is not ready yet goes at once.
+    /// that is not ready yet has a second.
     pub fn retire(&mut self, pid: i32, why: Why) {
         let (now, patience) = (self.clock.now(), self.patience.unwrap_or_default());
         if let Some(member) = self.members.iter_mut().find(|member| member.pid == pid)
@@ -250,6 +250,9 @@ impl Children {
             match report {
                 Report::Ready => {
                     member.call_off(Why::BootTimeOut);
+                    if let Some(ladder) = &mut member.ladder {
+                        ladder.become_ready();
+                    }
                     happened.push(Event::Ready(pid));
                 }
                 Report::Replace => happened.push(Event::WantsReplacement(pid)),

@@ -11,7 +11,6 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill};
 use nix::unistd::{Pid, getppid, setpgid};
 
 use crate::children::{Children, DEATH, STATUS};
-use crate::death::Why;
 use crate::error::ForkError;
 use crate::ladder::Ladder;
 use crate::member::Member;
@@ -104,7 +103,7 @@ impl Children {
             Ok(pidfd) => {
                 let ladder = self.patience.map(|patience| {
                     let now = self.clock.now();
-                    Box::new(Ladder::unready(Why::BootTimeOut, now, patience.boot))
+                    Box::new(Ladder::boot(now, patience.boot))
                 });
                 let status = status.map(Box::new);
                 self.members.push(Member { pid, born: Instant::now(), pidfd, status, ladder });

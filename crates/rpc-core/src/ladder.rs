@@ -20,6 +20,8 @@ pub(crate) struct Ladder {
     /// The next rung is the last of these: a signal, and when it is due by the master's clock.
     left: Vec<(Signal, Duration)>,
     climbed: bool,
+    /// What counts instead when the child says that it is ready.
+    if_ready: Option<Box<Ladder>>,
 }
 
 impl Ladder {
@@ -36,8 +38,25 @@ impl Ladder {
     }
 
     /// It has `time` to become ready. Nobody is connected to it, so there is nothing to finish.
-    pub(crate) fn unready(why: Why, now: Duration, time: Duration) -> Ladder {
-        Ladder::new(why, now, &[(Signal::SIGALRM, time)])
+    pub(crate) fn boot(now: Duration, time: Duration) -> Ladder {
+        Ladder::new(Why::BootTimeOut, now, &[(Signal::SIGALRM, time)])
+    }
+
+    /// The same beginning, and then no more time: for a child that is not ready yet. Should its
+    /// word that it is be on the way, it has all the time of this ladder.
+    pub(crate) fn unless_ready(self, now: Duration) -> Ladder {
+        let first = self.left.last().map(|&(signal, _)| (signal, Duration::ZERO));
+        let rungs: Vec<_> = first.into_iter().chain([(Signal::SIGALRM, SHORT)]).collect();
+        let mut hurried = Ladder::new(self.why, now, &rungs);
+        hurried.if_ready = Some(Box::new(self));
+        hurried
+    }
+
+    /// The child has said that it is ready.
+    pub(crate) fn become_ready(&mut self) {
+        if let Some(ladder) = self.if_ready.take() {
+            *self = Ladder { climbed: true, ..*ladder };
+        }
     }
 
     /// It has `time` until somebody lets it go on.
@@ -47,7 +66,7 @@ impl Ladder {
 
     /// Nothing but the last rung.
     pub(crate) fn kill(why: Why, now: Duration) -> Ladder {
-        Ladder { why, left: vec![(Signal::SIGKILL, now)], climbed: false }
+        Ladder { why, left: vec![(Signal::SIGKILL, now)], climbed: false, if_ready: None }
     }
 
     /// `rungs` and how long after the one before each is due; SIGKILL follows them.
@@ -62,7 +81,7 @@ impl Ladder {
             })
             .collect();
         left.reverse();
-        Ladder { why, left, climbed: false }
+        Ladder { why, left, climbed: false, if_ready: None }
     }
 
     /// Whether the child was told to end already; before that it can be called off.
@@ -116,8 +135,12 @@ mod tests {
         check(retire, &[(SIGHUP, 5), (SIGTERM, 35), (SIGALRM, 36), (SIGKILL, 37)]);
         let hung = Ladder::hung(now, half_a_minute);
         check(hung, &[(SIGTERM, 35), (SIGALRM, 36), (SIGKILL, 37)]);
-        let unready = Ladder::unready(Why::BootTimeOut, now, half_a_minute);
-        check(unready, &[(SIGALRM, 35), (SIGKILL, 36)]);
+        check(Ladder::boot(now, half_a_minute), &[(SIGALRM, 35), (SIGKILL, 36)]);
+        let hurried = Ladder::retire(Why::Retire, now, half_a_minute).unless_ready(now);
+        check(hurried, &[(SIGHUP, 5), (SIGALRM, 6), (SIGKILL, 7)]);
+        let mut ready = Ladder::stop(now, half_a_minute).unless_ready(now);
+        ready.become_ready();
+        check(ready, &[(SIGTERM, 5), (SIGALRM, 35), (SIGKILL, 36)]);
         check(Ladder::kill(Why::Stop, now), &[(SIGKILL, 5)]);
     }
 }

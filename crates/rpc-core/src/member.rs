@@ -26,13 +26,11 @@ impl Member {
         self.ladder.as_ref().is_some_and(|ladder| ladder.is_climbed())
     }
 
-    /// `ladder`, unless it is not ready yet: nobody depends on it, so it may end at once. A child
-    /// without a status pipe serves from the start.
+    /// `ladder`, in a hurry if it is not ready yet: nobody depends on it. A child without a status
+    /// pipe serves from the start.
     pub(crate) fn if_ready(&self, now: Duration, ladder: Ladder) -> Ladder {
         match &self.status {
-            Some(status) if !status.said().is_ready => {
-                Ladder::unready(ladder.why, now, Duration::ZERO)
-            }
+            Some(status) if !status.said().is_ready => ladder.unless_ready(now),
             _ => ladder,
         }
     }

@@ -16,6 +16,7 @@ promises! {
     a_server_whose_workers_never_get_ready_ends_and_says_why: prefork prefork_thread;
     a_worker_that_hangs_at_the_start_is_killed: prefork prefork_thread;
     a_worker_that_dies_again_and_again_is_replaced_later_and_later: prefork prefork_thread;
+    a_stop_while_workers_start_is_clean: prefork prefork_thread;
     the_first_death_is_made_up_for_at_once: prefork prefork_thread;
     workers_may_be_kept_to_one_processor: prefork prefork_thread;
 }
@@ -72,6 +73,15 @@ fn a_worker_that_dies_again_and_again_is_replaced_later_and_later(model: Model) 
         let took = killed.elapsed();
         assert!(took >= at_least && took < at_least * 2 + AT_ONCE, "{took:?}");
         children(&server, 1);
+    }
+}
+
+/// Some are ready, some say so just now, some have not begun.
+fn a_stop_while_workers_start_is_clean(model: Model) {
+    for _ in 0..20 {
+        let mut server = serve(model, &["--workers", "8"]);
+        Caller::served(&server);
+        stop_cleanly(&mut server, Signal::SIGTERM);
     }
 }
 
