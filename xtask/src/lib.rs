@@ -17,3 +17,4 @@ pub mod proc;
 pub mod serve;
 pub mod start;
 pub mod tidy;
+pub mod top;

@@ -26,6 +26,8 @@ enum Command {
     Serve(Box<xtask::serve::Options>),
     /// Call a method of a running server and print the reply
     Call(xtask::call::Options),
+    /// Show live what a running server is doing
+    Top(xtask::top::Options),
     /// Measure the models against bare servers that parse nothing
     Bench(xtask::bench::Options),
     /// Run everything that has to pass before a change lands, the steps of .ci/run
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
         Command::Demo(options) => xtask::demo::run(options),
         Command::Serve(options) => xtask::serve::run(*options),
         Command::Call(options) => xtask::call::run(options),
+        Command::Top(options) => xtask::top::run(options),
         Command::Ci => xtask::ci::run(),
         Command::Tidy => xtask::tidy::run(),
         Command::Bench(options) => xtask::bench::run(options),

@@ -17,6 +17,7 @@ Methods:
   ping   echoes its params, which may be any JSON
   echo   echoes a string
   pi     comes closer to π the higher its params, such as 100000
+  rpc.stats  tells what the server is doing; `cargo xtask top` shows it
 
 Methods with --fault-methods:
   sleep  sleeps for so many milliseconds
@@ -81,7 +82,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     if options.fault_methods {
         methods::add_fault_methods(&mut registry)?;
     }
-    let mut service = Service::new(registry);
+    let mut service = Service::new(registry).with_stats(true);
     if let Some(bytes) = options.max_frame_len {
         service = service.max_frame_len(bytes);
     }

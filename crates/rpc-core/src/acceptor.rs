@@ -70,12 +70,43 @@ pub struct Acceptor {
 }
 
 impl Acceptor {
-    /// An acceptor of a socket that already listens.
+    /// Binds `address` and listens. Port 0 lets the kernel choose; [`address`](Acceptor::address)
+    /// tells what it chose.
+    ///
+    /// The file of a Unix socket gets the mode 0600. One that nobody listens on is replaced, and
+    /// it is removed when the acceptor is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`ServeError::Bind`], above all when another server listens there; [`ServeError::Setup`].
+    pub fn bind(address: &Address) -> Result<Acceptor, ServeError> {
+        Acceptor::bind_listener(address, None)
+    }
+
+    /// As [`bind`](Acceptor::bind) of a Unix socket whose file has the permissions `mode`, such as
+    /// `0o660`: exactly these, whatever the umask is. To connect needs the right to write
+    /// (unix(7)).
+    ///
+    /// # Errors
+    ///
+    /// As [`bind`](Acceptor::bind); [`ServeError::Bind`] also for a TCP address, to which anybody
+    /// can connect who reaches it, and for more than permissions.
+    pub fn bind_with_mode(address: &Address, mode: u32) -> Result<Acceptor, ServeError> {
+        Acceptor::bind_listener(address, Some(mode))
+    }
+
+    fn bind_listener(address: &Address, mode: Option<u32>) -> Result<Acceptor, ServeError> {
+        let bind_error = |source| ServeError::Bind { address: address.clone(), source };
+        let listener = Listener::bind(address, mode).map_err(bind_error)?;
+        let local_address = listener.local_address().map_err(bind_error)?;
+        Acceptor::new(listener, local_address, true)
+    }
+
     pub(crate) fn new(
         listener: Listener,
         address: Address,
         is_ours_alone: bool,
-    ) -> Result<Self, ServeError> {
+    ) -> Result<Acceptor, ServeError> {
         let control = Control::new(DEFAULT_GRACE).map_err(ServeError::Setup)?;
         let mut acceptor = Acceptor {
             control: Arc::new(control),
@@ -184,6 +215,7 @@ impl Acceptor {
     /// [`ServeError::Accept`] when the socket cannot be made blocking.
     pub fn share_with_workers(&mut self) -> Result<(), ServeError> {
         self.is_shared = true;
+        self.control.scoreboard.set_generation(1);
         let listener = self.listener.as_ref();
         listener.map_or(Ok(()), |listener| listener.set_blocking(true)).map_err(ServeError::Accept)
     }
@@ -297,7 +329,9 @@ impl Acceptor {
             Ok((socket, peer)) => match Connection::new(socket, peer, &self.control) {
                 Ok(conn) => Ok(Some(conn)),
                 Err(socket) => {
-                    self.say_farewell(Farewell::say(socket, &busy("connections", MAX_CONNECTIONS)));
+                    let refusal = busy("connections", MAX_CONNECTIONS);
+                    self.count_refused(&refusal);
+                    self.say_farewell(Farewell::say(socket, &refusal));
                     Ok(None)
                 }
             },
@@ -353,6 +387,8 @@ impl Acceptor {
         let told = match self.listener.as_ref().map(Listener::accept) {
             Some(Ok((socket, _))) => {
                 let refusal = out_of_resources("the server cannot take another connection", error);
+                self.control.scoreboard.tallies().count_accepted();
+                self.count_refused(&refusal);
                 Farewell::say(socket, &refusal).drain();
                 true
             }
@@ -383,6 +419,7 @@ impl Acceptor {
     pub fn refuse(&mut self, conn: Connection, error: &RpcError) {
         tracing::debug!(peer = %conn.peer(), reason = %error, "connection refused");
         self.warn("refusing connections", &error.message);
+        self.count_refused(error);
         self.say_farewell(Farewell::say(conn.into_socket(), error));
     }
 
@@ -392,6 +429,10 @@ impl Acceptor {
     /// For a model that gives up when the grace is over. Does not block.
     pub fn answer_unfinished(&self) {
         self.control.answer_unfinished();
+    }
+
+    fn count_refused(&self, refusal: &RpcError) {
+        self.control.scoreboard.tallies().count_refused(refusal.code);
     }
 
     fn say_farewell(&mut self, mut farewell: Farewell) {

@@ -13,6 +13,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
+use rpc_proto::stats::WorkerState;
 
 use crate::acceptor::{Acceptor, Beside};
 use crate::connection::Connection;
@@ -149,6 +150,7 @@ impl Children {
         {
             let ladder = member.if_ready(now, Ladder::retire(why, now, patience.drain));
             member.ladder = Some(Box::new(ladder));
+            self.set_state(pid, WorkerState::Retiring);
             self.climb();
         }
     }
@@ -285,6 +287,7 @@ impl Children {
             let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
         }
         self.control.scoreboard.release_all_of(pid);
+        self.control.scoreboard.tallies().count_death(&death.reason);
         if exit != Exit::Unknown {
             reap(pid);
         }
@@ -303,6 +306,18 @@ impl Children {
                 member.signal(signal);
             }
         }
+    }
+
+    /// Says to which generation the workers belong that are forked from now on, for those who look
+    /// at the server's stats; 1 unless told.
+    pub fn set_generation(&self, generation: u32) {
+        self.control.scoreboard.set_generation(generation);
+    }
+
+    /// Says where the worker `pid` stands, for those who look at the server's stats. That it is
+    /// ready it says itself when it accepts for the first time.
+    pub fn set_state(&self, pid: i32, state: WorkerState) {
+        self.control.scoreboard.workers().set_state(pid, state);
     }
 
     /// Whether the server was told to stop.

@@ -10,7 +10,7 @@ use nix::poll::PollFlags;
 use rpc_proto::{FrameReader, FrameWriter};
 
 use crate::context::Peer;
-use crate::scoreboard::{HeldSlot, Slot, own_pid};
+use crate::scoreboard::{HeldSlot, Scoreboard, Slot, own_pid};
 use crate::shutdown::{Control, unread_len};
 use crate::socket::{NoWait, Socket, after, would_come_later};
 
@@ -46,6 +46,7 @@ impl Connection {
     /// `Err` gives the socket back: every slot is taken.
     pub(crate) fn new(socket: Socket, peer: Peer, control: &Arc<Control>) -> Result<Self, Socket> {
         let scoreboard = Arc::clone(&control.scoreboard);
+        scoreboard.tallies().count_accepted();
         match HeldSlot::claim(scoreboard, socket.as_fd().as_raw_fd()) {
             Some(slot) => Ok(Connection {
                 slot,
@@ -73,6 +74,10 @@ impl Connection {
     /// parent has said so.
     pub(crate) fn adopt(&self) {
         self.slot.set_owner(own_pid());
+    }
+
+    pub(crate) fn scoreboard(&self) -> Arc<Scoreboard> {
+        Arc::clone(&self.control.scoreboard)
     }
 
     #[inline]

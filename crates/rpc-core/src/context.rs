@@ -2,6 +2,9 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::scoreboard::Scoreboard;
 
 /// Who is at the other end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,11 +42,12 @@ impl fmt::Display for Peer {
 #[derive(Debug)]
 pub struct Context {
     peer: Peer,
+    pub(crate) scoreboard: Arc<Scoreboard>,
 }
 
 impl Context {
-    pub(crate) fn new(peer: Peer) -> Context {
-        Context { peer }
+    pub(crate) fn new(peer: Peer, scoreboard: Arc<Scoreboard>) -> Context {
+        Context { peer, scoreboard }
     }
 
     /// Who sent the request.

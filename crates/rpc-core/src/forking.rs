@@ -2,6 +2,7 @@
 //! be.
 
 use std::io::{self, Write};
+use std::sync::Arc;
 use std::time::Instant;
 
 use nix::libc;
@@ -45,10 +46,13 @@ impl Children {
         let parent = own_pid();
         let mask = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK);
         let mask = mask.map_err(|errno| ForkError::Fork(errno.into()))?;
+        let scoreboard = Arc::clone(&self.control.scoreboard);
+        let entry = scoreboard.expect_worker();
         let forked = fork_only_thread(&self.control);
         drop(reserve);
         match forked {
             Ok(Fork::Child(child)) => {
+                scoreboard.become_worker(entry);
                 drop(status);
                 if let Err(error) = self.become_child(parent, reporter) {
                     child.fail(&error);
@@ -62,11 +66,13 @@ impl Children {
             Ok(Fork::Parent(pid)) => {
                 let _ = mask.thread_set_mask();
                 self.pause.end();
+                entry.inspect(|&entry| scoreboard.workers().name(entry, pid));
                 self.watch(pid, status).map(|()| Fork::Parent(pid))
             }
             Err(error) => {
                 let _ = mask.thread_set_mask();
                 self.pause.begin(&error);
+                entry.inspect(|&entry| scoreboard.workers().cancel(entry));
                 Err(ForkError::Fork(error))
             }
         }

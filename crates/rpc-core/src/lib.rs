@@ -49,7 +49,7 @@
 //! why it is cut like this.
 
 mod acceptor;
-mod acquisition;
+mod calls;
 mod children;
 mod connection;
 mod context;
@@ -77,8 +77,11 @@ mod signal_queue;
 mod signals;
 mod socket;
 mod socket_file;
+mod stats;
 mod successor;
 mod supervision;
+mod tallies;
+mod workers;
 
 pub use acceptor::Acceptor;
 pub use children::Children;
@@ -97,4 +100,5 @@ pub use service::Service;
 pub use shutdown::{EXIT_GRACE_EXPIRED, Shutdown};
 pub use supervision::{Death, Event, Order, Patience};
 
+pub use rpc_proto::stats::WorkerState;
 pub use rpc_proto::{Address, ErrorCode, Method, RpcError};

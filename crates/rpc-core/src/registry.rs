@@ -51,7 +51,7 @@ pub struct Registry {
 }
 
 /// A registered method.
-pub(crate) struct Entry {
+struct Entry {
     name: Cow<'static, str>,
     reply_head: ReplyHead,
     handler: Box<Handler>,
@@ -150,8 +150,15 @@ impl Registry {
     }
 
     #[inline]
-    pub(crate) fn find(&self, name: &str) -> Option<&Entry> {
-        self.position(name).ok().map(|position| &self.methods[position])
+    pub(crate) fn find(&self, name: &str) -> Option<Found<'_>> {
+        let position = self.position(name).ok()?;
+        Some(Found { entry: &self.methods[position], number: position as u32 + 1 })
+    }
+
+    /// The name of the method that has this number.
+    pub(crate) fn name_of(&self, number: u32) -> Option<&str> {
+        let position = (number as usize).checked_sub(1)?;
+        self.methods.get(position).map(|entry| &*entry.name)
     }
 
     /// Where the method is, or where it would have to be inserted.
@@ -168,7 +175,13 @@ impl fmt::Debug for Registry {
     }
 }
 
-impl Entry {
+/// A method and its number in the registry, counted from 1.
+pub(crate) struct Found<'a> {
+    entry: &'a Entry,
+    number: u32,
+}
+
+impl Found<'_> {
     /// Calls the handler and appends its reply to `replies`.
     /// An error means that the params do not parse; then the handler did not run.
     #[inline]
@@ -179,21 +192,23 @@ impl Entry {
         slot: &Slot,
         replies: &mut FrameWriter,
     ) -> Result<(), serde_json::Error> {
-        (self.handler)(params, ctx, Answer { reply_head: &self.reply_head, slot, replies })
+        slot.calls.enter(self.number);
+        let Entry { reply_head, handler, .. } = self.entry;
+        handler(params, ctx, Answer { reply_head, slot, replies })
     }
 }
 
 /// The place for the one answer to one request.
-struct Answer<'a> {
-    reply_head: &'a ReplyHead,
-    slot: &'a Slot,
-    replies: &'a mut FrameWriter,
+pub(crate) struct Answer<'a> {
+    pub(crate) reply_head: &'a ReplyHead,
+    pub(crate) slot: &'a Slot,
+    pub(crate) replies: &'a mut FrameWriter,
 }
 
 impl Answer<'_> {
     /// Appends the reply, unless somebody else has answered the request already.
     #[inline]
-    fn give<R: Serialize>(self, result: Result<R, RpcError>) {
+    pub(crate) fn give<R: Serialize>(self, result: Result<R, RpcError>) {
         if !self.slot.finish_handling() {
             return;
         }

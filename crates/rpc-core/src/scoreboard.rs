@@ -8,6 +8,7 @@
 //!   still read and answered.
 //! - **Last words.** A process that must end while handlers run answers in their place. One
 //!   compare-and-swap on the phase decides whether the handler or the last words answer.
+//! - **Stats.** Whoever is asked reads all slots, and counts and shows what it finds (`stats.rs`).
 //!
 //! Only atomics, no locks that outlive a process, and no pointer that another process follows, so
 //! a process that dies at any instruction leaves the table usable.
@@ -20,13 +21,18 @@ use std::os::fd::RawFd;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicUsize, Ordering};
+use std::time::Instant;
 
 use nix::libc;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 
+use crate::calls::Calls;
+use crate::tallies::Tallies;
+use crate::workers::{Membership, Workers};
+
 /// Connections that one server can serve at a time, over all its threads and processes.
 ///
-/// The table is 1 MiB of address space; only the pages that were ever used take memory.
+/// The table is 1.2 MiB of address space; only the pages that were ever used take memory.
 pub const MAX_CONNECTIONS: usize = 16_384;
 
 #[repr(C)]
@@ -35,7 +41,9 @@ struct Table {
     used: AtomicUsize,
     /// Where the search for a free slot starts: low slots are used again first.
     hint: AtomicUsize,
+    tallies: Tallies,
     slots: [Slot; MAX_CONNECTIONS],
+    workers: Workers,
 }
 
 impl Table {
@@ -63,6 +71,7 @@ pub(crate) struct Slot {
     /// The address means something in the owner's process only.
     waiting_start: AtomicUsize,
     waiting_len: AtomicUsize,
+    pub(crate) calls: Calls,
 }
 
 /// Set in `Slot::socket` while somebody else than the owner uses the descriptor. The owner waits
@@ -84,6 +93,7 @@ impl Slot {
     pub(crate) fn begin_handling(&self, waiting: &[u8]) {
         self.waiting_start.store(waiting.as_ptr() as usize, Ordering::Relaxed);
         self.waiting_len.store(waiting.len(), Ordering::Relaxed);
+        self.calls.begin();
         self.phase.store(HANDLING, Ordering::Release);
     }
 
@@ -107,6 +117,17 @@ impl Slot {
     #[inline]
     pub(crate) fn become_idle(&self) {
         self.phase.store(IDLE, Ordering::Release);
+    }
+
+    /// Who serves the connection, 0 if there is none, and where in a call it stands.
+    pub(crate) fn look(&self) -> (i32, Activity) {
+        let owner = self.owner.load(Ordering::Acquire);
+        let activity = match self.phase.load(Ordering::Acquire) {
+            HANDLING => Activity::Handling,
+            TAKEN => Activity::Lost,
+            _ => Activity::Other,
+        };
+        (owner, activity)
     }
 
     pub(crate) fn set_owner(&self, pid: i32) {
@@ -189,6 +210,14 @@ impl Slot {
     }
 }
 
+/// Where in a call a slot stands, for those who only look.
+pub(crate) enum Activity {
+    Handling,
+    /// The handler runs, and somebody else has answered.
+    Lost,
+    Other,
+}
+
 /// Sends all of `bytes` without waiting, or gives up. Async-signal-safe.
 fn send_now(fd: RawFd, bytes: &[u8]) -> bool {
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
@@ -198,8 +227,13 @@ fn send_now(fd: RawFd, bytes: &[u8]) -> bool {
 }
 
 /// The table of slots. Made before any fork; every process of the server then sees the same one.
+#[derive(Debug)]
 pub(crate) struct Scoreboard {
     table: NonNull<Table>,
+    /// The process that made it, and when.
+    pub(crate) creator: i32,
+    pub(crate) born: Instant,
+    pub(crate) membership: Membership,
 }
 
 // SAFETY: the table is reached through shared references only and consists of atomics.
@@ -214,7 +248,9 @@ impl Scoreboard {
         let flags = MapFlags::MAP_SHARED | MapFlags::MAP_NORESERVE;
         // SAFETY: a new anonymous mapping, placed by the kernel, overlaps nothing.
         let address = unsafe { mmap_anonymous(None, len, protection, flags) }?;
-        Ok(Scoreboard { table: address.cast() })
+        let (creator, born) = (own_pid(), Instant::now());
+        let membership = Membership::default();
+        Ok(Scoreboard { table: address.cast(), creator, born, membership })
     }
 
     fn table(&self) -> &Table {
@@ -223,7 +259,16 @@ impl Scoreboard {
         unsafe { self.table.as_ref() }
     }
 
-    fn used_slots(&self) -> &[Slot] {
+    pub(crate) fn tallies(&self) -> &Tallies {
+        &self.table().tallies
+    }
+
+    pub(crate) fn workers(&self) -> &Workers {
+        &self.table().workers
+    }
+
+    /// Those that were ever used; the others are free.
+    pub(crate) fn used_slots(&self) -> &[Slot] {
         let table = self.table();
         &table.slots[..table.used.load(Ordering::SeqCst).min(MAX_CONNECTIONS)]
     }
@@ -255,9 +300,11 @@ impl Scoreboard {
         }
     }
 
-    /// Frees the slots of a process that has died.
+    /// Frees the slots of a process that has died, and its entry if it was a worker.
     pub(crate) fn release_all_of(&self, owner: i32) {
+        self.workers().forget(owner);
         for slot in self.slots_of(owner) {
+            slot.calls.end_connection();
             slot.phase.store(IDLE, Ordering::SeqCst);
             slot.socket.store(0, Ordering::SeqCst);
             slot.set_owner(0);
@@ -312,6 +359,7 @@ impl Drop for HeldSlot {
         if self.owner.load(Ordering::SeqCst) == own_pid() {
             self.forget_socket();
             self.become_idle();
+            self.scoreboard.add_calls_of_worker(self.calls.end_connection());
             self.set_owner(0);
             self.scoreboard.table().hint.fetch_min(self.index, Ordering::Relaxed);
         }

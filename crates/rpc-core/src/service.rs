@@ -6,15 +6,17 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rpc_proto::{FrameReader, FrameWriter, MAX_FRAME_LEN, Request, RpcError};
+use rpc_proto::stats::STATS;
+use rpc_proto::{FrameReader, FrameWriter, MAX_FRAME_LEN, ReplyHead, Request, RpcError};
 
 use crate::connection::{Connection, Received};
 use crate::context::Context;
 use crate::farewell::Farewell;
 use crate::refusal::{append_error, shutting_down, timed_out};
-use crate::registry::Registry;
+use crate::registry::{Answer, Registry};
 use crate::scoreboard::Slot;
 use crate::socket::after;
+use crate::stats::{self, STATS_NUMBER};
 
 /// Replies are written when this many bytes wait, even if more requests are there already.
 const FLUSH_LEN: usize = 64 * 1024;
@@ -31,6 +33,7 @@ pub struct Service {
     idle_timeout: Duration,
     frame_timeout: Duration,
     write_timeout: Duration,
+    offers_stats: bool,
 }
 
 impl Service {
@@ -43,6 +46,7 @@ impl Service {
             idle_timeout: Duration::from_secs(60),
             frame_timeout: Duration::from_secs(10),
             write_timeout: Duration::from_secs(10),
+            offers_stats: false,
         }
     }
 
@@ -90,6 +94,15 @@ impl Service {
         self
     }
 
+    /// Whether `rpc.stats` is answered; not unless told, for it tells every client that can connect
+    /// which processes serve, which methods are being called and how often. It tells no params, no
+    /// results and no addresses. Who may not call it is answered that there is no such method.
+    #[must_use]
+    pub fn with_stats(mut self, offered: bool) -> Service {
+        self.offers_stats = offered;
+        self
+    }
+
     /// Serves one connection until the peer closes it, breaks a limit, or the server stops.
     ///
     /// Blocks for as long as that takes. In steady state a call costs one read and one write; a
@@ -113,7 +126,7 @@ impl Service {
     fn exchange(&self, conn: &Connection) -> io::Result<Ending> {
         let mut patience = self.first_request_timeout.min(self.idle_timeout);
         conn.begin(patience)?;
-        let context = Context::new(conn.peer());
+        let context = Context::new(conn.peer(), conn.scoreboard());
         let mut requests = FrameReader::new(self.max_frame_len);
         let mut replies = FrameWriter::new();
         let mut frame_deadline = None;
@@ -167,6 +180,7 @@ impl Service {
             }
         };
         tracing::debug!(peer = %conn.peer(), reason = %refusal, "connection refused");
+        context.scoreboard.tallies().count_refused(refusal.code);
         append_error(&mut replies, &refusal);
         conn.send(&mut replies, self.write_timeout)?;
         Ok(Ending::Refused)
@@ -233,12 +247,33 @@ impl Service {
         }
         let request = Request::parse(body)?;
         let Some(method) = self.registry.find(&request.method) else {
-            return Err(RpcError::method_not_found(&request.method));
+            return match self.offers_stats && request.method == STATS.name() {
+                true => self.give_stats(&request, context, slot, replies),
+                false => Err(RpcError::method_not_found(&request.method)),
+            };
         };
         let called = method.call(request.params.get(), context, slot, replies);
         called.map_err(|error| {
             RpcError::invalid_params(format_args!("params of `{}`: {error}", request.method))
         })
+    }
+
+    #[cold]
+    fn give_stats(
+        &self,
+        request: &Request<'_>,
+        context: &Context,
+        slot: &Slot,
+        replies: &mut FrameWriter,
+    ) -> Result<(), RpcError> {
+        if request.params.get() != "null" {
+            return Err(RpcError::invalid_params(format_args!("`{}` takes none", STATS.name())));
+        }
+        slot.calls.enter(STATS_NUMBER);
+        let reply_head = &ReplyHead::new(STATS.kind());
+        let stats = stats::look(&context.scoreboard, &self.registry);
+        Answer { reply_head, slot, replies }.give(Ok(stats));
+        Ok(())
     }
 }
 

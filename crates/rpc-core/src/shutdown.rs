@@ -173,6 +173,7 @@ impl Control {
 
     /// Says that this thread, of a worker, accepts on `listener`, a socket that others share.
     pub(crate) fn accept_in_this_thread(&self, listener: BorrowedFd<'_>) {
+        self.scoreboard.say_worker_is_ready();
         self.accepting_on.store(listener.as_raw_fd(), Ordering::SeqCst);
         self.accepting_thread.store(own_thread(), Ordering::SeqCst);
     }

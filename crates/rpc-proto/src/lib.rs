@@ -56,6 +56,7 @@ mod frame;
 mod message;
 mod method;
 mod spelling;
+pub mod stats;
 
 pub use address::{Address, ParseAddressError};
 pub use error::{ErrorCode, RpcError};

@@ -33,6 +33,8 @@ pub(crate) struct Crew {
     config: Config,
     places: Vec<Place>,
     renewal: Option<Renewal>,
+    /// Counts the reloads, from 1.
+    generation: u32,
     /// One that came during another; several are one.
     reload_is_wanted: bool,
     was_ever_ready: bool,
@@ -85,6 +87,7 @@ impl Crew {
             config,
             places: (0..config.workers).map(|_| Place::default()).collect(),
             renewal: None,
+            generation: 1,
             reload_is_wanted: false,
             was_ever_ready: false,
             has_said_ready: false,
@@ -293,6 +296,8 @@ impl Crew {
             notify(Notice::Reloading);
             self.reload_is_wanted = false;
             self.renewal = Some(Renewal::Reload);
+            self.generation += 1;
+            self.children.set_generation(self.generation);
             for place in &mut self.places {
                 place.is_renewed = true;
                 place.backoff = Backoff::default();

@@ -12,5 +12,7 @@ mod server;
 mod serving;
 /// The file of a Unix socket: whose it is and who may remove it.
 mod socket_file;
+/// What `rpc.stats` is answered, and when.
+mod stats;
 /// Stopping from another thread.
 mod stopping;

@@ -1,0 +1,58 @@
+//! What a slot of the scoreboard knows of its calls: how many, and which method runs.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+/// The calls of all connections that ever had this slot.
+///
+/// The number is never set back, so the sum over all slots never falls: nothing has to be moved
+/// when a connection ends, and nothing is lost when a process dies. Only the owner of the slot
+/// writes, so that counting a call is a load and a store. All zeroes is a valid value.
+#[repr(C)]
+pub(crate) struct Calls {
+    ever: AtomicU64,
+    /// How many of these belong to connections that have ended.
+    before: AtomicU64,
+    /// The number of the method that is being handled, 0 while it is not known.
+    method: AtomicU32,
+}
+
+/// What somebody else sees of it.
+pub(crate) struct CallsLook {
+    /// Calls of all connections that had this slot, the one that runs included.
+    pub(crate) ever: u64,
+    /// Calls of the connection that has it.
+    pub(crate) of_connection: u64,
+    /// The number of the method, 0 if none is known.
+    pub(crate) method: u32,
+}
+
+impl Calls {
+    /// Takes up a request. The owner publishes its phase behind this.
+    #[inline]
+    pub(crate) fn begin(&self) {
+        self.method.store(0, Ordering::Relaxed);
+        self.ever.store(self.ever.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// Says which method is handled, by its number in the registry, which was made before any fork
+    /// and so is the same in every process.
+    #[inline]
+    pub(crate) fn enter(&self, method: u32) {
+        self.method.store(method, Ordering::Relaxed);
+    }
+
+    /// Says that the connection has ended. Returns how many calls it had.
+    pub(crate) fn end_connection(&self) -> u64 {
+        let ever = self.ever.load(Ordering::Relaxed);
+        ever - self.before.swap(ever, Ordering::AcqRel)
+    }
+
+    /// Best effort: each figure by itself is true at some moment.
+    pub(crate) fn look(&self) -> CallsLook {
+        // In this order, since the second never falls behind the first.
+        let before = self.before.load(Ordering::Acquire);
+        let ever = self.ever.load(Ordering::Relaxed);
+        let of_connection = ever.saturating_sub(before);
+        CallsLook { ever, of_connection, method: self.method.load(Ordering::Relaxed) }
+    }
+}

@@ -1,0 +1,113 @@
+//! The reply to `rpc.stats`: one walk over the scoreboard.
+//!
+//! It takes no lock and waits for nobody, so it answers while other processes and threads hang,
+//! and a process that died in the middle of a call is one more slot.
+
+use std::collections::HashMap;
+
+use rpc_proto::stats::{CallStats, HandlingStats, MAX_HANDLING, STATS, ServerStats, Stats};
+
+use crate::registry::Registry;
+use crate::scoreboard::{Activity, Scoreboard};
+
+/// The number under which the call of `rpc.stats` itself shows on the scoreboard. Those of
+/// registered methods count from 1.
+pub(crate) const STATS_NUMBER: u32 = u32::MAX;
+
+/// What the scoreboard says now. `registry` names the methods.
+pub(crate) fn look(scoreboard: &Scoreboard, registry: &Registry) -> Stats {
+    let uptime_ms = scoreboard.age_ms();
+    // Before the slots: calls move from the slot of a connection that ends to its worker, and so
+    // may be missed, but are never counted twice.
+    let mut workers = scoreboard.workers().look(uptime_ms);
+    let index_of: HashMap<i32, usize> =
+        workers.iter().enumerate().map(|(index, worker)| (worker.pid, index)).collect();
+    let deaths = scoreboard.tallies().deaths();
+
+    let mut open = 0;
+    let mut calls = CallStats::default();
+    let mut handling = Vec::new();
+    for (place, slot) in scoreboard.used_slots().iter().enumerate() {
+        // The phase before the calls: their number is then that of this call or a later one, so
+        // that equal numbers in two looks, both while a handler runs, are one and the same call.
+        let (owner, activity) = slot.look();
+        let of_slot = slot.calls.look();
+        calls.total += of_slot.ever;
+        if owner == 0 {
+            continue;
+        }
+        open += 1;
+        if let Some(&index) = index_of.get(&owner) {
+            workers[index].connections += 1;
+            workers[index].calls += of_slot.of_connection;
+        }
+        match activity {
+            Activity::Other => {}
+            Activity::Lost => calls.lost += 1,
+            Activity::Handling => {
+                calls.handling += 1;
+                if handling.len() < MAX_HANDLING {
+                    handling.push(HandlingStats {
+                        pid: owner,
+                        place: place as u32,
+                        call: of_slot.ever,
+                        method: name_of(of_slot.method, registry).map(str::to_owned),
+                    });
+                }
+            }
+        }
+    }
+    // After the slots, so that no more seem to be open than ever came.
+    let mut connections = scoreboard.tallies().connections();
+    connections.open = open;
+    Stats {
+        server: ServerStats {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: scoreboard.creator,
+            uptime_ms,
+        },
+        handling_left_out: calls.handling - handling.len() as u64,
+        connections,
+        calls,
+        deaths,
+        workers,
+        handling,
+    }
+}
+
+fn name_of(number: u32, registry: &Registry) -> Option<&str> {
+    match number {
+        STATS_NUMBER => Some(STATS.name()),
+        number => registry.name_of(number),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::scoreboard::HeldSlot;
+
+    /// Beyond pid_max, proc_sys_kernel(5).
+    const DEAD: i32 = i32::MAX;
+
+    #[test]
+    fn calls_of_the_dead_count_and_belong_to_nobody() {
+        let scoreboard = Arc::new(Scoreboard::new().expect("memory"));
+        let registry = Registry::new();
+        let held = HeldSlot::claim(Arc::clone(&scoreboard), 0).expect("a free slot");
+        (0..3).for_each(|_| held.begin_handling(&[]));
+        held.set_owner(DEAD);
+        let before = look(&scoreboard, &registry);
+        let expected = CallStats { total: 3, handling: 1, lost: 0 };
+        assert_eq!((before.connections.open, &before.calls), (1, &expected));
+        assert_eq!((before.handling[0].pid, before.handling[0].call), (DEAD, 3));
+
+        scoreboard.release_all_of(DEAD);
+        let after = look(&scoreboard, &registry);
+        let expected = CallStats { total: 3, handling: 0, lost: 0 };
+        assert_eq!((after.connections.open, &after.calls), (0, &expected));
+        assert_eq!(held.calls.look().of_connection, 0, "the next connection begins at none");
+    }
+}

@@ -1,0 +1,60 @@
+//! What is counted for all processes of a server together, in the shared memory of the scoreboard.
+//!
+//! Nothing here is written in the course of a call: an addition for a connection or for the death
+//! of a process may cost the few cycles of an atomic one.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rpc_proto::ErrorCode;
+use rpc_proto::stats::ConnectionStats;
+
+use crate::death::Reason;
+
+/// Counters that only ever grow. All zeroes is a valid value.
+#[repr(C)]
+pub(crate) struct Tallies {
+    accepted: AtomicU64,
+    /// In the order of `ErrorCode::ALL`, and one for the codes of others.
+    refused: [AtomicU64; ErrorCode::ALL.len() + 1],
+    /// In the order of `Reason::NAMES`.
+    deaths: [AtomicU64; Reason::NAMES.len()],
+}
+
+impl Tallies {
+    pub(crate) fn count_accepted(&self) {
+        self.accepted.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_refused(&self, code: i32) {
+        let at = ErrorCode::ALL.iter().position(|known| known.code() == code);
+        self.refused[at.unwrap_or(ErrorCode::ALL.len())].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_death(&self, reason: &Reason) {
+        self.deaths[reason.index()].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn connections(&self) -> ConnectionStats {
+        let names = ErrorCode::ALL.iter().map(|code| code.text()).chain(["other"]);
+        ConnectionStats {
+            // Read before `accepted`, so that no more seem to be refused than ever came.
+            refused: by_name(names, &self.refused),
+            accepted: self.accepted.load(Ordering::Relaxed),
+            open: 0,
+        }
+    }
+
+    pub(crate) fn deaths(&self) -> BTreeMap<String, u64> {
+        by_name(Reason::NAMES, &self.deaths)
+    }
+}
+
+fn by_name<'a>(
+    names: impl IntoIterator<Item = &'a str>,
+    counters: &[AtomicU64],
+) -> BTreeMap<String, u64> {
+    let counts = counters.iter().map(|counter| counter.load(Ordering::Relaxed));
+    let counted = names.into_iter().zip(counts).filter(|&(_, count)| count > 0);
+    counted.map(|(name, count)| (name.to_owned(), count)).collect()
+}
