@@ -225,18 +225,19 @@ impl Children {
         for member in &mut self.members {
             let pid = member.pid;
             match look_for_stop(pid) {
-                Some(Change::Stopped) if member.ladder.is_none() => {
-                    tracing::warn!(pid, limit = ?patience.hung, "worker is stopped");
-                    let ladder = Ladder::hung(now, patience.hung);
-                    member.ladder = Some(Box::new(ladder));
+                Some(Change::Stopped) => member.is_stopped = true,
+                Some(Change::Continued) => {
+                    member.is_stopped = false;
+                    member.call_off(Why::Hung);
                 }
-                Some(Change::Continued) => member.call_off(Why::Hung),
                 _ => {}
             }
+            member.mind_stop(now, patience.hung);
         }
     }
 
     fn hear(&mut self, pid: i32, happened: &mut Vec<Event>) {
+        let (now, patience) = (self.clock.now(), self.patience.unwrap_or_default());
         let Some(member) = self.members.iter_mut().find(|member| member.pid == pid) else {
             return;
         };
@@ -255,6 +256,8 @@ impl Children {
                     if let Some(ladder) = &mut member.ladder {
                         ladder.become_ready();
                     }
+                    // It may have been stopped before its word arrived.
+                    member.mind_stop(now, patience.hung);
                     happened.push(Event::Ready(pid));
                 }
                 Report::Replace => happened.push(Event::WantsReplacement(pid)),

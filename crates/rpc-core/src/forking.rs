@@ -112,7 +112,14 @@ impl Children {
                     Box::new(Ladder::boot(now, patience.boot))
                 });
                 let status = status.map(Box::new);
-                self.members.push(Member { pid, born: Instant::now(), pidfd, status, ladder });
+                self.members.push(Member {
+                    pid,
+                    born: Instant::now(),
+                    pidfd,
+                    status,
+                    ladder,
+                    is_stopped: false,
+                });
                 Ok(())
             }
             Err(error) => {

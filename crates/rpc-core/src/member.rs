@@ -18,6 +18,8 @@ pub(crate) struct Member {
     pub(crate) pidfd: OwnedFd,
     pub(crate) status: Option<Box<StatusPipe>>,
     pub(crate) ladder: Option<Box<Ladder>>,
+    /// Whether somebody has stopped it (SIGSTOP) and nobody has let it go on.
+    pub(crate) is_stopped: bool,
 }
 
 impl Member {
@@ -32,6 +34,14 @@ impl Member {
         match &self.status {
             Some(status) if !status.said().is_ready => ladder.unless_ready(now),
             _ => ladder,
+        }
+    }
+
+    /// If it is stopped and not about to end anyway, gives it `time` to go on.
+    pub(crate) fn mind_stop(&mut self, now: Duration, time: Duration) {
+        if self.is_stopped && self.ladder.is_none() {
+            tracing::warn!(pid = self.pid, limit = ?time, "worker is stopped");
+            self.ladder = Some(Box::new(Ladder::hung(now, time)));
         }
     }
 
