@@ -49,6 +49,7 @@
 //! why it is cut like this.
 
 mod acceptor;
+mod binding;
 mod calls;
 mod children;
 mod connection;
