@@ -60,6 +60,7 @@ mod death;
 mod error;
 mod farewell;
 mod forking;
+mod held_slot;
 mod inherited;
 mod ladder;
 mod lifeline;
