@@ -11,6 +11,7 @@ use nix::poll::PollFlags;
 use rpc_proto::{FrameReader, FrameWriter};
 
 use crate::alarm::{arm, moment};
+use crate::buffers::SpareBuffers;
 use crate::context::Peer;
 use crate::held_slot::HeldSlot;
 use crate::refusal::whole_millis;
@@ -83,8 +84,12 @@ impl Connection {
         self.slot.control.serve_here();
     }
 
-    pub(crate) fn scoreboard(&self) -> Arc<Scoreboard> {
-        Arc::clone(&self.slot.control.scoreboard)
+    pub(crate) fn scoreboard(&self) -> &Scoreboard {
+        &self.slot.control.scoreboard
+    }
+
+    pub(crate) fn spare_buffers(&self) -> &SpareBuffers {
+        &self.slot.control.spare_buffers
     }
 
     #[inline]

@@ -46,13 +46,13 @@ impl Children {
         let parent = own_pid();
         let mask = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK);
         let mask = mask.map_err(|errno| ForkError::Fork(errno.into()))?;
-        let scoreboard = Arc::clone(&self.control.scoreboard);
-        let entry = scoreboard.expect_worker();
+        let control = Arc::clone(&self.control);
+        let entry = control.scoreboard.expect_worker();
         let forked = fork_only_thread(&self.control);
         drop(reserve);
         match forked {
             Ok(Fork::Child(child)) => {
-                scoreboard.become_worker(entry);
+                control.scoreboard.become_worker(entry);
                 drop(status);
                 if let Err(error) = self.become_child(parent, reporter) {
                     child.fail(&error);
@@ -66,13 +66,13 @@ impl Children {
             Ok(Fork::Parent(pid)) => {
                 let _ = mask.thread_set_mask();
                 self.pause.end();
-                entry.inspect(|&entry| scoreboard.workers().name(entry, pid));
+                entry.inspect(|&entry| control.scoreboard.workers().name(entry, pid));
                 self.watch(pid, status).map(|()| Fork::Parent(pid))
             }
             Err(error) => {
                 let _ = mask.thread_set_mask();
                 self.pause.begin(&error);
-                entry.inspect(|&entry| scoreboard.workers().cancel(entry));
+                entry.inspect(|&entry| control.scoreboard.workers().cancel(entry));
                 Err(ForkError::Fork(error))
             }
         }
@@ -80,7 +80,7 @@ impl Children {
 
     /// With all signals blocked. The queue of signals comes last: without it they are not.
     fn become_child(&mut self, parent: i32, reporter: Option<Reporter>) -> io::Result<()> {
-        self.members.clear();
+        self.members.close_in_child();
         self.happenings = None;
         // So that what a handler starts can be killed with it.
         let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
@@ -122,16 +122,19 @@ impl Children {
                 });
                 Ok(())
             }
-            Err(error) => {
-                // ESRCH: it has ended and was waited for, since SIGCHLD is ignored.
-                if error.raw_os_error() != Some(libc::ESRCH) {
-                    let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
-                    reap(pid);
-                }
-                self.control.scoreboard.release_all_of(pid);
-                tracing::error!(pid, %error, "cannot watch the new child, which was killed");
-                Err(ForkError::Watch(error))
-            }
+            Err(error) => Err(self.kill_unwatched(pid, error)),
         }
+    }
+
+    #[cold]
+    fn kill_unwatched(&self, pid: i32, error: io::Error) -> ForkError {
+        // ESRCH: it has ended and was waited for, since SIGCHLD is ignored.
+        if error.raw_os_error() != Some(libc::ESRCH) {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            reap(pid);
+        }
+        self.control.scoreboard.release_all_of(pid);
+        tracing::error!(pid, %error, "cannot watch the new child, which was killed");
+        ForkError::Watch(error)
     }
 }

@@ -51,6 +51,7 @@
 mod acceptor;
 mod alarm;
 mod binding;
+mod buffers;
 mod calls;
 mod children;
 mod connection;
@@ -66,6 +67,7 @@ mod ladder;
 mod lifeline;
 mod listener;
 mod member;
+mod members;
 mod notify;
 mod pause;
 mod pid_file;
@@ -85,6 +87,7 @@ mod stats;
 mod successor;
 mod supervision;
 mod tallies;
+mod waiting;
 mod workers;
 
 pub use acceptor::Acceptor;
