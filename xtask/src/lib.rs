@@ -8,6 +8,7 @@ pub mod bench;
 pub mod call;
 pub mod ci;
 pub mod demo;
+pub mod fuzz;
 pub mod launch;
 pub mod log;
 pub mod methods;
