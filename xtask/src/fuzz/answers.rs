@@ -42,7 +42,8 @@ pub(super) fn expected(split: &Split<'_>) -> Option<Vec<Answer>> {
     Some(answers)
 }
 
-fn answer(body: &[u8]) -> Option<Answer> {
+/// The answer to one body. `None` as in [`expected`].
+pub(super) fn answer(body: &[u8]) -> Option<Answer> {
     let (name, timeout_ms, payload) = match envelope::request(body) {
         Meaning::NotJson => return Some(Answer::Error(&[ErrorCode::ParseError])),
         Meaning::NotAMessage => return Some(Answer::Error(&[ErrorCode::InvalidRequest])),

@@ -45,6 +45,8 @@ pub(super) struct Heard {
     /// Bytes behind the last whole reply.
     pub(super) rest: Vec<u8>,
     pub(super) end: Option<Ending>,
+    /// From the first byte that was sent to the end.
+    pub(super) took: Duration,
 }
 
 /// How the connection ended on the server's side, if the client waited for that.
@@ -64,7 +66,8 @@ pub(super) fn hold(
     let socket = TcpStream::connect_timeout(&address, PATIENCE).context("cannot connect")?;
     socket.set_nodelay(true)?;
     socket.set_nonblocking(true)?;
-    let deadline = Instant::now() + PATIENCE;
+    let begun = Instant::now();
+    let deadline = begun + PATIENCE;
     let mut heard = Heard::default();
     let mut pieces = pieces.iter().peekable();
     let mut sent = 0;
@@ -110,6 +113,7 @@ pub(super) fn hold(
             Err(error) => return Err(error).context("cannot read"),
         }
         if heard.end.is_some() {
+            heard.took = begun.elapsed();
             return Ok(heard);
         }
     }

@@ -18,6 +18,8 @@ mod fleet;
 mod frames;
 mod mutation;
 mod requests;
+#[cfg(test)]
+mod sabotage;
 mod splitting;
 mod stream;
 

@@ -28,7 +28,9 @@ pub(super) fn any(seed: u64, limit: usize, random: &mut Rng) -> Vec<u8> {
             5 => noise(random),
             _ => {
                 let mut body = random.choice(REQUESTS).unwrap_or_default().as_bytes().to_vec();
-                mutate(&mut body, random);
+                if random.bool() {
+                    mutate(&mut body, random);
+                }
                 body
             }
         };
