@@ -1,10 +1,16 @@
 //! The methods that `serve` offers.
 
 use std::borrow::Cow;
+use std::hint::black_box;
+use std::io::Read;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use rpc_core::{Method, RegisterError, Registry};
+use nix::sys::signal::{Signal, raise};
+use rpc_core::{Method, RegisterError, Registry, RpcError};
 
 /// The sum of 1/(2k+1)² for k from 0 to n, times 8, and the root of that: towards π.
 pub const PI: Method<u64, f64> = Method::new("pi", "pi_r");
@@ -21,8 +27,20 @@ pub const PANIC: Method<(), ()> = Method::new("panic", "panicked");
 /// Aborts the process.
 pub const ABORT: Method<(), ()> = Method::new("abort", "aborted");
 
+/// Raises the signal of that number in its own thread.
+pub const RAISE: Method<i32, ()> = Method::new("raise", "raised");
+
+/// Calls itself until its stack overflows.
+pub const OVERFLOW: Method<(), ()> = Method::new("overflow", "overflowed");
+
+/// Connects to the Unix socket of that path, and returns when the other side has closed.
+pub const HOLD: Method<PathBuf, ()> = Method::new("hold", "held");
+
 /// Never returns.
 pub const SPIN: Method<(), ()> = Method::new("spin", "spun");
+
+/// Starts a program that runs for ten minutes, and returns its process id.
+pub const BROOD: Method<(), u32> = Method::new("brood", "pid");
 
 /// `ping`, `echo` and `pi`.
 ///
@@ -52,12 +70,34 @@ pub fn add_fault_methods(registry: &mut Registry) -> Result<(), RegisterError> {
         Ok(millis)
     })?;
     registry.register(PANIC, |(), _ctx| panic!("asked to panic"))?;
+    registry.register(BROOD, |(), _ctx| {
+        let program = Command::new("sleep").arg("600").spawn();
+        Ok(program.map_err(RpcError::internal)?.id())
+    })?;
     registry.register(ABORT, |(), _ctx| std::process::abort())?;
+    registry.register(RAISE, |number, _ctx| {
+        let signal = Signal::try_from(number).map_err(RpcError::invalid_params)?;
+        raise(signal).map_err(RpcError::internal)
+    })?;
+    registry.register(OVERFLOW, |(), _ctx| {
+        black_box(descend(black_box(1)));
+        Ok(())
+    })?;
+    registry.register(HOLD, |path, _ctx| {
+        let mut held = UnixStream::connect(path).map_err(RpcError::internal)?;
+        held.read_to_end(&mut Vec::new()).map(drop).map_err(RpcError::internal)
+    })?;
     registry.register(SPIN, |(), _ctx| {
         loop {
             std::hint::spin_loop();
         }
     })
+}
+
+/// Deeper than any stack.
+fn descend(depth: u64) -> u64 {
+    let frame = black_box([depth; 64]);
+    if depth == 0 { 0 } else { descend(depth.wrapping_add(1)) ^ black_box(frame)[7] }
 }
 
 fn pi(n: u64) -> f64 {

@@ -20,10 +20,14 @@ Methods:
   rpc.stats  tells what the server is doing; `cargo xtask top` shows it
 
 Methods with --fault-methods:
-  sleep  sleeps for so many milliseconds
-  panic  panics
-  abort  aborts its process
-  spin   never returns";
+  sleep     sleeps for so many milliseconds
+  panic     panics
+  abort     aborts its process
+  raise     raises the signal of that number
+  overflow  lets its stack overflow
+  hold      connects to a Unix socket and waits for its end
+  brood     starts a program that runs for ten minutes
+  spin      never returns";
 
 /// The options of `serve`.
 #[derive(clap::Args, Debug)]
@@ -49,13 +53,22 @@ pub struct Options {
     /// How long a peer may take to accept a reply [default: 10s]
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     write_timeout: Option<Duration>,
+    /// How long a connection may be silent before its first request [default: 10s]
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    first_request_timeout: Option<Duration>,
     /// How long a connection may be silent between two requests [default: 60s]
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     idle_timeout: Option<Duration>,
+    /// How long a call may take that does not say so itself [default: no bound]
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    deadline: Option<Duration>,
+    /// How long any call may take, whatever it says [default: no bound]
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    max_deadline: Option<Duration>,
     /// How long requests in flight may take after SIGTERM or SIGINT [default: 30s]
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     grace: Option<Duration>,
-    /// Also offer sleep, panic, abort and spin, which misbehave
+    /// Also offer methods that misbehave
     #[arg(long)]
     fault_methods: bool,
     /// What to log to standard error: error, warn, info, debug or trace
@@ -88,8 +101,17 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     if let Some(timeout) = options.write_timeout {
         service = service.write_timeout(timeout);
     }
+    if let Some(timeout) = options.first_request_timeout {
+        service = service.first_request_timeout(timeout);
+    }
     if let Some(timeout) = options.idle_timeout {
         service = service.idle_timeout(timeout);
+    }
+    if let Some(deadline) = options.deadline {
+        service = service.default_deadline(deadline);
+    }
+    if let Some(deadline) = options.max_deadline {
+        service = service.max_deadline(deadline);
     }
     let (mut acceptor, _pid_file) = options.start.start(&options.addr)?;
     if let Some(grace) = options.grace {
@@ -98,6 +120,6 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     log::say(&format!("listening on {}", acceptor.address()));
     options
         .model
-        .serve(acceptor, &service, options.model_options)
+        .serve(acceptor, &service, &options.model_options)
         .with_context(|| format!("the server ({}) ended", options.model))
 }

@@ -4,12 +4,15 @@ use std::cell::Cell;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use nix::poll::PollFlags;
 use rpc_proto::{FrameReader, FrameWriter};
 
+use crate::alarm::{arm, moment};
 use crate::context::Peer;
+use crate::refusal::whole_millis;
 use crate::scoreboard::{HeldSlot, Scoreboard, Slot, own_pid};
 use crate::shutdown::{Control, unread_len};
 use crate::socket::{NoWait, Socket, after, would_come_later};
@@ -40,6 +43,9 @@ pub struct Connection {
     peer: Peer,
     /// Bytes that had come when the stop was noticed and are still to be read.
     left_at_stop: Cell<Option<usize>>,
+    patience: Cell<Duration>,
+    /// Whether reads end after [`SHRINK_AFTER`] instead of the idle timeout.
+    waits_briefly: Cell<bool>,
 }
 
 impl Connection {
@@ -54,6 +60,8 @@ impl Connection {
                 socket,
                 peer,
                 left_at_stop: Cell::new(None),
+                patience: Cell::new(Duration::ZERO),
+                waits_briefly: Cell::new(false),
             }),
             None => Err(socket),
         }
@@ -74,6 +82,7 @@ impl Connection {
     /// parent has said so.
     pub(crate) fn adopt(&self) {
         self.slot.set_owner(own_pid());
+        self.control.serve_here();
     }
 
     pub(crate) fn scoreboard(&self) -> Arc<Scoreboard> {
@@ -87,15 +96,33 @@ impl Connection {
 
     /// Sets what holds for the whole connection. The slot is published already, so a stop that
     /// comes later finds it; one that came before is made up for here.
-    pub(crate) fn begin(&self, idle_timeout: Duration) -> io::Result<()> {
-        self.socket.set_read_timeout(idle_timeout)?;
+    pub(crate) fn begin(&self, patience: Duration) -> io::Result<()> {
+        self.wait_for_requests(patience)?;
         if self.is_stopping() {
             self.socket.end_reading();
         }
         Ok(())
     }
 
-    /// Blocks until bytes have come, at most for the idle timeout between two frames and until
+    /// Gives the call that is being handled so much time from now on, and returns when it is over.
+    pub(crate) fn limit_call(&self, limit: Duration) -> Instant {
+        let deadline = after(limit);
+        if self.control.watches_time.load(Ordering::Relaxed) || self.control.watch_time() {
+            let limit_ms = u32::try_from(whole_millis(limit)).unwrap_or(u32::MAX);
+            let moment = moment(deadline);
+            self.slot.set_deadline(moment, limit_ms);
+            arm(moment);
+        }
+        deadline
+    }
+
+    /// How long [`receive`](Connection::receive) waits between two frames from now on.
+    pub(crate) fn wait_for_requests(&self, patience: Duration) -> io::Result<()> {
+        self.patience.set(patience);
+        self.socket.set_read_timeout(patience)
+    }
+
+    /// Blocks until bytes have come, at most for that time between two frames and until
     /// `frame_deadline` inside one, which begins here.
     ///
     /// Between two frames this is one read. Only a frame that comes in pieces costs more.
@@ -114,8 +141,10 @@ impl Connection {
             return self.receive_rest(requests, frame_deadline, frame_timeout);
         }
         self.slot.become_idle();
-        if requests.capacity() > KEPT_BUFFER_LEN || replies.capacity() > KEPT_BUFFER_LEN {
-            self.shrink_when_silent(requests, replies)?;
+        let holds_much =
+            requests.capacity() > KEPT_BUFFER_LEN || replies.capacity() > KEPT_BUFFER_LEN;
+        if holds_much != self.waits_briefly.get() {
+            self.wait_briefly(holds_much)?;
         }
         loop {
             match requests.read_from(&mut &self.socket) {
@@ -123,11 +152,27 @@ impl Connection {
                 Ok(_) => return Ok(Received::Bytes),
                 Err(error) => match error.kind() {
                     io::ErrorKind::Interrupted => {}
+                    io::ErrorKind::WouldBlock if self.waits_briefly.get() => {
+                        requests.shrink();
+                        replies.shrink();
+                        self.wait_briefly(false)?;
+                    }
                     io::ErrorKind::WouldBlock => return Ok(Received::NoRequest),
                     _ => return Err(error),
                 },
             }
         }
+    }
+
+    /// Whether the next reads wait only until large buffers are to be given back, or for as long
+    /// as the peer may be silent. Changed twice in a burst of large calls, so that each of them
+    /// costs one read like any other.
+    #[cold]
+    fn wait_briefly(&self, briefly: bool) -> io::Result<()> {
+        let timeout = if briefly { SHRINK_AFTER } else { self.patience.get() };
+        self.socket.set_read_timeout(timeout)?;
+        self.waits_briefly.set(briefly);
+        Ok(())
     }
 
     /// The wait for the rest of a frame: by the clock, so that a peer which sends a byte now and
@@ -188,20 +233,6 @@ impl Connection {
         }
     }
 
-    /// Gives large buffers back if nothing comes for a moment.
-    #[cold]
-    fn shrink_when_silent(
-        &self,
-        requests: &mut FrameReader,
-        replies: &mut FrameWriter,
-    ) -> io::Result<()> {
-        if !self.socket.wait_for(PollFlags::POLLIN, after(SHRINK_AFTER))? {
-            requests.shrink();
-            replies.shrink();
-        }
-        Ok(())
-    }
-
     /// Writes all replies that wait; one write if the peer reads. Blocks at most for `timeout`.
     #[inline]
     pub(crate) fn send(&self, replies: &mut FrameWriter, timeout: Duration) -> io::Result<()> {
@@ -234,6 +265,12 @@ impl Connection {
             }
         }
         Ok(())
+    }
+
+    /// One more call was served.
+    #[inline]
+    pub(crate) fn count_call(&self) {
+        self.control.count_call();
     }
 
     pub(crate) fn is_stopping(&self) -> bool {

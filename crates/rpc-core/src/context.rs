@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::scoreboard::Scoreboard;
 
@@ -43,15 +44,30 @@ impl fmt::Display for Peer {
 pub struct Context {
     peer: Peer,
     pub(crate) scoreboard: Arc<Scoreboard>,
+    pub(crate) deadline: Option<Instant>,
 }
 
 impl Context {
     pub(crate) fn new(peer: Peer, scoreboard: Arc<Scoreboard>) -> Context {
-        Context { peer, scoreboard }
+        Context { peer, scoreboard, deadline: None }
     }
 
     /// Who sent the request.
     pub fn peer(&self) -> Peer {
         self.peer
+    }
+
+    /// When the caller will be told that the call took too long, and the result be thrown away;
+    /// `None` when the call has no deadline. See
+    /// [`Service::default_deadline`](crate::Service::default_deadline).
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// How much time is left for the call, zero when it is over; `None` when it has no deadline.
+    ///
+    /// A handler that looks at it now and then can stop working for a caller who has gone.
+    pub fn remaining(&self) -> Option<Duration> {
+        self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 }

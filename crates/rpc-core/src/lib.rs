@@ -49,33 +49,45 @@
 //! why it is cut like this.
 
 mod acceptor;
+mod alarm;
+mod binding;
 mod calls;
 mod children;
 mod connection;
 mod context;
+mod crash;
 mod death;
 mod error;
 mod farewell;
+mod forking;
 mod inherited;
+mod ladder;
+mod lifeline;
 mod listener;
+mod member;
 mod notify;
+mod pause;
 mod pid_file;
 mod privileges;
 mod process;
 mod refusal;
 mod registry;
+mod report;
 mod scoreboard;
 mod service;
 mod shutdown;
+mod signal_queue;
 mod signals;
 mod socket;
 mod socket_file;
 mod stats;
+mod successor;
+mod supervision;
 mod tallies;
 mod workers;
 
 pub use acceptor::Acceptor;
-pub use children::{Children, Death};
+pub use children::Children;
 pub use connection::Connection;
 pub use context::{Context, Credentials, Peer};
 pub use death::{EXIT_DEADLINE, Reason, Why};
@@ -89,6 +101,7 @@ pub use registry::{RegisterError, Registry};
 pub use scoreboard::MAX_CONNECTIONS;
 pub use service::Service;
 pub use shutdown::{EXIT_GRACE_EXPIRED, Shutdown};
+pub use supervision::{Death, Event, Order, Patience};
 
 pub use rpc_proto::stats::WorkerState;
 pub use rpc_proto::{Address, ErrorCode, Method, RpcError};

@@ -2,8 +2,10 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::time::Duration;
 
 use rpc_proto::{ERROR_KIND, FrameWriter, Method, RESERVED_METHOD_PREFIX, ReplyHead, RpcError};
+use rpc_proto::{check_json, parse_json};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -25,6 +27,9 @@ pub enum RegisterError {
     /// The kind `error` marks refusals.
     #[error("method `{0}`: the reply kind `{ERROR_KIND}` is reserved")]
     ReservedKind(String),
+    /// There is no such method to give a deadline to.
+    #[error("method `{0}` is not registered")]
+    Unknown(String),
 }
 
 /// The methods of a server.
@@ -54,6 +59,7 @@ pub struct Registry {
 struct Entry {
     name: Cow<'static, str>,
     reply_head: ReplyHead,
+    deadline: Option<Duration>,
     handler: Box<Handler>,
 }
 
@@ -86,7 +92,7 @@ impl Registry {
         R: Serialize + 'static,
     {
         let erased = move |params: &str, ctx: &Context, answer: Answer<'_>| {
-            let params = serde_json::from_str(params)?;
+            let params = parse_json(params)?;
             answer.give(handler(params, ctx));
             Ok(())
         };
@@ -120,11 +126,38 @@ impl Registry {
         + 'static,
     ) -> Result<(), RegisterError> {
         let erased = move |params: &str, ctx: &Context, answer: Answer<'_>| {
-            let params = serde_json::from_str(params)?;
+            let params = check_json(params)?;
             answer.give(handler(params, ctx));
             Ok(())
         };
         self.insert(name.into(), kind.into(), Box::new(erased))
+    }
+
+    /// How long a call of the method `name` may take that does not say so itself, in place of
+    /// [`Service::default_deadline`](crate::Service::default_deadline).
+    ///
+    /// ```
+    /// # use rpc_core::{Method, Registry};
+    /// # use std::time::Duration;
+    /// const REPORT: Method<u32, String> = Method::new("report", "reported");
+    ///
+    /// let mut registry = Registry::new();
+    /// registry.register(REPORT, |year, _ctx| Ok(format!("{year} was a good year")))?;
+    /// registry.set_deadline(REPORT.name(), Duration::from_secs(300))?;
+    /// # Ok::<(), rpc_core::RegisterError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`RegisterError::Unknown`] when no such method is registered.
+    pub fn set_deadline(&mut self, name: &str, deadline: Duration) -> Result<(), RegisterError> {
+        let position = self.position(name).map_err(|_| RegisterError::Unknown(name.to_owned()))?;
+        self.methods[position].deadline = Some(deadline);
+        Ok(())
+    }
+
+    pub(crate) fn has_deadlines(&self) -> bool {
+        self.methods.iter().any(|method| method.deadline.is_some())
     }
 
     fn insert(
@@ -142,8 +175,8 @@ impl Registry {
         match self.position(&name) {
             Ok(_) => Err(RegisterError::Duplicate(name.into_owned())),
             Err(free) => {
-                self.methods
-                    .insert(free, Entry { name, reply_head: ReplyHead::new(&kind), handler });
+                let reply_head = ReplyHead::new(&kind);
+                self.methods.insert(free, Entry { name, reply_head, deadline: None, handler });
                 Ok(())
             }
         }
@@ -182,6 +215,11 @@ pub(crate) struct Found<'a> {
 }
 
 impl Found<'_> {
+    /// How long a call of this method may take, if it has a deadline of its own.
+    pub(crate) fn deadline(&self) -> Option<Duration> {
+        self.entry.deadline
+    }
+
     /// Calls the handler and appends its reply to `replies`.
     /// An error means that the params do not parse; then the handler did not run.
     #[inline]

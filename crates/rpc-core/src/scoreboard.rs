@@ -6,9 +6,11 @@
 //! - **Stop.** Whoever learns that it is time to stop walks the slots of its own process and calls
 //!   `shutdown(fd, SHUT_RD)` on each. A blocked read returns at once; what was received before is
 //!   still read and answered.
-//! - **Last words.** A process that must end while handlers run answers in their place. One
-//!   compare-and-swap on the phase decides whether the handler or the last words answer.
+//! - **Deadlines.** A call whose time is up is answered while its handler still runs.
+//! - **Last words.** A process that must end while handlers run answers in their place.
 //! - **Stats.** Whoever is asked reads all slots, and counts and shows what it finds (`stats.rs`).
+//!
+//! One compare-and-swap on the phase decides whether the handler or somebody else answers.
 //!
 //! Only atomics, no locks that outlive a process, and no pointer that another process follows, so
 //! a process that dies at any instruction leaves the table usable.
@@ -20,13 +22,14 @@ use std::ops::Deref;
 use std::os::fd::RawFd;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use nix::libc;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 
 use crate::calls::Calls;
+use crate::refusal::DeadlineFrame;
 use crate::tallies::Tallies;
 use crate::workers::{Membership, Workers};
 
@@ -66,7 +69,13 @@ pub(crate) struct Slot {
     owner: AtomicI32,
     /// The descriptor plus one, 0 when there is none; see [`SOCKET_HELD`].
     socket: AtomicI32,
+    /// One of the four below, and above its bits the number of the call: whoever finds a call too
+    /// late must not answer the next one in its place.
     phase: AtomicU32,
+    /// How long the call may take, in milliseconds, and when that time is up, as
+    /// [`moment`](crate::alarm::moment) counts; 0 when it has no deadline.
+    limit_ms: AtomicU32,
+    deadline: AtomicU64,
     /// Replies that are finished but not yet written, for the last words to send first.
     /// The address means something in the owner's process only.
     waiting_start: AtomicUsize,
@@ -87,6 +96,16 @@ const ANSWERING: u32 = 2;
 /// Somebody else has answered; the handler's result must be thrown away.
 const TAKEN: u32 = 3;
 
+/// The bits of `Slot::phase` that hold the phase.
+const PHASE: u32 = 3;
+const ONE_CALL: u32 = 4;
+
+/// How much of what a caller still sends is read before its process ends, in bytes.
+const DRAIN_LEN: usize = 64 * 1024;
+
+/// How often somebody who cannot wait looks again for a slot that another thread holds.
+const MAX_LOOKS: usize = 1000;
+
 impl Slot {
     /// Publishes that a handler is about to run, and which replies must go out before its own.
     #[inline]
@@ -94,35 +113,47 @@ impl Slot {
         self.waiting_start.store(waiting.as_ptr() as usize, Ordering::Relaxed);
         self.waiting_len.store(waiting.len(), Ordering::Relaxed);
         self.calls.begin();
-        self.phase.store(HANDLING, Ordering::Release);
+        self.deadline.store(0, Ordering::Relaxed);
+        let call = (self.phase.load(Ordering::Relaxed) & !PHASE).wrapping_add(ONE_CALL);
+        self.phase.store(call | HANDLING, Ordering::Release);
+    }
+
+    /// Publishes when the time of the call that is being handled is up. Whoever does so must then
+    /// arm the alarm; [`arm`](crate::alarm::arm) says why that is never missed.
+    pub(crate) fn set_deadline(&self, deadline: u64, limit_ms: u32) {
+        self.limit_ms.store(limit_ms, Ordering::Relaxed);
+        self.deadline.store(deadline, Ordering::Release);
     }
 
     /// Claims the right to answer for the handler. `false`: somebody else has answered.
     #[inline]
     pub(crate) fn finish_handling(&self) -> bool {
-        let (success, failure) = (Ordering::AcqRel, Ordering::Acquire);
-        match self.phase.compare_exchange(HANDLING, ANSWERING, success, failure) {
-            Ok(_) => true,
-            Err(phase) => phase == ANSWERING,
+        let phase = self.phase.load(Ordering::Acquire);
+        if phase & PHASE != HANDLING {
+            return phase & PHASE == ANSWERING;
         }
+        let answering = phase & !PHASE | ANSWERING;
+        let (success, failure) = (Ordering::AcqRel, Ordering::Acquire);
+        self.phase.compare_exchange(phase, answering, success, failure).is_ok()
     }
 
     /// Whether somebody else has answered in the handler's place.
     #[inline]
     pub(crate) fn is_taken(&self) -> bool {
-        self.phase.load(Ordering::Acquire) == TAKEN
+        self.phase.load(Ordering::Acquire) & PHASE == TAKEN
     }
 
     /// Publishes that the connection stands between two calls.
     #[inline]
     pub(crate) fn become_idle(&self) {
-        self.phase.store(IDLE, Ordering::Release);
+        let call = self.phase.load(Ordering::Relaxed) & !PHASE;
+        self.phase.store(call | IDLE, Ordering::Release);
     }
 
     /// Who serves the connection, 0 if there is none, and where in a call it stands.
     pub(crate) fn look(&self) -> (i32, Activity) {
         let owner = self.owner.load(Ordering::Acquire);
-        let activity = match self.phase.load(Ordering::Acquire) {
+        let activity = match self.phase.load(Ordering::Acquire) & PHASE {
             HANDLING => Activity::Handling,
             TAKEN => Activity::Lost,
             _ => Activity::Other,
@@ -152,22 +183,22 @@ impl Slot {
 
     /// Runs `action` on the descriptor, unless there is none, somebody else is at it, or the slot
     /// no longer belongs to this process. Async-signal-safe if `action` is.
-    fn with_socket(&self, action: impl FnOnce(RawFd)) {
+    fn with_socket<Outcome>(&self, action: impl FnOnce(RawFd) -> Outcome) -> Option<Outcome> {
         let socket = self.socket.load(Ordering::SeqCst);
         if socket == 0 || socket & SOCKET_HELD != 0 {
-            return;
+            return None;
         }
         let held = socket | SOCKET_HELD;
         let (success, failure) = (Ordering::SeqCst, Ordering::SeqCst);
         if self.socket.compare_exchange(socket, held, success, failure).is_err() {
-            return;
+            return None;
         }
         // The slot may have been given back and taken by another process, with an equal number,
         // since the caller looked. Now that it is held it cannot be given back.
-        if self.owner.load(Ordering::SeqCst) == own_pid() {
-            action(socket - 1);
-        }
+        let is_ours = self.owner.load(Ordering::SeqCst) == own_pid();
+        let outcome = is_ours.then(|| action(socket - 1));
         self.socket.store(socket, Ordering::SeqCst);
+        outcome
     }
 
     /// Ends the reading side of the connection. Async-signal-safe.
@@ -179,13 +210,49 @@ impl Slot {
         });
     }
 
-    /// Answers in the handler's place, if it has not answered, and ends the connection.
+    /// The phase with the number of its call, if a handler runs.
+    fn handling(&self) -> Option<u32> {
+        let phase = self.phase.load(Ordering::SeqCst);
+        (phase & PHASE == HANDLING).then_some(phase)
+    }
+
+    /// Answers in place of the handler that runs, whichever call that is. Async-signal-safe.
+    fn answer_any(&self, frame: &[u8], end: End) {
+        for _ in 0..MAX_LOOKS {
+            match self.handling() {
+                Some(phase) if !self.answer_instead(phase, frame, end) => std::thread::yield_now(),
+                _ => return,
+            }
+        }
+    }
+
+    /// Answers the call whose deadline is before `now`, and says what is to be done about it.
     /// Async-signal-safe.
-    fn answer_instead(&self, frame: &[u8]) {
+    fn answer_late(&self, now: u64) -> Lateness {
+        // In this order: whoever reads the number of a call does not read the deadline of the one
+        // before, and if the number is the same when it is exchanged, not of the one after.
+        let Some(phase) = self.handling() else {
+            return Lateness::NotLate(0);
+        };
+        let deadline = self.deadline.load(Ordering::SeqCst);
+        if deadline == 0 || deadline > now {
+            return Lateness::NotLate(deadline);
+        }
+        let frame = DeadlineFrame::new(self.limit_ms.load(Ordering::Relaxed));
+        match self.answer_instead(phase, frame.as_bytes(), End::Now) {
+            true => Lateness::Answered,
+            false => Lateness::LookAgain,
+        }
+    }
+
+    /// Answers in the handler's place, if it has not answered the call whose phase was read as
+    /// `phase`. Async-signal-safe.
+    fn answer_instead(&self, phase: u32, frame: &[u8], end: End) -> bool {
         self.with_socket(|fd| {
+            let taken = phase & !PHASE | TAKEN;
             let (success, failure) = (Ordering::AcqRel, Ordering::Acquire);
-            if self.phase.compare_exchange(HANDLING, TAKEN, success, failure).is_err() {
-                return;
+            if self.phase.compare_exchange(phase, taken, success, failure).is_err() {
+                return false;
             }
             let start = self.waiting_start.load(Ordering::Relaxed) as *const u8;
             let len = self.waiting_len.load(Ordering::Relaxed);
@@ -197,9 +264,14 @@ impl Slot {
             if send_now(fd, waiting) {
                 send_now(fd, frame);
             }
-            // SAFETY: as in `stop_reading`.
-            unsafe { libc::shutdown(fd, libc::SHUT_WR) };
-        });
+            if end == End::Now {
+                // SAFETY: as in `stop_reading`.
+                unsafe { libc::shutdown(fd, libc::SHUT_WR) };
+            }
+            drain_now(fd);
+            true
+        })
+        .unwrap_or(false)
     }
 
     /// Waits until nobody else uses the descriptor, or the replies that were published with it.
@@ -218,12 +290,51 @@ pub(crate) enum Activity {
     Other,
 }
 
+/// When the peer is to see the end of the connection, behind an answer in the handler's place.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    Now,
+    /// When the process is gone, so that whoever sees it knows that.
+    WithProcess,
+}
+
+/// What came of looking at a call's deadline.
+enum Lateness {
+    /// There is time until this deadline, or for ever if it is 0.
+    NotLate(u64),
+    Answered,
+    /// It may be late still, but somebody is at its descriptor, or it has just changed.
+    LookAgain,
+}
+
+/// What came of looking at the deadlines of a process.
+pub(crate) struct Watched {
+    /// The nearest deadline that is left.
+    pub(crate) next: Option<u64>,
+    pub(crate) has_answered: bool,
+}
+
 /// Sends all of `bytes` without waiting, or gives up. Async-signal-safe.
 fn send_now(fd: RawFd, bytes: &[u8]) -> bool {
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
     // SAFETY: the pointer and the length are those of one live slice.
     let sent = unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), flags) };
     usize::try_from(sent) == Ok(bytes.len())
+}
+
+/// Throws away what has come without waiting for more: closing while unread bytes wait would
+/// reset the connection, and a reset can destroy the answer. In small pieces, since the stack may
+/// be one for signals. Async-signal-safe.
+fn drain_now(fd: RawFd) {
+    let mut sink = [0_u8; 512];
+    for _ in 0..DRAIN_LEN / sink.len() {
+        // SAFETY: the pointer and the length are those of one live, writable array.
+        let count =
+            unsafe { libc::recv(fd, sink.as_mut_ptr().cast(), sink.len(), libc::MSG_DONTWAIT) };
+        if count <= 0 {
+            return;
+        }
+    }
 }
 
 /// The table of slots. Made before any fork; every process of the server then sees the same one.
@@ -294,10 +405,29 @@ impl Scoreboard {
 
     /// Sends `frame` to every caller whose handler runs in `owner`, this process.
     /// Async-signal-safe.
-    pub(crate) fn answer_instead(&self, owner: i32, frame: &[u8]) {
+    pub(crate) fn answer_instead(&self, owner: i32, frame: &[u8], end: End) {
         for slot in self.slots_of(owner) {
-            slot.answer_instead(frame);
+            slot.answer_any(frame, end);
         }
+    }
+
+    /// Answers the calls of `owner`, this process, whose time is up. Async-signal-safe.
+    pub(crate) fn answer_late(&self, owner: i32, now: u64) -> Watched {
+        const SOON_NS: u64 = 1_000_000;
+        let mut watched = Watched { next: None, has_answered: false };
+        for slot in self.slots_of(owner) {
+            let next = match slot.answer_late(now) {
+                Lateness::NotLate(0) => continue,
+                Lateness::NotLate(deadline) => deadline,
+                Lateness::Answered => {
+                    watched.has_answered = true;
+                    continue;
+                }
+                Lateness::LookAgain => now + SOON_NS,
+            };
+            watched.next = Some(watched.next.map_or(next, |nearest| nearest.min(next)));
+        }
+        watched
     }
 
     /// Frees the slots of a process that has died, and its entry if it was a worker.
@@ -371,3 +501,6 @@ pub(crate) fn own_pid() -> i32 {
     // SAFETY: getpid(2) takes nothing and cannot fail.
     unsafe { libc::getpid() }
 }
+
+#[cfg(test)]
+mod tests;

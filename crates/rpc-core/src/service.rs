@@ -12,8 +12,8 @@ use rpc_proto::{FrameReader, FrameWriter, MAX_FRAME_LEN, ReplyHead, Request, Rpc
 use crate::connection::{Connection, Received};
 use crate::context::Context;
 use crate::farewell::Farewell;
-use crate::refusal::{append_error, shutting_down, timed_out};
-use crate::registry::{Answer, Registry};
+use crate::refusal::{append_error, deadline_was_over, shutting_down, timed_out};
+use crate::registry::{Answer, Found, Registry};
 use crate::scoreboard::Slot;
 use crate::socket::after;
 use crate::stats::{self, STATS_NUMBER};
@@ -29,22 +29,31 @@ const DOUBT_TIME: Duration = Duration::from_millis(100);
 pub struct Service {
     registry: Arc<Registry>,
     max_frame_len: usize,
+    first_request_timeout: Duration,
     idle_timeout: Duration,
     frame_timeout: Duration,
     write_timeout: Duration,
     offers_stats: bool,
+    default_deadline: Option<Duration>,
+    max_deadline: Option<Duration>,
+    /// Whether a call may have a deadline that does not ask for one.
+    has_deadlines: bool,
 }
 
 impl Service {
     /// The methods of `registry` with the default limits.
     pub fn new(registry: Registry) -> Service {
         Service {
+            has_deadlines: registry.has_deadlines(),
             registry: Arc::new(registry),
             max_frame_len: MAX_FRAME_LEN,
+            first_request_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(60),
             frame_timeout: Duration::from_secs(10),
             write_timeout: Duration::from_secs(10),
             offers_stats: false,
+            default_deadline: None,
+            max_deadline: None,
         }
     }
 
@@ -54,6 +63,17 @@ impl Service {
     #[must_use]
     pub fn max_frame_len(mut self, bytes: usize) -> Service {
         self.max_frame_len = bytes;
+        self
+    }
+
+    /// How long a connection may be silent before its first request; 10 s unless told, and never
+    /// longer than [`idle_timeout`](Service::idle_timeout). Then it is told -32005 and closed.
+    ///
+    /// Who connects and says nothing keeps a worker, a process or a thread from others;
+    /// PostgreSQL's `authentication_timeout` is for the same.
+    #[must_use]
+    pub fn first_request_timeout(mut self, timeout: Duration) -> Service {
+        self.first_request_timeout = timeout;
         self
     }
 
@@ -90,6 +110,36 @@ impl Service {
         self
     }
 
+    /// How long a call may take that does not say so itself, and whose method has no
+    /// [deadline of its own](Registry::set_deadline); without a bound unless told.
+    ///
+    /// The time of a call begins at its turn: when its whole request is there and the requests
+    /// before it on the same connection are answered. A call whose time is up is answered with
+    /// -32001 while its handler still runs, and its connection ends; the handler may look at
+    /// [`Context::remaining`]. What becomes of a handler that goes on is the model's: it blocks
+    /// `single`, a thread is lost to it, and a forked process ends with the status
+    /// [`EXIT_DEADLINE`](crate::EXIT_DEADLINE).
+    ///
+    /// Deadlines use SIGALRM and setitimer(2): system calls of handlers that are not restarted,
+    /// see signal(7), may end with EINTR. A program with a handler of its own for SIGALRM keeps
+    /// it, unless it has asked for [`stop_on_signals`](crate::Acceptor::stop_on_signals); the
+    /// deadlines are then handed to the handlers and not enforced, which is logged.
+    #[must_use]
+    pub fn default_deadline(mut self, deadline: Duration) -> Service {
+        self.default_deadline = Some(deadline);
+        self.has_deadlines = true;
+        self
+    }
+
+    /// How long any call may take, whatever the request or the method says; without a bound unless
+    /// told.
+    #[must_use]
+    pub fn max_deadline(mut self, deadline: Duration) -> Service {
+        self.max_deadline = Some(deadline);
+        self.has_deadlines = true;
+        self
+    }
+
     /// Serves one connection until the peer closes it, breaks a limit, or the server stops.
     ///
     /// Blocks for as long as that takes. In steady state a call costs one read and one write; a
@@ -111,8 +161,9 @@ impl Service {
     }
 
     fn exchange(&self, conn: &Connection) -> io::Result<Ending> {
-        conn.begin(self.idle_timeout)?;
-        let context = Context::new(conn.peer(), conn.scoreboard());
+        let mut patience = self.first_request_timeout.min(self.idle_timeout);
+        conn.begin(patience)?;
+        let mut context = Context::new(conn.peer(), conn.scoreboard());
         let mut requests = FrameReader::new(self.max_frame_len);
         let mut replies = FrameWriter::new();
         let mut frame_deadline = None;
@@ -121,9 +172,14 @@ impl Service {
             match requests.next_frame() {
                 Ok(Some(body)) => {
                     frame_deadline = None;
-                    if !self.answer(body, &context, conn.slot(), &mut replies) {
-                        return Ok(Ending::Silent);
+                    if patience < self.idle_timeout {
+                        patience = self.idle_timeout;
+                        conn.wait_for_requests(patience)?;
                     }
+                    if !self.answer(body, &mut context, conn, &mut replies) {
+                        return Ok(Ending::Refused);
+                    }
+                    conn.count_call();
                     if replies.as_bytes().len() >= FLUSH_LEN {
                         conn.send(&mut replies, self.write_timeout)?;
                     }
@@ -154,7 +210,7 @@ impl Service {
                     }
                     return Ok(Ending::Silent);
                 }
-                Received::NoRequest => break timed_out("no request came", self.idle_timeout),
+                Received::NoRequest => break timed_out("no request came", patience),
                 Received::NoWholeFrame => {
                     break timed_out("the rest of a request did not come", self.frame_timeout);
                 }
@@ -173,15 +229,16 @@ impl Service {
     fn answer(
         &self,
         body: &[u8],
-        context: &Context,
-        slot: &Slot,
+        context: &mut Context,
+        conn: &Connection,
         replies: &mut FrameWriter,
     ) -> bool {
+        let slot = conn.slot();
         let waiting = replies.as_bytes();
         let waiting_len = waiting.len();
         slot.begin_handling(waiting);
         let dispatched =
-            catch_unwind(AssertUnwindSafe(|| self.dispatch(body, context, slot, replies)));
+            catch_unwind(AssertUnwindSafe(|| self.dispatch(body, context, conn, slot, replies)));
         let refusal = match dispatched {
             Ok(Ok(())) if slot.is_taken() => {
                 slot.wait_while_held();
@@ -213,15 +270,17 @@ impl Service {
     fn dispatch(
         &self,
         body: &[u8],
-        context: &Context,
+        context: &mut Context,
+        conn: &Connection,
         slot: &Slot,
         replies: &mut FrameWriter,
     ) -> Result<(), RpcError> {
         // One pass over the params: the handler's own type parses them and thereby checks that
         // the body is JSON. Whatever is unusual or wrong takes the way below.
         if let Ok(text) = std::str::from_utf8(body)
-            && let Some((name, _timeout, params)) = Request::split_usual(text)
+            && let Some((name, asked, params)) = Request::split_usual(text)
             && let Some(method) = self.registry.find(name)
+            && self.begin_time(asked, &method, context, conn).is_ok()
             && method.call(params, context, slot, replies).is_ok()
         {
             return Ok(());
@@ -233,6 +292,7 @@ impl Service {
                 false => Err(RpcError::method_not_found(&request.method)),
             };
         };
+        self.begin_time(request.timeout, &method, context, conn)?;
         let called = method.call(request.params.get(), context, slot, replies);
         called.map_err(|error| {
             RpcError::invalid_params(format_args!("params of `{}`: {error}", request.method))
@@ -256,6 +316,45 @@ impl Service {
         Answer { reply_head, slot, replies }.give(Ok(stats));
         Ok(())
     }
+
+    /// Begins the time of a call, if it has a deadline. An error: it is over already.
+    #[inline]
+    fn begin_time(
+        &self,
+        asked: Option<Duration>,
+        method: &Found<'_>,
+        context: &mut Context,
+        conn: &Connection,
+    ) -> Result<(), RpcError> {
+        context.deadline = None;
+        match self.has_deadlines || asked.is_some() {
+            true => self.begin_limited_time(asked, method, context, conn),
+            false => Ok(()),
+        }
+    }
+
+    /// The deadline is the one that the request asks for, or the method's, or the service's, and
+    /// never more than the maximum.
+    #[inline(never)]
+    fn begin_limited_time(
+        &self,
+        asked: Option<Duration>,
+        method: &Found<'_>,
+        context: &mut Context,
+        conn: &Connection,
+    ) -> Result<(), RpcError> {
+        let limit = asked.or(method.deadline()).or(self.default_deadline);
+        let limit = match (limit, self.max_deadline) {
+            (Some(limit), Some(max)) => Some(limit.min(max)),
+            (limit, max) => limit.or(max),
+        };
+        match limit {
+            None => {}
+            Some(Duration::ZERO) => return Err(deadline_was_over()),
+            Some(limit) => context.deadline = Some(conn.limit_call(limit)),
+        }
+        Ok(())
+    }
 }
 
 /// How a connection ends that did not fail.
@@ -266,7 +365,23 @@ enum Ending {
     Refused,
 }
 
-fn panic_message(panic: &(dyn Any + Send)) -> &str {
+pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> &str {
     let literal = panic.downcast_ref::<&str>().copied();
     literal.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no message)")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As docs/wire.md lists them.
+    #[test]
+    fn the_limits_are_what_is_documented_unless_told() {
+        let service = Service::new(Registry::new());
+        assert_eq!(service.max_frame_len, 8 << 20);
+        assert_eq!(service.idle_timeout, Duration::from_secs(60));
+        assert_eq!(service.frame_timeout, Duration::from_secs(10));
+        assert_eq!(service.write_timeout, Duration::from_secs(10));
+        assert_eq!((service.default_deadline, service.max_deadline), (None, None));
+    }
 }

@@ -1,42 +1,92 @@
-//! The signals that end a server, and the alarm that ends its grace.
+//! Signals: those that end a server, the alarm, and those of a crash.
 //!
 //! Handlers belong to the whole process. They do what any thread may do at any time: set flags,
-//! walk the scoreboard, and call what signal-safety(7) lists.
+//! walk the scoreboard, and call what signal-safety(7) lists. What was installed before is put
+//! back when the last acceptor that needed them is gone.
 #![allow(unsafe_code)]
 
 use std::io;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, Ordering};
-use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::libc;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
+use crate::alarm::{NEVER, arm, disarm, forget_timer, moment, on_alarm};
+use crate::crash::{CRASHES, happens_again, on_crash, prepare_last_words};
 use crate::scoreboard::own_pid;
-use crate::shutdown::{Control, EXIT_GRACE_EXPIRED, EXIT_INTERRUPTED, exit_now};
+use crate::shutdown::{Control, EXIT_INTERRUPTED, EXIT_QUIT, exit_now};
+
+const STOPS: [Signal; 2] = [Signal::SIGTERM, Signal::SIGINT];
 
 impl Control {
     /// Lets SIGTERM and SIGINT stop this acceptor.
     pub(crate) fn stop_on_signals(self: &Arc<Control>) -> io::Result<()> {
-        let leaked = Arc::into_raw(Arc::clone(self)).cast_mut();
-        SIGNALLED.store(leaked, Ordering::Release);
-        let mut both = SigSet::empty();
-        both.add(Signal::SIGTERM);
-        both.add(Signal::SIGINT);
-        let before = [
-            (Signal::SIGTERM, install(Signal::SIGTERM, on_stop_signal, both)?),
-            (Signal::SIGINT, install(Signal::SIGINT, on_stop_signal, both)?),
-            (Signal::SIGALRM, install(Signal::SIGALRM, on_grace_expired, both)?),
-        ];
-        let mut signals_before = self.signals_before.lock().unwrap_or_else(PoisonError::into_inner);
-        signals_before.get_or_insert(before);
-        Ok(())
+        let lock = lock_signals();
+        self.show_to_handlers(&lock);
+        SIGNALLED.store(Arc::as_ptr(self).cast_mut(), Ordering::SeqCst);
+        self.watches_time.store(true, Ordering::SeqCst);
+        STOPS.into_iter().chain([Signal::SIGALRM]).try_for_each(|signal| install(signal, &lock))
     }
 
     /// Whether signals stop this acceptor, and not one that asked later.
     pub(crate) fn is_signalled(&self) -> bool {
         ptr::eq(SIGNALLED.load(Ordering::Acquire), self)
+    }
+
+    /// Prepares for deadlines, at the first one. `false`: the host program has a handler of its own
+    /// for SIGALRM and has not given us the signals, so nobody will watch.
+    #[cold]
+    pub(crate) fn watch_time(self: &Arc<Control>) -> bool {
+        if self.time_is_refused.load(Ordering::SeqCst) {
+            return false;
+        }
+        let lock = lock_signals();
+        let free = [libc::SIG_DFL, libc::SIG_IGN];
+        let may_install =
+            is_ours(Signal::SIGALRM) || free.contains(&installed(Signal::SIGALRM).sa_sigaction);
+        if may_install && install(Signal::SIGALRM, &lock).is_ok() {
+            self.show_to_handlers(&lock);
+            self.watches_time.store(true, Ordering::SeqCst);
+            return true;
+        }
+        tracing::error!("SIGALRM belongs to the program: deadlines are not enforced");
+        self.time_is_refused.store(true, Ordering::SeqCst);
+        false
+    }
+
+    /// Prepares for a crash, before the first connection is served, in a process that is ours: a
+    /// child, or one whose host program gave us the signals.
+    #[cold]
+    pub(crate) fn watch_crashes(self: &Arc<Control>) {
+        if !self.is_signalled() {
+            return;
+        }
+        let lock = lock_signals();
+        prepare_last_words();
+        for signal in CRASHES {
+            let _ = install(signal, &lock);
+        }
+    }
+
+    /// Lets the handlers find this acceptor, until [`give_signals_back`](Self::give_signals_back).
+    fn show_to_handlers(self: &Arc<Control>, _lock: &MutexGuard<'static, ()>) {
+        let shown = Arc::as_ptr(self).cast_mut();
+        if entries().any(|entry| entry.control.load(Ordering::SeqCst) == shown) {
+            return;
+        }
+        let counted = Arc::into_raw(Arc::clone(self)).cast_mut();
+        match entries().find(|entry| entry.control.load(Ordering::SeqCst).is_null()) {
+            Some(free) => free.control.store(counted, Ordering::SeqCst),
+            None => {
+                let next = entries().next();
+                let entry = Entry { control: AtomicPtr::new(counted), next };
+                ENTRIES.store(Box::leak(Box::new(entry)), Ordering::SeqCst);
+            }
+        }
     }
 
     /// Calls off the end of the grace and gives the signals back to the host program, which may
@@ -46,82 +96,319 @@ impl Control {
         let serves = !self.serves_no_more.load(Ordering::SeqCst)
             || self.supervises.load(Ordering::SeqCst)
             || self.scoreboard.has_slot_of(own_pid());
-        if serves || !self.is_signalled() {
+        if serves {
             return;
         }
-        if self.alarm_is_set.load(Ordering::SeqCst) {
-            set_alarm(Duration::ZERO);
+        let lock = lock_signals();
+        self.grace_ends.store(NEVER, Ordering::SeqCst);
+        if self.is_signalled() {
+            STOPS.into_iter().chain([Signal::SIGHUP]).for_each(|signal| give_back(signal, &lock));
+            SIGNALLED.store(ptr::null_mut(), Ordering::SeqCst);
         }
-        let mut signals_before = self.signals_before.lock().unwrap_or_else(PoisonError::into_inner);
-        for (signal, action) in signals_before.take().into_iter().flatten() {
-            // SAFETY: the action is the one that the host program had installed.
-            let _ = unsafe { sigaction(signal, &action) };
+        let own = ptr::from_ref(self).cast_mut();
+        for entry in entries() {
+            let (success, failure) = (Ordering::SeqCst, Ordering::SeqCst);
+            if entry.control.compare_exchange(own, ptr::null_mut(), success, failure).is_ok() {
+                wait_for_handlers();
+                // SAFETY: it was counted when it was shown, and no handler has it any more.
+                drop(unsafe { Arc::from_raw(own) });
+            }
         }
-        SIGNALLED.store(ptr::null_mut(), Ordering::Release);
+        if entries().all(|entry| entry.control.load(Ordering::SeqCst).is_null()) {
+            disarm();
+            give_back(Signal::SIGALRM, &lock);
+            CRASHES.into_iter().for_each(|signal| give_back(signal, &lock));
+        }
     }
 
-    /// Async-signal-safe.
-    fn on_stop_signal(&self, signal: libc::c_int) {
+    /// In a new child, which has the memory of its parent but not its timer, and serves for this
+    /// acceptor only. Signals are blocked.
+    pub(crate) fn take_signals_in_child(self: &Arc<Control>) -> io::Result<()> {
+        forget_timer();
+        self.grace_ends.store(NEVER, Ordering::SeqCst);
+        for entry in entries() {
+            if !ptr::eq(entry.control.load(Ordering::SeqCst), Arc::as_ptr(self)) {
+                entry.control.store(ptr::null_mut(), Ordering::SeqCst);
+            }
+        }
+        if !self.is_signalled() {
+            self.stop_on_signals()?;
+        }
+        install(Signal::SIGHUP, &lock_signals())
+    }
+
+    /// The grace is not for this process, or no longer.
+    pub(crate) fn call_off_alarm(&self) {
+        self.grace_ends.store(NEVER, Ordering::SeqCst);
+    }
+
+    /// Does what SIGTERM, SIGINT, SIGQUIT or, in a child, SIGHUP asks for. Async-signal-safe.
+    pub(crate) fn obey(&self, signal: libc::c_int) {
         let supervises = self.supervises.load(Ordering::SeqCst);
-        if signal == libc::SIGINT && self.interrupted.swap(true, Ordering::SeqCst) {
+        let end_at_once = match signal {
+            libc::SIGHUP => return self.retire(),
+            libc::SIGINT if self.interrupted.swap(true, Ordering::SeqCst) => EXIT_INTERRUPTED,
+            libc::SIGQUIT => EXIT_QUIT,
+            _ => 0,
+        };
+        if end_at_once != 0 {
             // Whoever has children must take them along, which is not for a signal handler.
             if !supervises {
-                exit_now(EXIT_INTERRUPTED);
+                exit_now(end_at_once);
             }
-            self.interrupted_again.store(true, Ordering::SeqCst);
+            self.ends_at_once.store(end_at_once, Ordering::SeqCst);
         }
         // Before the stop: a server that has nothing to do returns at once, in another thread, and
         // calls off what is set by then.
-        if !supervises && !self.alarm_is_set.swap(true, Ordering::SeqCst) {
-            set_alarm(self.grace());
+        if !supervises && self.grace_ends.load(Ordering::SeqCst) == NEVER {
+            let grace = u64::try_from(self.grace().as_nanos()).unwrap_or(NEVER);
+            let ends = moment(Instant::now()).saturating_add(grace);
+            self.grace_ends.store(ends, Ordering::SeqCst);
+            arm(ends);
         }
         self.stop();
     }
 }
 
-/// The acceptor that signals stop. Leaked once per acceptor that asked, never freed: a signal
-/// handler may be looking at it.
+/// The acceptor that signals stop; one that is shown to the handlers.
 static SIGNALLED: AtomicPtr<Control> = AtomicPtr::new(ptr::null_mut());
 
-/// Returns what was there before.
-fn install(
-    signal: Signal,
-    handler: extern "C" fn(libc::c_int),
-    mask: SigSet,
-) -> io::Result<SigAction> {
-    let action = SigAction::new(SigHandler::Handler(handler), SaFlags::SA_RESTART, mask);
-    // SAFETY: the handlers below call async-signal-safe functions only and keep errno.
-    Ok(unsafe { sigaction(signal, &action) }?)
+/// In a process that is about to execute another program: what has a handler here has its default
+/// there, and should have it already when it is let through.
+pub(crate) fn forget_handlers() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGALRM, Signal::SIGHUP] {
+        let action = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+        // SAFETY: the default action is no handler.
+        let _ = unsafe { sigaction(signal, &action) };
+    }
 }
 
-extern "C" fn on_stop_signal(signal: libc::c_int) {
+/// The acceptors that handlers look after. Entries are used again and never freed.
+static ENTRIES: AtomicPtr<Entry> = AtomicPtr::new(ptr::null_mut());
+
+struct Entry {
+    control: AtomicPtr<Control>,
+    next: Option<&'static Entry>,
+}
+
+fn entries() -> impl Iterator<Item = &'static Entry> {
+    // SAFETY: null, or an entry, which is never freed.
+    let first = unsafe { ENTRIES.load(Ordering::SeqCst).as_ref() };
+    std::iter::successors(first, |entry| entry.next)
+}
+
+/// Runs `action` on every acceptor that handlers look after. In a handler only.
+pub(crate) fn each_control(mut action: impl FnMut(&Control)) {
+    for entry in entries() {
+        // SAFETY: null, or a Control that is kept until no handler runs that may have found it.
+        if let Some(control) = unsafe { entry.control.load(Ordering::SeqCst).as_ref() } {
+            action(control);
+        }
+    }
+}
+
+/// How many handlers run. Each says so before it looks for acceptors.
+static HANDLERS: AtomicUsize = AtomicUsize::new(0);
+
+/// Waits for the handlers of other threads that may have found what was just hidden from them.
+fn wait_for_handlers() {
+    while HANDLERS.load(Ordering::SeqCst) != 0 {
+        thread::yield_now();
+    }
+}
+
+/// For whoever installs handlers or gives them back. Never held while this process forks.
+fn lock_signals() -> MutexGuard<'static, ()> {
+    static LOCK: Mutex<()> = Mutex::new(());
+    LOCK.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What the host program had installed, while our handler stands in its place, by the signal's
+/// number. Behind a pointer, since the handler of a crash puts it back and must not lock.
+static BEFORE: [AtomicPtr<libc::sigaction>; 32] = [const { AtomicPtr::new(ptr::null_mut()) }; 32];
+
+fn before(signal: Signal) -> &'static AtomicPtr<libc::sigaction> {
+    &BEFORE[signal as usize]
+}
+
+fn is_ours(signal: Signal) -> bool {
+    !before(signal).load(Ordering::SeqCst).is_null()
+}
+
+/// What is installed for `signal`.
+fn installed(signal: Signal) -> libc::sigaction {
+    // SAFETY: all zeroes is a valid sigaction.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: sigaction(2) changes nothing when there is no new action, and `action` is live.
+    unsafe { libc::sigaction(signal as libc::c_int, ptr::null(), &mut action) };
+    action
+}
+
+fn install(signal: Signal, _lock: &MutexGuard<'static, ()>) -> io::Result<()> {
+    if is_ours(signal) {
+        return Ok(());
+    }
+    let replaced = installed(signal);
+    let mut flags = SaFlags::SA_RESTART;
+    if CRASHES.contains(&signal) {
+        if replaced.sa_sigaction == libc::SIG_IGN {
+            // Whoever ignores such a signal lives on when it is sent.
+            return Ok(());
+        }
+        // A stack that has overflowed has no room for a handler.
+        flags |= SaFlags::SA_ONSTACK;
+    }
+    // First, because the handler may be needed as soon as it is installed.
+    before(signal).store(Box::into_raw(Box::new(replaced)), Ordering::SeqCst);
+    let action = SigAction::new(SigHandler::SigAction(on_signal), flags, SigSet::all());
+    // SAFETY: `on_signal` calls async-signal-safe functions only and keeps errno.
+    let replaced = unsafe { sigaction(signal, &action) };
+    if replaced.is_err() {
+        forget_before(signal);
+    }
+    replaced.map(drop).map_err(io::Error::from)
+}
+
+fn give_back(signal: Signal, _lock: &MutexGuard<'static, ()>) {
+    if !is_ours(signal) {
+        return;
+    }
+    if signal == Signal::SIGALRM {
+        let ignore = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
+        // SAFETY: no handler is installed. An alarm that was sent and not delivered is thrown
+        // away thereby (sigaction(2)): the host program must not die of it.
+        let _ = unsafe { sigaction(signal, &ignore) };
+    }
+    put_back(signal);
+    forget_before(signal);
+}
+
+fn forget_before(signal: Signal) {
+    let replaced = before(signal).swap(ptr::null_mut(), Ordering::SeqCst);
+    wait_for_handlers();
+    // SAFETY: it was a box, and no handler looks at it any more.
+    drop(unsafe { Box::from_raw(replaced) });
+}
+
+/// Puts back what was installed before us. Async-signal-safe.
+pub(crate) fn put_back(signal: Signal) {
+    let action = before(signal).load(Ordering::SeqCst);
+    if !action.is_null() {
+        // SAFETY: a box that is kept until no handler runs that may have found it; the action is
+        // the one that the host program had installed.
+        unsafe { libc::sigaction(signal as libc::c_int, action, ptr::null_mut()) };
+    }
+}
+
+/// What a handler is called with besides the signal's number.
+type Context = *mut libc::c_void;
+
+extern "C" fn on_signal(signal: libc::c_int, info: *mut libc::siginfo_t, context: Context) {
     // SAFETY: errno's address is valid in every thread.
     let saved_errno = unsafe { *libc::__errno_location() };
-    // SAFETY: null, or a leaked Control.
-    if let Some(control) = unsafe { SIGNALLED.load(Ordering::Acquire).as_ref() } {
-        control.on_stop_signal(signal);
+    HANDLERS.fetch_add(1, Ordering::SeqCst);
+    match signal {
+        // SAFETY: the kernel passes a valid siginfo_t. Its timers have a positive code.
+        libc::SIGALRM => on_alarm(unsafe { (*info).si_code } <= 0),
+        libc::SIGTERM | libc::SIGINT | libc::SIGHUP => {
+            // SAFETY: null, or a Control as in `each_control`.
+            if let Some(control) = unsafe { SIGNALLED.load(Ordering::SeqCst).as_ref() } {
+                control.obey(signal);
+            }
+        }
+        _ => {
+            on_crash(signal);
+            // SAFETY: the kernel passes a valid siginfo_t.
+            let code = unsafe { (*info).si_code };
+            if !happens_again(signal, code) {
+                die_of(signal, info, context);
+            }
+        }
     }
+    HANDLERS.fetch_sub(1, Ordering::SeqCst);
     // SAFETY: as above.
     unsafe { *libc::__errno_location() = saved_errno };
 }
 
-extern "C" fn on_grace_expired(_signal: libc::c_int) {
-    // SAFETY: null, or a leaked Control.
-    if let Some(control) = unsafe { SIGNALLED.load(Ordering::Acquire).as_ref() } {
-        control.scoreboard.answer_instead(own_pid(), &control.last_words);
-        exit_now(EXIT_GRACE_EXPIRED);
+/// Ends the process by a crash that does not happen again by itself: somebody has sent it, such as
+/// abort(3). The host program's handler, if it has one, is called and may return, as std's does;
+/// but callers were told of a crash, so there must be one. Async-signal-safe if that handler is.
+fn die_of(signal: libc::c_int, info: *mut libc::siginfo_t, context: Context) {
+    let before = BEFORE[signal as usize].load(Ordering::SeqCst);
+    // SAFETY: null, or a box as in `put_back`.
+    if let Some(action) = unsafe { before.as_ref() }
+        && ![libc::SIG_DFL, libc::SIG_IGN].contains(&action.sa_sigaction)
+    {
+        if action.sa_flags & libc::SA_SIGINFO != 0 {
+            // SAFETY: sigaction(2): with this flag it is the address of such a function.
+            let handler: extern "C" fn(libc::c_int, *mut libc::siginfo_t, Context) =
+                unsafe { std::mem::transmute(action.sa_sigaction) };
+            handler(signal, info, context);
+        } else {
+            // SAFETY: sigaction(2): without it, of such a function.
+            let handler: extern "C" fn(libc::c_int) =
+                unsafe { std::mem::transmute(action.sa_sigaction) };
+            handler(signal);
+        }
+    }
+    // SAFETY: signal(2) and raise(3) take integers; the signal is blocked until we return.
+    unsafe {
+        libc::signal(signal, libc::SIG_DFL);
+        libc::raise(signal);
     }
 }
 
 /// SIGALRM after `delay`, or never if that is zero. Async-signal-safe.
-fn set_alarm(delay: Duration) {
+pub(crate) fn set_timer(delay: Duration) {
+    // In microseconds, rounded up: neither early nor, by a zero, never.
+    let micros = delay.as_nanos().div_ceil(1000);
     let delay = libc::timeval {
-        tv_sec: libc::time_t::try_from(delay.as_secs()).unwrap_or(libc::time_t::MAX),
-        tv_usec: libc::suseconds_t::from(delay.subsec_micros()),
+        tv_sec: libc::time_t::try_from(micros / 1_000_000).unwrap_or(libc::time_t::MAX),
+        tv_usec: (micros % 1_000_000) as libc::suseconds_t,
     };
     let once = libc::timeval { tv_sec: 0, tv_usec: 0 };
     let timer = libc::itimerval { it_interval: once, it_value: delay };
     // SAFETY: `timer` is a live, valid itimerval; the old value is not asked for. setitimer(2) is
     // a plain system call without state in the C library.
     unsafe { libc::setitimer(libc::ITIMER_REAL, &timer, ptr::null_mut()) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    extern "C" fn handler_of_the_program(_: libc::c_int) {}
+
+    fn control() -> Arc<Control> {
+        Arc::new(Control::new(Duration::from_secs(1)).unwrap())
+    }
+
+    /// One test, because signals belong to the whole process.
+    #[test]
+    fn the_alarm_is_borrowed_and_given_back() {
+        let of_program = handler_of_the_program as *const () as libc::sighandler_t;
+        // SAFETY: the handler does nothing.
+        unsafe { libc::signal(libc::SIGALRM, of_program) };
+        let refused = control();
+        assert!(!refused.watch_time(), "the program uses it");
+        assert!(!refused.watch_time(), "nor later");
+        refused.serve_no_more();
+        assert_eq!(installed(Signal::SIGALRM).sa_sigaction, of_program);
+
+        for before in [libc::SIG_DFL, libc::SIG_IGN] {
+            // SAFETY: no handler is installed.
+            unsafe { libc::signal(libc::SIGALRM, before) };
+            let (first, second) = (control(), control());
+            assert!(first.watch_time() && second.watch_time());
+            arm(moment(Instant::now() + Duration::from_secs(60)));
+            first.serve_no_more();
+            assert_ne!(installed(Signal::SIGALRM).sa_sigaction, before, "one is left");
+            second.serve_no_more();
+            assert_eq!(installed(Signal::SIGALRM).sa_sigaction, before);
+            assert_eq!(Arc::strong_count(&first), 1, "nothing is kept");
+            assert_eq!(Arc::strong_count(&second), 1);
+            // SAFETY: alarm(2) takes an integer. It shares the timer with setitimer(2).
+            assert_eq!(unsafe { libc::alarm(0) }, 0, "the timer is off");
+        }
+    }
 }

@@ -63,7 +63,7 @@ error_codes! {
     InternalError = -32603, "internal error";
     /// A limit on connections, threads, processes or descriptors is reached. Nothing was executed.
     Busy = -32000, "busy";
-    /// The call's time ran out; the handler may have run.
+    /// The call's time ran out. What `data.executed` says tells whether a handler may have run.
     DeadlineExceeded = -32001, "deadline exceeded";
     /// The server is stopping. What `data.executed` says tells whether a handler may have run.
     ShuttingDown = -32002, "shutting down";

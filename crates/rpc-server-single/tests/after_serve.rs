@@ -6,21 +6,43 @@
 #![allow(clippy::print_stdout)]
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, raise};
 use nix::unistd::alarm;
-use rpc_server_single::{Acceptor, Registry, Service, serve};
+use rpc_server_single::{Acceptor, Method, Registry, Service, serve};
+
+const STOP: Method<(), ()> = Method::new("stop", "stopped");
+
+const REQUEST: &[u8] = br#"{"in":"stop","params":null}"#;
 
 fn main() {
     let acceptor = Acceptor::bind(&"127.0.0.1:0".parse().unwrap()).unwrap();
     let acceptor = acceptor.stop_on_signals().unwrap();
     assert!(is_caught(Signal::SIGTERM));
+    assert!(!is_caught(Signal::SIGFPE), "who serves nobody has no last words");
+    let mut client = TcpStream::connect(acceptor.address().to_string()).unwrap();
+    let len = u32::try_from(REQUEST.len()).unwrap();
+    client.write_all(&[&len.to_le_bytes(), REQUEST].concat()).unwrap();
 
-    raise(Signal::SIGTERM).unwrap();
-    serve(acceptor, &Service::new(Registry::new())).unwrap();
+    let mut registry = Registry::new();
+    let stop = |(), _ctx: &_| {
+        assert!(is_caught(Signal::SIGFPE), "a crash would be told");
+        raise(Signal::SIGTERM).unwrap();
+        Ok(())
+    };
+    registry.register(STOP, stop).unwrap();
+    let service = Service::new(registry).default_deadline(Duration::from_secs(3600));
+    serve(acceptor, &service).unwrap();
+    let mut replies = String::new();
+    client.read_to_string(&mut replies).unwrap();
+    assert!(replies.contains("stopped"), "{replies}");
 
-    assert_eq!(alarm::cancel(), None, "the alarm that ends the grace is called off");
-    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGALRM] {
+    assert_eq!(alarm::cancel(), None, "the alarm for grace and deadline is called off");
+    // std has handlers of its own for two of those that a crash raises.
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGALRM, Signal::SIGFPE] {
         assert!(!is_caught(signal), "{signal} is given back");
     }
     println!("after serve the signals are the host program's ... ok");

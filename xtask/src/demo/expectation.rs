@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::faults::{Aborted, Panicked};
 use super::idle::Idle;
+use super::late::Late;
 use super::load::Load;
 use super::plan::{PATIENCE, Plan};
 use super::second_client::SecondClient;
@@ -12,6 +13,12 @@ use crate::model::Model;
 
 /// -32603: the handler failed or panicked.
 const INTERNAL_ERROR: i32 = -32603;
+
+/// -32004: the last words of the process that ran the handler.
+const CRASHED: i32 = -32004;
+
+/// -32001: the handler did not return in time.
+const DEADLINE_EXCEEDED: i32 = -32001;
 
 #[derive(Clone, Copy)]
 pub(super) struct Expectation {
@@ -89,6 +96,9 @@ impl Expectation {
 
     pub(super) fn abort(self, found: &Aborted) -> Result<(), String> {
         let server_survives = !matches!(self.model, Model::Single | Model::Thread);
+        if found.code != Some(CRASHED) {
+            return Err(format!("the caller got {}, expected {CRASHED}", found.caller_saw));
+        }
         if found.server_survives != server_survives {
             let happened = if found.server_survives { "lived on" } else { "ended" };
             return Err(format!("the server {happened}, expected the opposite"));
@@ -105,6 +115,22 @@ impl Expectation {
             // The kernel decides which connections share the worker that aborts.
             Model::Single | Model::Thread | Model::PreforkThread => Ok(()),
         }
+    }
+
+    /// Everywhere the caller is told in time; only single has nothing else to serve with.
+    pub(super) fn late(self, found: &Late) -> Result<(), String> {
+        if found.code != Some(DEADLINE_EXCEEDED) {
+            return Err(format!(
+                "the caller got {}, expected {DEADLINE_EXCEEDED}",
+                found.caller_saw
+            ));
+        }
+        let blocked = self.model == Model::Single;
+        if found.next_is_served_at_once == blocked {
+            let was = if blocked { "was" } else { "was not" };
+            return Err(format!("a new client {was} served while the handler ran"));
+        }
+        Ok(())
     }
 
     pub(super) fn idle(self, found: &Idle) -> Result<(), String> {
@@ -167,6 +193,7 @@ mod tests {
 
     fn aborted(server_survives: bool, survivors: usize) -> Aborted {
         Aborted {
+            code: Some(-32004),
             caller_saw: String::new(),
             bystanders: 4,
             survivors,
@@ -244,8 +271,28 @@ mod tests {
         ] {
             check("abort", agreeing, |model| model.abort(&found));
         }
+        let silent = Aborted { code: None, ..aborted(true, 4) };
+        check("a caller that is told nothing", &[], |model| model.abort(&silent));
         let nobody_served_again = Aborted { served_again_ms: None, ..aborted(true, 4) };
         check("nobody served again", &[], |model| model.abort(&nobody_served_again));
+    }
+
+    #[test]
+    fn a_late_handler_blocks_only_single() {
+        for (code, next_is_served_at_once, agreeing) in [
+            (Some(-32001), true, &[Thread, Fork, Prefork, PreforkThread][..]),
+            (Some(-32001), false, &[Single]),
+            (None, true, &[]),
+        ] {
+            let found = Late {
+                code,
+                caller_saw: String::new(),
+                limit_ms: 100,
+                told_after_ms: 100.0,
+                next_is_served_at_once,
+            };
+            check("late", agreeing, |model| model.late(&found));
+        }
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub(super) struct Panicked {
 
 #[derive(Serialize)]
 pub(super) struct Aborted {
+    /// The error's code, if the caller was told one.
+    pub(super) code: Option<i32>,
     pub(super) caller_saw: String,
     /// Connections that were being served beside it.
     pub(super) bystanders: usize,
@@ -45,10 +47,7 @@ pub(super) fn panic(server: &GuardedServer, bystanders: usize) -> anyhow::Result
     let mut caller = server.client()?;
     let reply = caller.call(PANIC, &());
     Ok(Panicked {
-        code: match &reply {
-            Err(CallError::Rpc(error)) => Some(error.code),
-            _ => None,
-        },
+        code: code_of(&reply),
         caller_saw: describe(reply),
         connection_goes_on: ping(&mut caller).is_ok(),
         bystanders,
@@ -63,7 +62,10 @@ pub(super) fn abort(server: &mut GuardedServer, bystanders: usize) -> anyhow::Re
     let mut caller = server.client()?;
     let reply = caller.call(ABORT, &());
     ensure!(reply.is_err(), "a handler that aborts cannot have a result");
+    let code = code_of(&reply);
     let caller_saw = describe(reply);
+    // Its last words come before its end, and the end of the connection with it.
+    let _ = ping(&mut caller);
     let served_again = await_service(server, Instant::now());
     let survivors = count_survivors(&mut others);
 
@@ -71,6 +73,7 @@ pub(super) fn abort(server: &mut GuardedServer, bystanders: usize) -> anyhow::Re
     let server_ended =
         if server_survives { None } else { Some(server.wait(PATIENCE)?.to_string()) };
     Ok(Aborted {
+        code,
         caller_saw,
         bystanders,
         survivors,
@@ -94,6 +97,10 @@ fn await_service(server: &GuardedServer, since: Instant) -> Option<Duration> {
 
 fn count_survivors(others: &mut [Client]) -> usize {
     others.iter_mut().filter_map(|other| ping(other).ok()).count()
+}
+
+fn code_of(reply: &Result<(), CallError>) -> Option<i32> {
+    reply.as_ref().err().and_then(CallError::rpc_error).map(|error| error.code)
 }
 
 fn describe(reply: Result<(), CallError>) -> String {

@@ -11,6 +11,7 @@ mod expectation;
 mod faults;
 mod guard;
 mod idle;
+mod late;
 mod load;
 mod plan;
 mod processes;

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::cores::Cores;
 use super::faults::{Aborted, Panicked};
 use super::idle::Idle;
+use super::late::Late;
 use super::load::Load;
 use super::plan::Plan;
 use super::second_client::SecondClient;
@@ -57,6 +58,7 @@ pub(super) struct Steps {
     pub(super) cores: Step<Cores>,
     pub(super) panic: Step<Panicked>,
     pub(super) abort: Step<Aborted>,
+    pub(super) late: Step<Late>,
     pub(super) idle: Step<Idle>,
     pub(super) stop: Step<Stop>,
 }
@@ -121,6 +123,7 @@ impl ModelReport {
             ("pi", &steps.cores.problem),
             ("panic", &steps.panic.problem),
             ("abort", &steps.abort.problem),
+            ("late", &steps.late.problem),
             ("idle connections", &steps.idle.problem),
             ("stop", &steps.stop.problem),
         ];
@@ -132,7 +135,7 @@ impl ModelReport {
 }
 
 impl Steps {
-    pub(super) const COUNT: u64 = 8;
+    pub(super) const COUNT: u64 = 9;
 }
 
 fn name_of<S: serde::Serializer>(model: &Model, serializer: S) -> Result<S::Ok, S::Error> {

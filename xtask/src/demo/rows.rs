@@ -58,6 +58,11 @@ pub(super) fn of(report: &Report) -> Vec<Row> {
     rows.row("  an abort", |model| {
         show(&model.steps.abort, |found| Some(reach(model.model, found)))
     });
+    rows.row("  its caller is told", |model| {
+        show(&model.steps.abort, |found| {
+            Some(found.code.map_or("nothing".into(), |code| code.to_string()))
+        })
+    });
     rows.row("  others that survive the abort", |model| {
         show(&model.steps.abort, |found| {
             Some(match found.bystanders {
@@ -70,6 +75,16 @@ pub(super) fn of(report: &Report) -> Vec<Row> {
         show(&model.steps.abort, |found| {
             let after = found.served_again_ms.map(|ms| format!("{ms:.1}"));
             Some(after.unwrap_or_else(|| "never".into()))
+        })
+    });
+
+    rows.heading("a handler that takes too long");
+    rows.row("  its caller is told after, of 100 ms", |model| {
+        show(&model.steps.late, |found| Some(format!("{:.0} ms", found.told_after_ms)))
+    });
+    rows.row("  a new client is served", |model| {
+        show(&model.steps.late, |found| {
+            Some(if found.next_is_served_at_once { "at once" } else { "later" }.into())
         })
     });
 

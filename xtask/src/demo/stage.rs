@@ -8,7 +8,7 @@ use super::progress::{Line, Progress};
 use super::report::{ModelReport, Steps};
 use super::server::{GuardedServer, ServerLog};
 use super::step::Step;
-use super::{cores, faults, idle, load, second_client, session, stop};
+use super::{cores, faults, idle, late, load, second_client, session, stop};
 use crate::model::Model;
 
 pub(super) fn play(model: Model, plan: &Plan, progress: &Progress) -> ModelReport {
@@ -63,6 +63,11 @@ impl Stage<'_> {
             |server| faults::abort(server, bystanders),
             |found| expected.abort(found),
         );
+        let late = self.step(
+            "a handler that takes too long",
+            |server| late::measure(server),
+            |found| expected.late(found),
+        );
 
         // A server that has not been used yet, so that only the connections make the difference.
         self.server = None;
@@ -80,7 +85,7 @@ impl Stage<'_> {
             |server| stop::measure(server, held.len()),
             |found| expected.stop(found),
         );
-        Steps { session, load, second_client, cores, panic, abort, idle, stop }
+        Steps { session, load, second_client, cores, panic, abort, late, idle, stop }
     }
 
     /// Measures with a server that runs. After a step that failed, or that cost the server its

@@ -1,45 +1,21 @@
 //! The same promises over Unix sockets and IPv6.
 
-use std::fs;
 use std::net::TcpListener;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use rpc_client::{Address, Client, ErrorCode};
 use xtask::model::Model;
 
 use crate::raw::{Raw, frame, pong, request};
-use crate::server::start_at;
+use crate::server::{Directory, start_at};
 
 over_every_model! {
     a_unix_socket_speaks_the_same_wire,
     an_ipv6_address_is_served,
 }
 
-/// A directory for the socket of one test; removed at the end.
-struct Directory(PathBuf);
-
-impl Directory {
-    fn new() -> Directory {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        // Not below target/: the path of a socket has at most 107 bytes (unix(7)).
-        let name = format!("rpc-contract-{}-{number}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        fs::create_dir(&path).expect("the directory is new");
-        Directory(path)
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
 fn a_unix_socket_speaks_the_same_wire(model: Model) {
     let directory = Directory::new();
-    let path = directory.0.join("ping.sock");
+    let path = directory.socket();
     let address = Address::unix(&path);
     let arguments = ["--max-frame-len", "100"];
     let server = start_at(&address.to_string(), model, &arguments);

@@ -12,8 +12,8 @@ use serde_json::Value;
 
 const MODELS: [&str; 5] = ["single", "thread", "fork", "prefork", "prefork-thread"];
 
-const STEPS: [&str; 8] =
-    ["session", "load", "second_client", "cores", "panic", "abort", "idle", "stop"];
+const STEPS: [&str; 9] =
+    ["session", "load", "second_client", "cores", "panic", "abort", "late", "idle", "stop"];
 
 fn demo() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));

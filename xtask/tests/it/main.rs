@@ -9,8 +9,11 @@ mod raw;
 mod server;
 
 mod addresses;
+mod crashes;
+mod deadlines;
 mod frame_limit;
 mod isolation;
+mod kills;
 mod limits;
 mod memory;
 mod options;

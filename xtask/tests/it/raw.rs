@@ -54,6 +54,17 @@ impl Raw {
         self.stream.shutdown(Shutdown::Write).unwrap();
     }
 
+    /// Sends `bytes` again and again, until the server has taken nothing for `time`.
+    pub(crate) fn send_until_nobody_reads(&mut self, bytes: &[u8], time: Duration) {
+        self.stream.set_write_timeout(Some(time)).unwrap();
+        let error = loop {
+            if let Err(error) = self.stream.write_all(bytes) {
+                break error;
+            }
+        };
+        assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}");
+    }
+
     /// Closes with a reset instead of an end: SO_LINGER with a time of zero, socket(7).
     pub(crate) fn reset(self) {
         let at_once = libc::linger { l_onoff: 1, l_linger: 0 };
@@ -87,6 +98,23 @@ impl<Stream: Read + Write> Raw<Stream> {
     /// Sends without a claim that the server still reads.
     pub(crate) fn try_to_send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         self.stream.write_all(bytes)
+    }
+
+    /// The body of the next frame; `None` when the connection has ended before it, cleanly or by a
+    /// reset. An end inside of a frame fails the test.
+    #[track_caller]
+    pub(crate) fn receive_or_end(&mut self) -> Option<Vec<u8>> {
+        let mut prefix = [0; 4];
+        match self.stream.read(&mut prefix[..1]) {
+            Ok(0) => return None,
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => return None,
+            Err(error) => panic!("{error} instead of a reply or the end"),
+        }
+        self.stream.read_exact(&mut prefix[1..]).expect("the whole prefix comes");
+        let mut body = vec![0; u32::from_le_bytes(prefix) as usize];
+        self.stream.read_exact(&mut body).expect("the whole reply comes");
+        Some(body)
     }
 
     /// The body of the next frame.

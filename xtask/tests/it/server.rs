@@ -1,7 +1,9 @@
 //! Servers under test: the real program, with what this suite always wants.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use rpc_client::{CallError, Client, ErrorCode};
@@ -47,4 +49,34 @@ pub(crate) fn connect_until_served(server: &Server) -> Client {
 fn is_busy(error: &CallError) -> bool {
     let refusal = error.rpc_error();
     refusal.and_then(|refusal| refusal.known_code()) == Some(ErrorCode::Busy)
+}
+
+/// A directory for the socket of one test; removed at the end.
+pub(crate) struct Directory(PathBuf);
+
+impl Directory {
+    pub(crate) fn new() -> Directory {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        // Not below target/: the path of a socket has at most 107 bytes (unix(7)).
+        let name = format!("rpc-contract-{}-{number}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir(&path).expect("the directory is new");
+        Directory(path)
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.0.join("socket")
+    }
+
+    /// The address of the socket in it.
+    pub(crate) fn address(&self) -> String {
+        format!("unix:{}", self.socket().display())
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
 }

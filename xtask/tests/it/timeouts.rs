@@ -6,15 +6,18 @@ use std::time::{Duration, Instant};
 use rpc_client::ErrorCode::TimedOut;
 use xtask::model::Model;
 
+use crate::memory::Peaks;
 use crate::raw::{PATIENCE, Raw, frame, pong, request};
 use crate::server::{connect_until_served, start};
 
 over_every_model! {
+    a_newcomer_who_says_nothing_is_told_and_closed,
     an_idle_connection_is_told_and_closed,
     a_frame_that_stops_in_the_middle_is_told_and_closed,
     the_time_of_a_frame_does_not_begin_anew_with_every_byte,
     the_time_of_a_frame_begins_anew_with_every_frame,
     a_client_that_never_reads_is_closed_and_gives_its_place_back,
+    replies_that_nobody_reads_take_little_memory,
 }
 
 const LIMIT: Duration = Duration::from_millis(200);
@@ -28,6 +31,31 @@ fn an_idle_connection_is_told_and_closed(model: Model) {
     let begin = Instant::now();
     client.expect_service();
     expect_time_out(client, begin);
+
+    // After a large call it waits differently, to give memory back.
+    let mut client = Raw::connect(&server);
+    let text = format!("\"{}\"", "a".repeat(200_000));
+    let begin = Instant::now();
+    for _ in 0..2 {
+        client.send(&request("ping", &text));
+        client.expect(&pong(&text));
+    }
+    expect_time_out(client, begin);
+}
+
+/// Who has made a request may be silent for longer.
+fn a_newcomer_who_says_nothing_is_told_and_closed(model: Model) {
+    let limits = ["--first-request-timeout", "200ms", "--idle-timeout", "10s", "--workers", "2"];
+    let server = start(model, &limits);
+    if model != Model::Single {
+        let mut known = Raw::connect(&server);
+        known.expect_service();
+        let begin = Instant::now();
+        expect_time_out(Raw::connect(&server), begin);
+        known.expect_service();
+    }
+    let begin = Instant::now();
+    expect_time_out(Raw::connect(&server), begin);
 }
 
 fn a_frame_that_stops_in_the_middle_is_told_and_closed(model: Model) {
@@ -105,4 +133,16 @@ fn a_client_that_never_reads_is_closed_and_gives_its_place_back(model: Model) {
     let closed = [ErrorKind::ConnectionReset, ErrorKind::BrokenPipe];
     assert!(closed.contains(&error.kind()), "{error}");
     connect_until_served(&server);
+}
+
+/// The queues of the kernel fill, and then the server stops reading.
+fn replies_that_nobody_reads_take_little_memory(model: Model) {
+    let server = start(model, &["--workers", "1"]);
+    let mut client = Raw::connect(&server);
+    client.expect_service();
+    let before = Peaks::of_tree(server.pid());
+    let request = request("ping", &format!("\"{}\"", "x".repeat(1000)));
+    client.send_until_nobody_reads(&request.repeat(100), Duration::from_millis(500));
+    // A MiB is allowed, and a client's queue and a server's hold several.
+    Peaks::of_tree(server.pid()).assert_little_more_than(&before, 1 << 20);
 }

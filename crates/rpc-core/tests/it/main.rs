@@ -2,6 +2,8 @@
 
 /// Binding, accepting, refusing.
 mod accepting;
+/// Calls that take too long.
+mod deadlines;
 /// Refusing to fork where it is not safe.
 mod forking;
 /// Which methods can be registered.

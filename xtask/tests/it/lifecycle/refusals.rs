@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -115,6 +115,34 @@ fn single_without_a_descriptor_for_a_connection_tells_so_and_recovers() {
     set_descriptor_limit(server.pid(), 64);
     Caller::connect(&server).ping();
     stop_cleanly(&mut server, Signal::SIGTERM);
+}
+
+/// The limit that is in force is below what is open, so that accepting pauses. A busy machine may
+/// delay anything, so the fastest of some rounds counts.
+#[test]
+fn accepting_goes_on_within_200_ms_of_relief() {
+    const RELIEF: Duration = Duration::from_millis(200);
+    let server = serve(Model::Thread, &[]);
+    let mut kept = Caller::served(&server);
+    let fastest = (0..5).map(|_| {
+        set_descriptor_limit(server.pid(), 3);
+        // The call of poll(2) that waits fails first, or accept(2) does: either way it pauses.
+        let mut waiting = Caller::connect(&server);
+        let paused = proc::switches(server.pid()).expect("it lives");
+        wait_until("a vain attempt to accept", || {
+            proc::switches(server.pid()).expect("it lives") > paused
+        });
+        set_descriptor_limit(server.pid(), 64);
+        let begin = Instant::now();
+        // Either it was told in the meantime, or it is served now.
+        if answer(&mut waiting).is_err() {
+            Caller::connect(&server).ping();
+        }
+        begin.elapsed()
+    });
+    let fastest = fastest.min().expect("some rounds");
+    assert!(fastest < RELIEF, "{fastest:?}");
+    kept.ping();
 }
 
 /// One of two workers has no descriptor for a connection and pauses. Once the pause is over it must
