@@ -5,12 +5,12 @@ use rpc_proto::{ERROR_KIND, ErrorCode, Response, RpcError};
 
 use super::envelope::{self, Meaning};
 use super::splitting::{End, Split};
-use crate::methods::{ABORT, ECHO, PANIC, PI, SLEEP, SPIN};
+use crate::methods::{ABORT, BROOD, ECHO, HOLD, OVERFLOW, PANIC, PI, RAISE, SLEEP, SPIN};
 
 /// Beyond this, `pi` takes its time.
 const MAX_PI: u64 = 1000;
 
-/// Servers may answer a shorter time-out with an error, and processes may end for it.
+/// Shorter ones may be over before the answer is there, and then processes may end for it.
 const MIN_TIMEOUT_MS: u64 = 60_000;
 
 /// The answer to one request.
@@ -49,13 +49,19 @@ pub(super) fn answer(body: &[u8]) -> Option<Answer> {
         Meaning::NotAMessage => return Some(Answer::Error(&[ErrorCode::InvalidRequest])),
         Meaning::Message { name, timeout_ms, payload } => (name, timeout_ms, payload),
     };
-    if timeout_ms.is_some_and(|time| time < MIN_TIMEOUT_MS) {
+    if timeout_ms.is_some_and(|time| (1..MIN_TIMEOUT_MS).contains(&time)) {
         return None;
     }
+    let is_over = timeout_ms == Some(0);
     let params = payload.unwrap_or("null");
     let invalid = Answer::Error(&[ErrorCode::InvalidParams]);
     let name = name.as_str();
-    let answer = if name == "ping" {
+    let answer = if is_dangerous(name) {
+        return None;
+    } else if is_over && ["ping", ECHO.name(), PI.name(), PANIC.name()].contains(&name) {
+        // Nobody looks at the params of a call that is over before it begins.
+        Answer::Error(&[ErrorCode::DeadlineExceeded])
+    } else if name == "ping" {
         Answer::Exactly(format!(r#"{{"out":"pong","result":{params}}}"#))
     } else if name == ECHO.name() {
         match serde_json::from_str::<String>(params) {
@@ -81,12 +87,17 @@ pub(super) fn answer(body: &[u8]) -> Option<Answer> {
             "null" => Answer::OfKind("stats"),
             _ => invalid,
         }
-    } else if [SLEEP.name(), ABORT.name(), SPIN.name()].contains(&name) {
-        return None;
     } else {
         Answer::Error(&[ErrorCode::MethodNotFound])
     };
     Some(answer)
+}
+
+/// Whether a call may take long or end its process.
+fn is_dangerous(name: &str) -> bool {
+    let deadly = [ABORT.name(), OVERFLOW.name(), RAISE.name()];
+    let lasting = [SLEEP.name(), SPIN.name(), HOLD.name(), BROOD.name()];
+    deadly.contains(&name) || lasting.contains(&name)
 }
 
 /// Compares the body of a reply with what it must be.

@@ -2,7 +2,7 @@
 
 /// Request bodies that a server takes: those of docs/wire.md, the session of the first programs,
 /// and every spelling that the protocol allows.
-pub(super) const REQUESTS: [&str; 22] = [
+pub(super) const REQUESTS: [&str; 23] = [
     r#"{"in": "ping", "params": "ireader 0"}"#,
     r#"{"in": "ping", "params": "ireader 9"}"#,
     r#"{"in": "pi", "params": 3}"#,
@@ -25,6 +25,7 @@ pub(super) const REQUESTS: [&str; 22] = [
     r#"{"in":"ping","params":[0.1,-0,1e9,12345678901234567890123,5e-324]}"#,
     r#"{"in":"ping","params":{"in":"ping","params":{"params":"}"}}}"#,
     r#"{"in":"ping","timeout_ms":99999999999999999999,"params":1}"#,
+    r#"{"in":"ping","timeout_ms":0,"params":"too late"}"#,
 ];
 
 /// Replies, for the parser of the other side.

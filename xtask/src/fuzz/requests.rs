@@ -1,11 +1,11 @@
 //! The parser of requests and replies: it agrees with the plain reading of every body, and so does
-//! the fast way for usual spellings.
+//! the fast way for usual spellings. What reads and writes strings agrees with serde_json.
 
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use fastrand::Rng;
-use rpc_proto::{MessageError, Request, Response, RpcError};
+use rpc_proto::{MessageError, Request, Response, RpcError, check_json, parse_json};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
@@ -26,7 +26,14 @@ pub(super) fn run(seed: u64) -> anyhow::Result<()> {
     };
     let mut body = good.unwrap_or_default().as_bytes().to_vec();
     mutate(&mut body, &mut random);
-    check(&body).with_context(|| format!("body {}", body.escape_ascii()))
+    check(&body).with_context(|| format!("body {}", body.escape_ascii()))?;
+    let mut text = String::from_utf8_lossy(&body).into_owned();
+    if random.u8(0..8) == 0 && text.len() < 300 {
+        // Strings are looked at in blocks, so the same text has to stand at any place of a block.
+        text.insert_str(0, &"x".repeat(random.usize(..40)));
+        text = text.repeat(random.usize(..20));
+    }
+    check_string(&text).with_context(|| format!("string {}", text.escape_debug()))
 }
 
 fn check(body: &[u8]) -> anyhow::Result<()> {
@@ -83,6 +90,28 @@ fn check_fast_way<'a, Params: Deserialize<'a>>(
         };
         ensure!(found == *expected, "the fast way: {found:?}, not {expected:?}");
     }
+    Ok(())
+}
+
+/// A string is written and read as serde_json does it, whether it is one itself or not.
+fn check_string(text: &str) -> anyhow::Result<()> {
+    let quoted = serde_json::to_string(text)?;
+    let mut body = Vec::new();
+    Request::encode(&mut body, text, text)?;
+    let expected = format!(r#"{{"in":{quoted},"params":{quoted}}}"#);
+    ensure!(body == expected.as_bytes(), "written as {}", body.escape_ascii());
+    check_parsed::<String>(&quoted)?;
+    check_parsed::<Option<String>>(text)?;
+    check_parsed::<String>(&format!("\"{text}\""))?;
+    check_parsed::<serde_json::Value>(text)
+}
+
+fn check_parsed<'a, Value: Deserialize<'a> + PartialEq>(text: &'a str) -> anyhow::Result<()> {
+    let (ours, theirs) = (parse_json::<Value>(text), serde_json::from_str::<Value>(text));
+    ensure!(ours.as_ref().ok() == theirs.as_ref().ok(), "parsed as another value");
+    let (ours, theirs) = (check_json(text), serde_json::from_str::<&RawValue>(text));
+    let (ours, theirs) = (ours.map(RawValue::get).ok(), theirs.map(RawValue::get).ok());
+    ensure!(ours == theirs, "checked: {ours:?}, not {theirs:?}");
     Ok(())
 }
 

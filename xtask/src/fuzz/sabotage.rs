@@ -86,7 +86,7 @@ fn serve(mut stream: TcpStream, fault: Fault) -> std::io::Result<()> {
             let is_error = reply.starts_with(br#"{"out":"error""#);
             match fault {
                 Fault::AnswersTwice if is_error => {
-                    stream.write_all(&[&frame[..], &frame].concat())?
+                    stream.write_all(&[&frame[..], &frame].concat())?;
                 }
                 Fault::Skips if at_once == 2 => {}
                 Fault::Confuses if at_once == 2 => stream.write_all(&last)?,
