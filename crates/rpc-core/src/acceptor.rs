@@ -15,6 +15,7 @@ use crate::error::ServeError;
 use crate::farewell::Farewell;
 use crate::listener::Listener;
 use crate::notify::{Notice, notify};
+use crate::pid_file::PidFile;
 use crate::privileges::Account;
 use crate::refusal::{access_denied, busy, out_of_resources, shutting_down};
 use crate::report::Report;
@@ -56,6 +57,7 @@ pub struct Acceptor {
     has_said_ready: bool,
     /// The users whose processes are served; `None` is everybody.
     allowed_uids: Option<Vec<u32>>,
+    pub(crate) pid_file: Option<PidFile>,
     /// Whether workers accept, each waiting in accept(2), where the kernel wakes one of them for
     /// a connection. In poll(2) it would wake all.
     is_shared: bool,
@@ -86,6 +88,7 @@ impl Acceptor {
             has_begun: false,
             has_said_ready: false,
             allowed_uids: None,
+            pid_file: None,
             is_shared: false,
             did_not_wait: false,
             farewells: Vec::new(),
@@ -133,6 +136,15 @@ impl Acceptor {
     #[must_use]
     pub fn with_allowed_uids(mut self, uids: impl IntoIterator<Item = u32>) -> Acceptor {
         self.allowed_uids = Some(uids.into_iter().collect());
+        self
+    }
+
+    /// Says that this process holds a pidfile, whose name a successor will want when the program is
+    /// upgraded (SIGUSR2 of prefork). Until this process ends the file is then called `….oldbin`;
+    /// it gets its name back if the successor fails.
+    #[must_use]
+    pub fn with_pid_file(mut self, pid_file: &PidFile) -> Acceptor {
+        self.pid_file = Some(pid_file.clone());
         self
     }
 

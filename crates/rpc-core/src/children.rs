@@ -23,6 +23,7 @@ use crate::ladder::Ladder;
 use crate::lifeline::Lifeline;
 use crate::member::Member;
 use crate::pause::Pause;
+use crate::pid_file::PidFile;
 use crate::process::{Change, Exit, look_for_end, look_for_stop, pidfd_open, reap, refuse_threads};
 use crate::report::Report;
 use crate::scoreboard::own_pid;
@@ -56,6 +57,7 @@ pub struct Children {
     pub(crate) pause: Pause,
     /// `None` if the children need not say that they are ready.
     pub(crate) patience: Option<Patience>,
+    pub(crate) pid_file: Option<PidFile>,
     /// In no order. A new member is written at the end: every page that a parent writes after a
     /// fork costs a copy for each child that shares it, so a map would cost many.
     pub(crate) members: Vec<Member>,
@@ -85,6 +87,7 @@ impl Children {
             clock: Clock::default(),
             pause: Pause::default(),
             patience: None,
+            pid_file: acceptor.pid_file.clone(),
             members: Vec::new(),
         })
     }
