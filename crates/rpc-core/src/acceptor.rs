@@ -440,9 +440,21 @@ impl Acceptor {
         }
     }
 
+    /// Lets nobody into the queue any more, unless others listen on the socket. Workers may still
+    /// accept who is in it.
+    pub(crate) fn admit_no_more(&mut self) {
+        if self.is_ours_alone
+            && self.creator == own_pid()
+            && let Some(listener) = &mut self.listener
+        {
+            listener.admit_no_more();
+        }
+    }
+
     /// Ends the listening. In the process that bound the socket, tells those who wait in the queue,
     /// unless others listen on it.
     fn close(&mut self) {
+        self.admit_no_more();
         let Some(listener) = self.listener.take() else {
             return;
         };

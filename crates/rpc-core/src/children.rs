@@ -345,7 +345,9 @@ impl Children {
     ///
     /// [`ServeError::Unfinished`] when children were killed, or ended by themselves because the
     /// grace was over; [`ServeError::Watch`] when waiting failed.
-    pub fn stop(mut self, acceptor: Acceptor) -> Result<(), ServeError> {
+    pub fn stop(mut self, mut acceptor: Acceptor) -> Result<(), ServeError> {
+        // Before the workers let go of the socket: the last who does so resets the queue.
+        acceptor.admit_no_more();
         let grace = self.control.grace();
         let now = self.clock.now();
         self.put_all_on(|member| member.if_ready(now, Ladder::stop(now, grace)));

@@ -27,13 +27,13 @@ promises! {
 }
 
 /// A server whose program is a file of its own, so that a test can replace it.
-struct Installed {
-    server: Server,
-    log: Log,
+pub(super) struct Installed {
+    pub(super) server: Server,
+    pub(super) log: Log,
 }
 
 impl Installed {
-    fn serve(model: Model, address: &str, arguments: &[&str]) -> Installed {
+    pub(super) fn serve(model: Model, address: &str, arguments: &[&str]) -> Installed {
         let log = Log(Directory::new());
         let program = log.0.path().join("program");
         install(&program);
@@ -42,16 +42,17 @@ impl Installed {
         command.args(["serve", model.name(), "--addr", address, "--fault-methods"]);
         command.args(arguments).stderr(file.expect("a new file"));
         let server = Server::start_command(command).expect("the server starts");
-        children(&server, 2);
+        wait_until("its workers", || !proc::children(server.pid()).is_empty());
+        Caller::served(&server);
         Installed { server, log }
     }
 
-    fn program(&self) -> PathBuf {
+    pub(super) fn program(&self) -> PathBuf {
         self.log.0.path().join("program")
     }
 
     /// Starts the upgrade; the process id of the new server.
-    fn upgrade(&self) -> Successor {
+    pub(super) fn upgrade(&self) -> Successor {
         self.server.signal(Signal::SIGUSR2).expect("the server lives");
         self.log.wait_for("upgrading: starting a new server");
         self.last_successor()
@@ -66,7 +67,7 @@ impl Installed {
 }
 
 /// A server that nobody waits for; stopped on drop.
-struct Successor(i32);
+pub(super) struct Successor(pub(super) i32);
 
 impl Drop for Successor {
     fn drop(&mut self) {
