@@ -82,7 +82,7 @@ fn descriptors_of_tree(server: &Server) -> usize {
 }
 
 /// Watches for a second how much processor time the processes of the server take.
-fn expect_idle(server: &Server) {
+pub(super) fn expect_idle(server: &Server) {
     let tree = proc::tree(server.pid());
     let used = || -> Duration {
         let times = tree.iter().filter_map(|&pid| proc::stat(pid).ok());
@@ -166,7 +166,7 @@ fn a_pause_of_accepting_costs_nothing_once_it_is_over(model: Model) {
     expect_idle(&server);
 }
 
-fn set_descriptor_limit(pid: i32, limit: u32) {
+pub(super) fn set_descriptor_limit(pid: i32, limit: u32) {
     let status = Command::new("prlimit")
         .args([format!("--pid={pid}"), format!("--nofile={limit}:")])
         .status();
