@@ -139,15 +139,6 @@ impl Acceptor {
         self
     }
 
-    /// Says that this process holds a pidfile, whose name a successor will want when the program is
-    /// upgraded (SIGUSR2 of prefork). Until this process ends the file is then called `….oldbin`;
-    /// it gets its name back if the successor fails.
-    #[must_use]
-    pub fn with_pid_file(mut self, pid_file: &PidFile) -> Acceptor {
-        self.pid_file = Some(pid_file.clone());
-        self
-    }
-
     /// Gives the file of a Unix socket that was bound here to another user and group, for a
     /// program that will [drop its privileges](crate::Account::assume). Does nothing for other
     /// sockets.
@@ -443,10 +434,8 @@ impl Acceptor {
     /// Lets nobody into the queue any more, unless others listen on the socket. Workers may still
     /// accept who is in it.
     pub(crate) fn admit_no_more(&mut self) {
-        if self.is_ours_alone
-            && self.creator == own_pid()
-            && let Some(listener) = &mut self.listener
-        {
+        let is_ours = self.is_ours_alone && self.creator == own_pid();
+        if let (true, Some(listener)) = (is_ours, &mut self.listener) {
             listener.admit_no_more();
         }
     }

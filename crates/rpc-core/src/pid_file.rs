@@ -19,6 +19,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
 
+use crate::acceptor::Acceptor;
 use crate::scoreboard::own_pid;
 use crate::socket_file::{Identity, identity, is_still};
 
@@ -160,6 +161,17 @@ impl PidFile {
         fs::rename(aside, &held.path)?;
         held.is_aside.store(false, Ordering::Relaxed);
         Ok(())
+    }
+}
+
+impl Acceptor {
+    /// Says that this process holds a pidfile, whose name a successor will want when the program is
+    /// upgraded (SIGUSR2 of prefork). Until this process ends the file is then called `….oldbin`;
+    /// it gets its name back if the successor fails.
+    #[must_use]
+    pub fn with_pid_file(mut self, pid_file: &PidFile) -> Acceptor {
+        self.pid_file = Some(pid_file.clone());
+        self
     }
 }
 

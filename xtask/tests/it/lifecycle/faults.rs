@@ -166,7 +166,8 @@ fn stop_under_load(server: &mut Server, signals: &[Signal], status: i32) -> Seen
 }
 
 /// Nobody is left who could turn newcomers away: the last worker that lets go of the socket resets
-/// what came into its queue meanwhile.
+/// what came into its queue meanwhile. A child of fork that is just being born leaves its connection,
+/// so a caller may lose two calls.
 fn a_killed_master_takes_only_the_queue_along(model: Model) {
     let mut server = serve(model, &["--workers", "3"]);
     let (pid, address) = (server.pid(), server.address().clone());
@@ -176,7 +177,8 @@ fn a_killed_master_takes_only_the_queue_along(model: Model) {
         server.wait(PATIENCE).expect("it ends");
         wait_until_gone(&tree);
     });
-    assert!(seen.lost <= CALLERS as u64, "{seen:?}");
+    let in_flight = if model == Model::Fork { 2 * CALLERS } else { CALLERS };
+    assert!(seen.lost <= in_flight as u64, "{seen:?}");
 }
 
 fn reloads_that_fail_are_not_noticed(model: Model) {
