@@ -22,9 +22,13 @@ pub fn look_for_fault(file: &Path) -> Result<(), ServeError> {
     let fault = fs::read_to_string(file).unwrap_or_default();
     match fault.trim() {
         "fail" => Err(ServeError::Setup(io::Error::other("told to fail"))),
-        "hang" => loop {
-            let _ = poll(&mut [], PollTimeout::NONE);
-        },
+        "hang" => {
+            // From here on it hangs for ever, whatever the file says next.
+            tracing::warn!("told to hang");
+            loop {
+                let _ = poll(&mut [], PollTimeout::NONE);
+            }
+        }
         "panic" => panic!("told to panic"),
         "exit" => std::process::exit(0),
         "abort" => std::process::abort(),

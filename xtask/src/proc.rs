@@ -151,6 +151,15 @@ pub fn is_blocked(pid: i32, signal: Signal) -> io::Result<bool> {
     is_in_set(pid, "SigBlk:", signal)
 }
 
+/// Whether the process ignores `signal`.
+///
+/// # Errors
+///
+/// When there is no such process.
+pub fn is_ignored(pid: i32, signal: Signal) -> io::Result<bool> {
+    is_in_set(pid, "SigIgn:", signal)
+}
+
 fn is_in_set(pid: i32, set: &str, signal: Signal) -> io::Result<bool> {
     let mask = u64::from_str_radix(status_field(pid, set)?.trim(), 16);
     let mask = mask.map_err(|_| unexpected(pid, "status"))?;

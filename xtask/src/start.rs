@@ -59,6 +59,9 @@ impl StartOptions {
             acceptor = acceptor.with_allowed_uids(self.allow_uid.iter().copied());
         }
         let pid_file = self.pid_file.as_ref().map(PidFile::create).transpose()?;
+        if let Some(pid_file) = &pid_file {
+            acceptor = acceptor.with_pid_file(pid_file);
+        }
         if let Some(account) = account {
             acceptor.change_owner(&account)?;
             account.assume().context("cannot drop privileges")?;

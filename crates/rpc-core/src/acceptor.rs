@@ -15,6 +15,7 @@ use crate::error::ServeError;
 use crate::farewell::Farewell;
 use crate::listener::Listener;
 use crate::notify::{Notice, notify};
+use crate::pid_file::PidFile;
 use crate::privileges::Account;
 use crate::refusal::{access_denied, busy, out_of_resources, shutting_down};
 use crate::report::Report;
@@ -56,6 +57,7 @@ pub struct Acceptor {
     has_said_ready: bool,
     /// The users whose processes are served; `None` is everybody.
     allowed_uids: Option<Vec<u32>>,
+    pub(crate) pid_file: Option<PidFile>,
     /// Whether workers accept, each waiting in accept(2), where the kernel wakes one of them for
     /// a connection. In poll(2) it would wake all.
     is_shared: bool,
@@ -86,6 +88,7 @@ impl Acceptor {
             has_begun: false,
             has_said_ready: false,
             allowed_uids: None,
+            pid_file: None,
             is_shared: false,
             did_not_wait: false,
             farewells: Vec::new(),
@@ -425,9 +428,19 @@ impl Acceptor {
         }
     }
 
+    /// Lets nobody into the queue any more, unless others listen on the socket. Workers may still
+    /// accept who is in it.
+    pub(crate) fn admit_no_more(&mut self) {
+        let is_ours = self.is_ours_alone && self.creator == own_pid();
+        if let (true, Some(listener)) = (is_ours, &mut self.listener) {
+            listener.admit_no_more();
+        }
+    }
+
     /// Ends the listening. In the process that bound the socket, tells those who wait in the queue,
     /// unless others listen on it.
     fn close(&mut self) {
+        self.admit_no_more();
         let Some(listener) = self.listener.take() else {
             return;
         };

@@ -24,6 +24,7 @@ use crate::lifeline::Lifeline;
 use crate::member::Member;
 use crate::members::Members;
 use crate::pause::Pause;
+use crate::pid_file::PidFile;
 use crate::process::{Change, Exit, look_for_end, look_for_stop, pidfd_open, reap, refuse_threads};
 use crate::report::Report;
 use crate::scoreboard::own_pid;
@@ -58,6 +59,7 @@ pub struct Children {
     pub(crate) pause: Pause,
     /// `None` if the children need not say that they are ready.
     pub(crate) patience: Option<Patience>,
+    pub(crate) pid_file: Option<PidFile>,
     pub(crate) members: Members,
 }
 
@@ -87,6 +89,7 @@ impl Children {
             clock: Clock::default(),
             pause: Pause::default(),
             patience: None,
+            pid_file: acceptor.pid_file.clone(),
             members: Members::new(),
         })
     }
@@ -353,7 +356,9 @@ impl Children {
     ///
     /// [`ServeError::Unfinished`] when children were killed, or ended by themselves because the
     /// grace was over; [`ServeError::Watch`] when waiting failed.
-    pub fn stop(mut self, acceptor: Acceptor) -> Result<(), ServeError> {
+    pub fn stop(mut self, mut acceptor: Acceptor) -> Result<(), ServeError> {
+        // Before the workers let go of the socket: the last who does so resets the queue.
+        acceptor.admit_no_more();
         let grace = self.control.grace();
         let now = self.clock.now();
         self.put_all_on(|member| member.if_ready(now, Ladder::stop(now, grace)));

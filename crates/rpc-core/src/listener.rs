@@ -13,6 +13,7 @@ use nix::unistd::{Gid, Uid};
 use rpc_proto::Address;
 
 use crate::context::{Credentials, Peer};
+use crate::process::admit_no_more;
 use crate::socket::Socket;
 use crate::socket_file::{SocketFile, bind_unix};
 
@@ -126,6 +127,20 @@ impl Listener {
     pub(crate) fn leave_to_others(&mut self) {
         if let Listener::Unix(Some(file), _) = self {
             file.leave_to_others();
+        }
+    }
+
+    /// Nobody can connect from now on, so that the queue can be emptied for good: whoever comes into
+    /// it between the last look and the close(2) would be reset. What cannot be done here is left
+    /// to that close.
+    pub(crate) fn admit_no_more(&mut self) {
+        match self {
+            Listener::Tcp(listener) => {
+                if let Err(error) = admit_no_more(listener.as_fd()) {
+                    tracing::debug!(%error, "newcomers may be reset");
+                }
+            }
+            Listener::Unix(file, _) => drop(file.take()),
         }
     }
 

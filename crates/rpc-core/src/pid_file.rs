@@ -12,11 +12,14 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
 
+use crate::acceptor::Acceptor;
 use crate::scoreboard::own_pid;
 use crate::socket_file::{Identity, identity, is_still};
 
@@ -57,16 +60,24 @@ pub enum PidFileError {
     },
 }
 
-/// A pidfile that this process holds. Dropping it in the process that made it removes the file.
+/// A pidfile that this process holds. Dropping it, and its clones, in the process that made it
+/// removes the file.
 ///
 /// A process that ends without dropping it leaves the file behind, without its lock: the next
 /// server takes it over.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct PidFile {
+    held: Arc<Held>,
+}
+
+#[derive(Debug)]
+struct Held {
     path: PathBuf,
     file: File,
     identity: Identity,
     creator: i32,
+    /// Whether it has the name that makes room for a successor's.
+    is_aside: AtomicBool,
 }
 
 impl PidFile {
@@ -83,7 +94,7 @@ impl PidFile {
         let path = path.as_ref();
         let cannot = |source| PidFileError::Create { path: path.to_owned(), source };
         for _ in 0..MAX_TRIES {
-            let file = open(path).map_err(cannot)?;
+            let file = open(path, true).map_err(cannot)?;
             let metadata = file.metadata().map_err(cannot)?;
             if let Some(reason) = what_is_wrong(&file, &metadata).map_err(cannot)? {
                 return Err(PidFileError::Foreign { path: path.to_owned(), reason });
@@ -96,12 +107,79 @@ impl PidFile {
             let identity = identity(&metadata);
             // Its last holder may have removed it after we had opened it.
             if is_still(path, identity) {
-                let held = PidFile { path: path.to_owned(), file, identity, creator: own_pid() };
+                let (path, is_aside) = (path.to_owned(), AtomicBool::new(false));
+                let held = Held { path, file, identity, creator: own_pid(), is_aside };
                 held.write().map_err(cannot)?;
-                return Ok(held);
+                return Ok(PidFile { held: Arc::new(held) });
             }
         }
         Err(cannot(io::Error::other("somebody replaces it again and again")))
+    }
+
+    /// Makes room for the pidfile of a successor: this one is called `….oldbin` from now on, as
+    /// nginx and Unicorn call it, and stays locked.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be renamed, or would replace what is no pidfile.
+    pub(crate) fn step_aside(&self) -> io::Result<()> {
+        let held = &self.held;
+        if !is_still(&held.path, held.identity) {
+            // Somebody has removed or replaced it: then there is nothing in the way of ours.
+            return Ok(());
+        }
+        let aside = held.path_aside();
+        match open(&aside, false).and_then(|file| what_is_wrong(&file, &file.metadata()?)) {
+            Ok(None) => {}
+            Ok(Some(reason)) => return Err(io::Error::new(io::ErrorKind::AlreadyExists, reason)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        fs::rename(&held.path, &aside)?;
+        held.is_aside.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Takes the name back that was left to a successor, which has failed. Whose file stands there
+    /// and still runs may keep it.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be renamed, or the name belongs to a process that runs.
+    pub(crate) fn come_back(&self) -> io::Result<()> {
+        let held = &self.held;
+        let aside = held.path_aside();
+        if !held.is_aside.load(Ordering::Relaxed) || !is_still(&aside, held.identity) {
+            return Ok(());
+        }
+        match open(&held.path, false).and_then(|file| holder(&file)) {
+            Ok(None) => {}
+            Ok(Some(pid)) => return Err(io::Error::other(format!("process {pid} holds its name"))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        fs::rename(aside, &held.path)?;
+        held.is_aside.store(false, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+impl Acceptor {
+    /// Says that this process holds a pidfile, whose name a successor will want when the program is
+    /// upgraded (SIGUSR2 of prefork). Until this process ends the file is then called `….oldbin`;
+    /// it gets its name back if the successor fails.
+    #[must_use]
+    pub fn with_pid_file(mut self, pid_file: &PidFile) -> Acceptor {
+        self.pid_file = Some(pid_file.clone());
+        self
+    }
+}
+
+impl Held {
+    fn path_aside(&self) -> PathBuf {
+        let mut name = self.path.clone().into_os_string();
+        name.push(".oldbin");
+        name.into()
     }
 
     /// The number first and then the length, so that a reader never finds an empty file.
@@ -112,25 +190,29 @@ impl PidFile {
     }
 }
 
-impl Drop for PidFile {
+impl Drop for Held {
     fn drop(&mut self) {
-        if self.creator != own_pid() || !is_still(&self.path, self.identity) {
+        let path = match self.is_aside.load(Ordering::Relaxed) {
+            true => self.path_aside(),
+            false => self.path.clone(),
+        };
+        if self.creator != own_pid() || !is_still(&path, self.identity) {
             return;
         }
-        if let Err(error) = fs::remove_file(&self.path) {
+        if let Err(error) = fs::remove_file(&path) {
             // Not possible for a process that has dropped its privileges, unless the directory is
             // its own. At least the file no longer names a process that will soon be another.
             let _ = self.file.set_len(0);
-            tracing::debug!(path = %self.path.display(), %error, "empty pidfile stays");
+            tracing::debug!(path = %path.display(), %error, "empty pidfile stays");
         }
     }
 }
 
-fn open(path: &Path) -> io::Result<File> {
+fn open(path: &Path, create: bool) -> io::Result<File> {
     // O_NONBLOCK: nothing that stands there in place of a file makes us wait.
     let flags = OFlag::O_NOFOLLOW | OFlag::O_NOCTTY | OFlag::O_NONBLOCK;
     let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false);
+    options.read(true).write(true).create(create).truncate(false);
     options.mode(0o644).custom_flags(flags.bits()).open(path)
 }
 
@@ -158,21 +240,25 @@ enum Lock {
 }
 
 fn lock(file: &File) -> io::Result<Lock> {
-    let mut whole_file = libc::flock {
-        l_type: libc::F_WRLCK as libc::c_short,
-        l_whence: libc::SEEK_SET as libc::c_short,
-        l_start: 0,
-        l_len: 0,
-        l_pid: 0,
-    };
-    match fcntl(file, FcntlArg::F_SETLK(&whole_file)) {
+    match fcntl(file, FcntlArg::F_SETLK(&WHOLE_FILE)) {
         Ok(_) => return Ok(Lock::Ours),
         Err(Errno::EAGAIN | Errno::EACCES) => {}
         Err(errno) => return Err(errno.into()),
     }
-    fcntl(file, FcntlArg::F_GETLK(&mut whole_file))?;
-    if whole_file.l_type == libc::F_UNLCK as libc::c_short {
-        return Ok(Lock::JustReleased);
-    }
-    Ok(Lock::Of(whole_file.l_pid))
+    Ok(holder(file)?.map_or(Lock::JustReleased, Lock::Of))
 }
+
+/// Which other process holds the lock.
+fn holder(file: &File) -> io::Result<Option<i32>> {
+    let mut lock = WHOLE_FILE;
+    fcntl(file, FcntlArg::F_GETLK(&mut lock))?;
+    Ok((lock.l_type != libc::F_UNLCK as libc::c_short).then_some(lock.l_pid))
+}
+
+const WHOLE_FILE: libc::flock = libc::flock {
+    l_type: libc::F_WRLCK as libc::c_short,
+    l_whence: libc::SEEK_SET as libc::c_short,
+    l_start: 0,
+    l_len: 0,
+    l_pid: 0,
+};

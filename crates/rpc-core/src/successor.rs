@@ -18,6 +18,7 @@ use crate::acceptor::Acceptor;
 use crate::children::Children;
 use crate::error::ForkError;
 use crate::inherited::{STATUS_DESCRIPTOR, STATUS_VARIABLE};
+use crate::pid_file::PidFile;
 use crate::process::{Fork, fork_only_thread, pass_on, refuse_threads};
 use crate::report::{Report, Reporter, StatusPipe};
 use crate::scoreboard::own_pid;
@@ -38,10 +39,32 @@ impl Children {
     /// for in `PATH`. The link /proc/self/exe would lead to the old file, also when a new one
     /// stands in its place.
     ///
+    /// The pidfile of this process, if the acceptor knows of one, makes room for the successor's
+    /// until [`take_pid_file_back`](Children::take_pid_file_back).
+    ///
     /// # Errors
     ///
     /// [`ForkError`]. A program that cannot be executed is a child that ends.
     pub fn start_successor(&mut self, acceptor: &Acceptor) -> Result<i32, ForkError> {
+        if let Some(Err(error)) = self.pid_file.as_ref().map(PidFile::step_aside) {
+            // The successor will say what it cannot do without.
+            tracing::warn!(%error, "the pidfile cannot be renamed");
+        }
+        let started = self.fork_successor(acceptor);
+        if started.is_err() {
+            self.take_pid_file_back();
+        }
+        started
+    }
+
+    /// Gives the pidfile its name back, after the end of a successor that has failed.
+    pub fn take_pid_file_back(&self) {
+        if let Some(Err(error)) = self.pid_file.as_ref().map(PidFile::come_back) {
+            tracing::warn!(%error, "the pidfile does not get its name back");
+        }
+    }
+
+    fn fork_successor(&mut self, acceptor: &Acceptor) -> Result<i32, ForkError> {
         refuse_threads()?;
         let Some(listener) = acceptor.listening_on() else {
             return Err(ForkError::Descriptor(io::ErrorKind::NotConnected.into()));

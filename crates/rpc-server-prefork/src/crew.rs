@@ -234,6 +234,7 @@ impl Crew {
         if is(&self.successor, *pid) {
             tracing::error!("upgrade called off, this server goes on: the new one {reason}");
             self.successor = None;
+            self.children.take_pid_file_back();
             return;
         }
         let is_it = |place: &&mut Place| is(&place.current, *pid) || is(&place.next, *pid);

@@ -1,7 +1,7 @@
 //! A connection that a test drives frame by frame.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 
@@ -28,21 +28,25 @@ impl Caller {
     }
 
     pub(super) fn connect_to(address: &Address) -> Caller {
+        Caller::try_connect_to(address).expect("the server listens")
+    }
+
+    pub(super) fn try_connect_to(address: &Address) -> io::Result<Caller> {
         let (stream, own_address): (Box<dyn Stream>, _) = match address {
             Address::Unix(path) => {
-                let stream = UnixStream::connect(path).expect("the server listens");
+                let stream = UnixStream::connect(path)?;
                 stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
                 (Box::new(stream), None)
             }
             address => {
-                let stream = TcpStream::connect(address.to_string()).expect("the server listens");
+                let stream = TcpStream::connect(address.to_string())?;
                 stream.set_nodelay(true).expect("a socket");
                 stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
                 let own_address = stream.local_addr().expect("a connected socket");
                 (Box::new(stream), Some(own_address))
             }
         };
-        Caller { stream, own_address, replies: FrameReader::new(MAX_FRAME_LEN) }
+        Ok(Caller { stream, own_address, replies: FrameReader::new(MAX_FRAME_LEN) })
     }
 
     /// A connection that is being served.
@@ -73,22 +77,35 @@ impl Caller {
 
     /// The next reply, kind and result; `None` at the end of the stream.
     pub(super) fn receive(&mut self) -> Option<(String, Value)> {
+        self.receive_or_fail().expect("the server answers")
+    }
+
+    /// As [`receive`](Caller::receive); `None` also when the connection breaks in between.
+    pub(super) fn try_receive(&mut self) -> Option<(String, Value)> {
+        match self.receive_or_fail() {
+            Ok(reply) => reply,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => panic!("silence: {error}"),
+            Err(_) => None,
+        }
+    }
+
+    fn receive_or_fail(&mut self) -> io::Result<Option<(String, Value)>> {
         while !self.replies.frame_is_ready() {
             match self.replies.read_from(&mut self.stream) {
                 Ok(0) => {
                     self.replies.end_of_stream().expect("whole frames");
-                    return None;
+                    return Ok(None);
                 }
                 Ok(_) => {}
                 // A read with a timeout may end so even where no signal has a handler (signal(7)).
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => panic!("the server answers: {error}"),
+                Err(error) => return Err(error),
             }
         }
         let body = self.replies.next_frame().expect("a frame");
         let reply: Value = serde_json::from_slice(body.expect("is ready")).expect("JSON");
         let kind = reply["out"].as_str().expect("a kind").to_owned();
-        Some((kind, reply["result"].clone()))
+        Ok(Some((kind, reply["result"].clone())))
     }
 
     pub(super) fn ping(&mut self) {

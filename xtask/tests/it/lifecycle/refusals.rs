@@ -12,6 +12,7 @@ use xtask::launch::Server;
 use xtask::model::Model;
 use xtask::proc;
 
+use super::load::Load;
 use super::{Caller, PROGRAM, children, promises, serve, serve_in, stop_cleanly, wait_until};
 
 promises! {
@@ -82,7 +83,7 @@ fn descriptors_of_tree(server: &Server) -> usize {
 }
 
 /// Watches for a second how much processor time the processes of the server take.
-fn expect_idle(server: &Server) {
+pub(super) fn expect_idle(server: &Server) {
     let tree = proc::tree(server.pid());
     let used = || -> Duration {
         let times = tree.iter().filter_map(|&pid| proc::stat(pid).ok());
@@ -166,7 +167,7 @@ fn a_pause_of_accepting_costs_nothing_once_it_is_over(model: Model) {
     expect_idle(&server);
 }
 
-fn set_descriptor_limit(pid: i32, limit: u32) {
+pub(super) fn set_descriptor_limit(pid: i32, limit: u32) {
     let status = Command::new("prlimit")
         .args([format!("--pid={pid}"), format!("--nofile={limit}:")])
         .status();
@@ -220,11 +221,15 @@ fn a_worker_that_cannot_be_forked_is_tried_again() {
     let first = children(&server, 1)[0];
     Caller::served(&server);
     expect_idle(&server);
-    super::children::kill_with("KILL", first);
-    wait_until("another worker", || {
-        let now = proc::children(server.pid());
-        now.len() == 1 && now[0] != first
+    let ((), seen) = Load::during(&server, 2, |load| {
+        super::kill_one(first, Signal::SIGKILL);
+        wait_until("another worker", || {
+            let now = proc::children(server.pid());
+            now.len() == 1 && now[0] != first
+        });
+        load.wait_for_calls();
     });
+    seen.expect_lost_at_most(1);
     Caller::served(&server);
     stop_cleanly(&mut server, Signal::SIGTERM);
 }

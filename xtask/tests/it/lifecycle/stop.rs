@@ -1,6 +1,5 @@
 //! SIGTERM and SIGINT: at once when idle, after the requests in flight otherwise.
 
-use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::thread;
@@ -53,17 +52,10 @@ fn ignored_deaths_of_children_are_no_failure(model: Model) {
         signal.signal(signal.SIGCHLD, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])";
     let preparation = format!("set -- python3 -c '{IGNORE}' \"$@\"");
     let mut server = serve_in(&preparation, model, &["--workers", "3"]);
-    assert!(ignores_deaths(server.pid()));
+    assert!(proc::is_ignored(server.pid(), Signal::SIGCHLD).expect("the server lives"));
     let mut caller = Caller::served(&server);
     stop_cleanly(&mut server, Signal::SIGTERM);
     caller.expect_shutdown();
-}
-
-fn ignores_deaths(pid: i32) -> bool {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
-    let ignored = u64::from_str_radix(ignored.trim(), 16).unwrap();
-    ignored & 1 << (Signal::SIGCHLD as i32 - 1) != 0
 }
 
 fn two_hundred_idle_connections_are_told_and_do_not_delay(model: Model) {

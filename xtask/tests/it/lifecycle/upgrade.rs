@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -23,16 +23,17 @@ promises! {
     an_upgrade_keeps_the_file_of_the_socket: prefork prefork_thread;
     connections_of_the_old_server_are_served_to_their_end: prefork prefork_thread;
     a_broken_program_changes_nothing_and_the_next_one_takes_over: prefork prefork_thread;
+    a_pid_file_names_whoever_is_to_be_signalled: prefork prefork_thread;
 }
 
 /// A server whose program is a file of its own, so that a test can replace it.
-struct Installed {
-    server: Server,
-    log: Log,
+pub(super) struct Installed {
+    pub(super) server: Server,
+    pub(super) log: Log,
 }
 
 impl Installed {
-    fn serve(model: Model, address: &str, arguments: &[&str]) -> Installed {
+    pub(super) fn serve(model: Model, address: &str, arguments: &[&str]) -> Installed {
         let log = Log(Directory::new());
         let program = log.0.path().join("program");
         install(&program);
@@ -41,16 +42,17 @@ impl Installed {
         command.args(["serve", model.name(), "--addr", address, "--fault-methods"]);
         command.args(arguments).stderr(file.expect("a new file"));
         let server = Server::start_command(command).expect("the server starts");
-        children(&server, 2);
+        wait_until("its workers", || !proc::children(server.pid()).is_empty());
+        Caller::served(&server);
         Installed { server, log }
     }
 
-    fn program(&self) -> PathBuf {
+    pub(super) fn program(&self) -> PathBuf {
         self.log.0.path().join("program")
     }
 
     /// Starts the upgrade; the process id of the new server.
-    fn upgrade(&self) -> Successor {
+    pub(super) fn upgrade(&self) -> Successor {
         self.server.signal(Signal::SIGUSR2).expect("the server lives");
         self.log.wait_for("upgrading: starting a new server");
         self.last_successor()
@@ -65,7 +67,7 @@ impl Installed {
 }
 
 /// A server that nobody waits for; stopped on drop.
-struct Successor(i32);
+pub(super) struct Successor(pub(super) i32);
 
 impl Drop for Successor {
     fn drop(&mut self) {
@@ -78,11 +80,18 @@ impl Drop for Successor {
     }
 }
 
-fn install(program: &std::path::Path) {
+pub(super) fn install(program: &Path) {
     let new = program.with_extension("new");
     if fs::hard_link(PROGRAM, &new).is_err() {
         fs::copy(PROGRAM, &new).expect("the program can be copied");
     }
+    fs::rename(new, program).expect("the same directory");
+}
+
+pub(super) fn install_script(program: &Path, script: &str) {
+    let new = program.with_extension("new");
+    fs::write(&new, script).expect("a file");
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).expect("a file");
     fs::rename(new, program).expect("the same directory");
 }
 
@@ -165,12 +174,7 @@ fn a_broken_program_changes_nothing_and_the_next_one_takes_over(model: Model) {
     ];
     for (called_off, (content, reason)) in broken.into_iter().enumerate() {
         match content {
-            Some(content) => {
-                let new = installed.program().with_extension("new");
-                fs::write(&new, content).expect("a file");
-                fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).expect("a file");
-                fs::rename(new, installed.program()).expect("the same directory");
-            }
+            Some(content) => install_script(&installed.program(), content),
             None => fs::remove_file(installed.program()).expect("it is there"),
         }
         super::signal_and_wait(&installed.server, Signal::SIGUSR2);
@@ -192,4 +196,39 @@ fn a_broken_program_changes_nothing_and_the_next_one_takes_over(model: Model) {
     let status = installed.server.wait(PATIENCE).expect("the old server ends");
     assert_eq!(status.code(), Some(0), "{status}");
     Caller::connect(&installed.server).ping();
+}
+
+fn a_pid_file_names_whoever_is_to_be_signalled(model: Model) {
+    let directory = Directory::new();
+    let (path, aside) = (directory.path().join("pid"), directory.path().join("pid.oldbin"));
+    let named = |path: &Path| fs::read_to_string(path).ok()?.trim().parse::<i32>().ok();
+    let shown = path.display().to_string();
+    let arguments = ["--workers", "2", "--pid-file", &shown];
+    let mut installed = Installed::serve(model, "127.0.0.1:0", &arguments);
+    let first = installed.server.pid();
+    assert_eq!(named(&path), Some(first));
+
+    // One that fails before it has a pidfile, and one that leaves a stale one behind.
+    let stale = format!("#!/bin/sh\necho 4194304 >'{shown}'\nexit 7\n");
+    for (called_off, program) in ["#!/bin/sh\nexit 7\n", &stale].into_iter().enumerate() {
+        install_script(&installed.program(), program);
+        super::signal_and_wait(&installed.server, Signal::SIGUSR2);
+        let log = &installed.log;
+        wait_until("the end of an upgrade", || log.count("upgrade called off") > called_off);
+        wait_until("the name of the pidfile", || named(&path) == Some(first));
+        assert!(!aside.exists());
+    }
+
+    install(&installed.program());
+    let mut lasting = Caller::served(&installed.server);
+    installed.server.signal(Signal::SIGUSR2).expect("the server lives");
+    let log = &installed.log;
+    wait_until("a new server", || log.count("upgraded: a new server takes over") == 1);
+    let successor = installed.last_successor();
+    assert_eq!((named(&path), named(&aside)), (Some(successor.0), Some(first)));
+    lasting.ping();
+    drop(lasting);
+    let status = installed.server.wait(PATIENCE).expect("the old server ends");
+    assert_eq!(status.code(), Some(0), "{status}");
+    assert_eq!((named(&path), aside.exists()), (Some(successor.0), false));
 }
