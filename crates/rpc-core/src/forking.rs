@@ -97,7 +97,10 @@ impl Children {
     pub(crate) fn watch(&mut self, pid: i32, status: Option<StatusPipe>) -> Result<(), ForkError> {
         let watched = pidfd_open(pid).and_then(|pidfd| {
             if let Some(happenings) = &self.happenings {
-                happenings.add(&pidfd, EpollEvent::new(EpollFlags::EPOLLIN, DEATH | pid as u64))?;
+                // Told once and not again and again: somebody who traces the child (ptrace(2)) can
+                // keep its death from us. When it lets go, the kernel tells us again.
+                let once = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
+                happenings.add(&pidfd, EpollEvent::new(once, DEATH | pid as u64))?;
                 if let Some(status) = &status {
                     let event = EpollEvent::new(EpollFlags::EPOLLIN, STATUS | pid as u64);
                     happenings.add(status, event)?;
