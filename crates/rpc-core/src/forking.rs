@@ -19,6 +19,7 @@ use crate::process::{Fork, fork_only_thread, pidfd_open, reap, refuse_threads};
 use crate::report::{Reporter, StatusPipe};
 use crate::scoreboard::own_pid;
 use crate::signal_queue::SignalQueue;
+use crate::signals::heard_by_child;
 
 impl Children {
     /// Forks this process. Returns twice: [`Fork::Parent`] here, [`Fork::Child`] in the child.
@@ -60,7 +61,7 @@ impl Children {
                 // What the host program had blocked, and not what its supervision blocks.
                 let mask = self.signals.as_ref().map_or(mask, SignalQueue::mask_before);
                 self.signals = None;
-                let _ = mask.thread_set_mask();
+                let _ = heard_by_child(mask).thread_set_mask();
                 Ok(Fork::Child(child))
             }
             Ok(Fork::Parent(pid)) => {
