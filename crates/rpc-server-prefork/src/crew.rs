@@ -60,8 +60,6 @@ struct Place {
     next: Option<Worker>,
     /// Whether the renewal is about this place.
     is_renewed: bool,
-    /// Whether its worker asked for a replacement.
-    wants_renewal: bool,
     backoff: Backoff,
     failed_boots: u32,
 }
@@ -69,6 +67,20 @@ struct Place {
 struct Worker {
     pid: i32,
     is_ready: bool,
+    /// Whether it asked for a replacement, which it does once: perhaps before it has taken over.
+    wants_replacement: bool,
+}
+
+impl Worker {
+    fn new(pid: i32) -> Worker {
+        Worker { pid, is_ready: false, wants_replacement: false }
+    }
+}
+
+impl Place {
+    fn wants_renewal(&self) -> bool {
+        self.current.as_ref().is_some_and(|worker| worker.wants_replacement)
+    }
 }
 
 /// A place where a worker is missing.
@@ -128,7 +140,7 @@ impl Crew {
         let place = &mut self.places[vacancy.place];
         match self.children.fork() {
             Ok(Fork::Parent(pid)) => {
-                let worker = Some(Worker { pid, is_ready: false });
+                let worker = Some(Worker::new(pid));
                 match vacancy.is_next {
                     true => place.next = worker,
                     false => place.current = worker,
@@ -182,7 +194,7 @@ impl Crew {
 
     /// When a worker that asked for its replacement may get it.
     fn renewal_due(&self) -> Option<Duration> {
-        let asking = self.places.iter().filter(|place| place.wants_renewal);
+        let asking = self.places.iter().filter(|place| place.wants_renewal());
         asking.map(|place| place.backoff.until()).min().filter(|_| self.renewal.is_none())
     }
 
@@ -190,9 +202,9 @@ impl Crew {
         match event {
             Event::Ready(pid) => self.note_ready(pid),
             Event::WantsReplacement(pid) => {
-                let is_it = |place: &&mut Place| is(&place.current, pid);
-                if let Some(place) = self.places.iter_mut().find(is_it) {
-                    place.wants_renewal = true;
+                let workers = self.places.iter_mut().flat_map(|p| [&mut p.current, &mut p.next]);
+                if let Some(worker) = workers.flatten().find(|worker| worker.pid == pid) {
+                    worker.wants_replacement = true;
                 }
             }
             Event::Ended(death) => self.note_death(&death),
@@ -244,10 +256,7 @@ impl Crew {
         let is_next = is(&place.next, *pid);
         match is_next {
             true => place.next = None,
-            false => {
-                place.current = None;
-                place.wants_renewal = false;
-            }
+            false => place.current = None,
         }
         // A deadline says something about a call and nothing about the worker.
         if *reason != Reason::Deadline {
@@ -278,7 +287,7 @@ impl Crew {
         match self.children.start_successor(acceptor) {
             Ok(pid) => {
                 tracing::info!(pid, "upgrading: starting a new server");
-                self.successor = Some(Worker { pid, is_ready: false });
+                self.successor = Some(Worker::new(pid));
             }
             Err(error) => {
                 tracing::error!(%error, "cannot start a new server, this one goes on");
@@ -304,7 +313,7 @@ impl Crew {
             }
             return;
         }
-        let may_begin = |place: &&mut Place| place.wants_renewal && place.backoff.until() <= now;
+        let may_begin = |place: &&mut Place| place.wants_renewal() && place.backoff.until() <= now;
         if let Some(place) = self.places.iter_mut().find(may_begin) {
             self.renewal = Some(Renewal::Recycle);
             place.is_renewed = true;
@@ -326,7 +335,6 @@ impl Crew {
         };
         for place in self.places.iter_mut().filter(|place| place.is_renewed) {
             place.is_renewed = false;
-            place.wants_renewal = false;
             let old = std::mem::replace(&mut place.current, place.next.take());
             if let Some(old) = old {
                 self.children.retire(old.pid, why);
