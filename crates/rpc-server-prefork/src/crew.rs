@@ -231,13 +231,19 @@ impl Crew {
                 }
             }
         }
+        self.finish_renewal();
+        self.say_ready();
+    }
+
+    /// Once all places have a worker that is ready, says so to the service manager and to the
+    /// master before this one. That may also be because a place was given up or renewed.
+    fn say_ready(&mut self) {
         let is_ready = |place: &Place| place.current.as_ref().is_some_and(|worker| worker.is_ready);
         if !self.has_said_ready && self.places.iter().all(is_ready) {
             self.has_said_ready = true;
             self.children.report_ready();
             notify(Notice::Ready);
         }
-        self.finish_renewal();
     }
 
     fn note_death(&mut self, death: &Death) {
@@ -377,6 +383,7 @@ impl Crew {
                 self.children.retire(worker.pid, Why::Retire);
             }
             self.finish_renewal();
+            self.say_ready();
         }
         tracing::info!(workers = self.places.len(), "one worker less");
     }
