@@ -12,6 +12,7 @@
 //!
 //! Signals, deaths and reports come from [`Children`]; this is what they mean.
 
+use std::fmt;
 use std::time::Duration;
 
 use rpc_core::{
@@ -158,6 +159,11 @@ impl Crew {
             }
             Err(error) => {
                 place.backoff.after_failure(self.children.now(), chance());
+                // What it lacks, the others of the renewal have; and while it waits, no other
+                // renewal can begin.
+                if vacancy.is_next {
+                    self.call_off_renewal(&format_args!("cannot be forked: {error}"));
+                }
                 Err(error)
             }
         }
@@ -354,7 +360,7 @@ impl Crew {
     }
 
     /// The old workers go on. One that asked for its replacement gets it later.
-    fn call_off_renewal(&mut self, reason: &Reason) {
+    fn call_off_renewal(&mut self, reason: &dyn fmt::Display) {
         if self.renewal == Some(Renewal::Reload) {
             tracing::error!("reload called off, the old workers go on: a new one {reason}");
             notify(Notice::Ready);
