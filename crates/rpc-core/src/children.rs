@@ -442,6 +442,10 @@ impl Acceptor {
 
 impl Drop for Children {
     fn drop(&mut self) {
+        // What has come since the last look was meant for a server that has ended. Let through, it
+        // would do to the program what it does by default: a second SIGTERM kills it, a SIGTTIN
+        // stops it. In a child there is no queue any more, so nothing that is the child's is lost.
+        while self.signals.as_ref().and_then(SignalQueue::next).is_some() {}
         self.control.supervise(false);
     }
 }

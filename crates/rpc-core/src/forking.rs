@@ -19,6 +19,7 @@ use crate::process::{Fork, fork_only_thread, pidfd_open, reap, refuse_threads};
 use crate::report::{Reporter, StatusPipe};
 use crate::scoreboard::own_pid;
 use crate::signal_queue::SignalQueue;
+use crate::signals::heard_by_child;
 
 impl Children {
     /// Forks this process. Returns twice: [`Fork::Parent`] here, [`Fork::Child`] in the child.
@@ -60,7 +61,7 @@ impl Children {
                 // What the host program had blocked, and not what its supervision blocks.
                 let mask = self.signals.as_ref().map_or(mask, SignalQueue::mask_before);
                 self.signals = None;
-                let _ = mask.thread_set_mask();
+                let _ = heard_by_child(mask).thread_set_mask();
                 Ok(Fork::Child(child))
             }
             Ok(Fork::Parent(pid)) => {
@@ -97,7 +98,10 @@ impl Children {
     pub(crate) fn watch(&mut self, pid: i32, status: Option<StatusPipe>) -> Result<(), ForkError> {
         let watched = pidfd_open(pid).and_then(|pidfd| {
             if let Some(happenings) = &self.happenings {
-                happenings.add(&pidfd, EpollEvent::new(EpollFlags::EPOLLIN, DEATH | pid as u64))?;
+                // Told once and not again and again: somebody who traces the child (ptrace(2)) can
+                // keep its death from us. When it lets go, the kernel tells us again.
+                let once = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
+                happenings.add(&pidfd, EpollEvent::new(once, DEATH | pid as u64))?;
                 if let Some(status) = &status {
                     let event = EpollEvent::new(EpollFlags::EPOLLIN, STATUS | pid as u64);
                     happenings.add(status, event)?;

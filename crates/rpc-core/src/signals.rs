@@ -29,7 +29,10 @@ impl Control {
         self.show_to_handlers(&lock);
         SIGNALLED.store(Arc::as_ptr(self).cast_mut(), Ordering::SeqCst);
         self.watches_time.store(true, Ordering::SeqCst);
-        STOPS.into_iter().chain([Signal::SIGALRM]).try_for_each(|signal| install(signal, &lock))
+        let signals = STOPS.into_iter().chain([Signal::SIGALRM]);
+        signals.clone().try_for_each(|signal| install(signal, &lock))?;
+        // A mask outlives exec(3), so whoever started this program may have left them blocked.
+        Ok(SigSet::from_iter(signals).thread_unblock()?)
     }
 
     /// Whether signals stop this acceptor, and not one that asked later.
@@ -171,6 +174,15 @@ impl Control {
         }
         self.stop();
     }
+}
+
+/// `mask` without the signals that a child must hear.
+pub(crate) fn heard_by_child(mut mask: SigSet) -> SigSet {
+    STOPS
+        .into_iter()
+        .chain([Signal::SIGALRM, Signal::SIGHUP])
+        .for_each(|signal| mask.remove(signal));
+    mask
 }
 
 /// The acceptor that signals stop; one that is shown to the handlers.
