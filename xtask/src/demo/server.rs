@@ -1,4 +1,4 @@
-//! A server of the demo: the real program, its log kept for the case that something goes wrong.
+//! A server of the demo or the soak: the real program, its log kept for the case that something goes wrong.
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader};
@@ -11,8 +11,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use rpc_client::{Client, Method};
 
-use super::guard;
 use super::plan::{PATIENCE, Plan};
+use crate::guard;
 use crate::launch::Server;
 use crate::model::Model;
 use crate::proc;
@@ -24,7 +24,7 @@ const KEPT_LINES: usize = 20;
 
 /// What the servers of one model wrote last.
 #[derive(Clone, Default)]
-pub(super) struct ServerLog(Arc<Mutex<VecDeque<String>>>);
+pub(crate) struct ServerLog(Arc<Mutex<VecDeque<String>>>);
 
 impl ServerLog {
     fn push(&self, line: String) {
@@ -35,31 +35,36 @@ impl ServerLog {
         lines.push_back(line);
     }
 
-    pub(super) fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         lines.iter().cloned().collect()
     }
 }
 
 /// A server that the guard knows of.
-pub(super) struct GuardedServer {
+pub(crate) struct GuardedServer {
     server: Server,
 }
 
 impl GuardedServer {
     pub(super) fn start(model: Model, plan: &Plan, log: &ServerLog) -> anyhow::Result<Self> {
-        let (reader, writer) = io::pipe().context("cannot make a pipe for the server's log")?;
         let mut command = Command::new(std::env::current_exe()?);
         command
             .args(["serve", model.name(), "--addr", "127.0.0.1:0"])
-            .args(["--fault-methods", "--log", "warn"])
-            .stderr(writer);
+            .args(["--fault-methods", "--log", "warn"]);
         if model.has_workers() {
             command.args(["--workers", &plan.workers.to_string()]);
         }
+        GuardedServer::launch(command, log)
+    }
+
+    /// Starts `command`, which prints `listening on ADDRESS`, and keeps what it logs last.
+    pub(crate) fn launch(mut command: Command, log: &ServerLog) -> anyhow::Result<Self> {
+        let (reader, writer) = io::pipe().context("cannot make a pipe for the server's log")?;
+        command.stderr(writer);
         // Ends with the last process of the server, which holds the writing end.
         let log = log.clone();
-        thread::Builder::new().name("demo-log".into()).spawn(move || {
+        thread::Builder::new().name("server-log".into()).spawn(move || {
             let lines = BufReader::new(reader).lines();
             lines.map_while(Result::ok).for_each(|line| log.push(line));
         })?;
