@@ -194,7 +194,7 @@ impl Client {
         if let Ok(text) = std::str::from_utf8(body)
             && let Some((kind, result)) = Response::split_usual(text)
             && kind == method.kind()
-            && let Ok(result) = serde_json::from_str(result)
+            && let Ok(result) = rpc_proto::parse_json(result)
         {
             return Ok(result);
         }

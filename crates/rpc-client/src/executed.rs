@@ -55,7 +55,7 @@ impl CallError {
 
 fn of_answer(error: &RpcError) -> Executed {
     use ErrorCode::{
-        Busy, Crashed, DeadlineExceeded, FrameTooLarge, InternalError, InvalidParams,
+        AccessDenied, Busy, Crashed, DeadlineExceeded, FrameTooLarge, InternalError, InvalidParams,
         InvalidRequest, MethodNotFound, ParseError, ShuttingDown, TimedOut, WrongProtocol,
     };
     let is_the_servers_own = (-32099..=-32000).contains(&error.code);
@@ -64,7 +64,7 @@ fn of_answer(error: &RpcError) -> Executed {
     }
     match error.known_code() {
         Some(ParseError | InvalidRequest | MethodNotFound | Busy) => Executed::No,
-        Some(FrameTooLarge | TimedOut | WrongProtocol) => Executed::No,
+        Some(FrameTooLarge | TimedOut | WrongProtocol | AccessDenied) => Executed::No,
         Some(InternalError) => Executed::Yes,
         // A handler may answer with -32602 too.
         Some(InvalidParams | DeadlineExceeded | ShuttingDown | Crashed | _) => Executed::Maybe,

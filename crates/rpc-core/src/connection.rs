@@ -43,6 +43,9 @@ pub struct Connection {
     peer: Peer,
     /// Bytes that had come when the stop was noticed and are still to be read.
     left_at_stop: Cell<Option<usize>>,
+    idle_timeout: Cell<Duration>,
+    /// Whether reads end after [`SHRINK_AFTER`] instead of the idle timeout.
+    waits_briefly: Cell<bool>,
 }
 
 impl Connection {
@@ -57,6 +60,8 @@ impl Connection {
                 socket,
                 peer,
                 left_at_stop: Cell::new(None),
+                idle_timeout: Cell::new(Duration::ZERO),
+                waits_briefly: Cell::new(false),
             }),
             None => Err(socket),
         }
@@ -92,6 +97,7 @@ impl Connection {
     /// Sets what holds for the whole connection. The slot is published already, so a stop that
     /// comes later finds it; one that came before is made up for here.
     pub(crate) fn begin(&self, idle_timeout: Duration) -> io::Result<()> {
+        self.idle_timeout.set(idle_timeout);
         self.socket.set_read_timeout(idle_timeout)?;
         if self.is_stopping() {
             self.socket.end_reading();
@@ -130,8 +136,10 @@ impl Connection {
             return self.receive_rest(requests, frame_deadline, frame_timeout);
         }
         self.slot.become_idle();
-        if requests.capacity() > KEPT_BUFFER_LEN || replies.capacity() > KEPT_BUFFER_LEN {
-            self.shrink_when_silent(requests, replies)?;
+        let holds_much =
+            requests.capacity() > KEPT_BUFFER_LEN || replies.capacity() > KEPT_BUFFER_LEN;
+        if holds_much != self.waits_briefly.get() {
+            self.wait_briefly(holds_much)?;
         }
         loop {
             match requests.read_from(&mut &self.socket) {
@@ -139,11 +147,27 @@ impl Connection {
                 Ok(_) => return Ok(Received::Bytes),
                 Err(error) => match error.kind() {
                     io::ErrorKind::Interrupted => {}
+                    io::ErrorKind::WouldBlock if self.waits_briefly.get() => {
+                        requests.shrink();
+                        replies.shrink();
+                        self.wait_briefly(false)?;
+                    }
                     io::ErrorKind::WouldBlock => return Ok(Received::NoRequest),
                     _ => return Err(error),
                 },
             }
         }
+    }
+
+    /// Whether the next reads wait only until large buffers are to be given back, or for as long
+    /// as the peer may be silent. Changed twice in a burst of large calls, so that each of them
+    /// costs one read like any other.
+    #[cold]
+    fn wait_briefly(&self, briefly: bool) -> io::Result<()> {
+        let timeout = if briefly { SHRINK_AFTER } else { self.idle_timeout.get() };
+        self.socket.set_read_timeout(timeout)?;
+        self.waits_briefly.set(briefly);
+        Ok(())
     }
 
     /// The wait for the rest of a frame: by the clock, so that a peer which sends a byte now and
@@ -202,20 +226,6 @@ impl Connection {
             0 => Ok(Received::EndOfStream),
             _ => Ok(Received::Bytes),
         }
-    }
-
-    /// Gives large buffers back if nothing comes for a moment.
-    #[cold]
-    fn shrink_when_silent(
-        &self,
-        requests: &mut FrameReader,
-        replies: &mut FrameWriter,
-    ) -> io::Result<()> {
-        if !self.socket.wait_for(PollFlags::POLLIN, after(SHRINK_AFTER))? {
-            requests.shrink();
-            replies.shrink();
-        }
-        Ok(())
     }
 
     /// Writes all replies that wait; one write if the peer reads. Blocks at most for `timeout`.

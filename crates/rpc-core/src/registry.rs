@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use rpc_proto::{ERROR_KIND, FrameWriter, Method, RESERVED_METHOD_PREFIX, ReplyHead, RpcError};
+use rpc_proto::{check_json, parse_json};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -91,7 +92,7 @@ impl Registry {
         R: Serialize + 'static,
     {
         let erased = move |params: &str, ctx: &Context, answer: Answer<'_>| {
-            let params = serde_json::from_str(params)?;
+            let params = parse_json(params)?;
             answer.give(handler(params, ctx));
             Ok(())
         };
@@ -125,7 +126,7 @@ impl Registry {
         + 'static,
     ) -> Result<(), RegisterError> {
         let erased = move |params: &str, ctx: &Context, answer: Answer<'_>| {
-            let params = serde_json::from_str(params)?;
+            let params = check_json(params)?;
             answer.give(handler(params, ctx));
             Ok(())
         };

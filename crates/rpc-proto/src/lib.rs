@@ -55,8 +55,11 @@ mod foreign;
 mod frame;
 mod message;
 mod method;
+mod parse;
+mod payload;
 mod spelling;
 pub mod stats;
+mod text;
 
 pub use address::{Address, ParseAddressError};
 pub use error::{ErrorCode, RpcError};
@@ -64,3 +67,4 @@ pub use foreign::ForeignProtocol;
 pub use frame::{FrameError, FrameReader, FrameWriter, MAX_FRAME_LEN, PREFIX_LEN};
 pub use message::{ERROR_KIND, MessageError, ReplyHead, Request, Response};
 pub use method::{Method, RESERVED_METHOD_PREFIX};
+pub use parse::{check_json, parse_json};

@@ -10,6 +10,8 @@ use serde::de::{self, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
+use crate::parse::check_json;
+use crate::payload;
 use crate::spelling;
 
 /// The kind of a reply whose result is an [`RpcError`](crate::RpcError). No method may use it.
@@ -130,7 +132,7 @@ impl<'a> Response<'a> {
     pub fn parse(body: &'a [u8]) -> Result<Response<'a>, MessageError> {
         let body = utf8(body)?;
         let (kind, result) = match Response::split_usual(body)
-            .and_then(|(kind, result)| Some((kind, serde_json::from_str(result).ok()?)))
+            .and_then(|(kind, result)| Some((kind, check_json(result).ok()?)))
         {
             Some((kind, result)) => (Cow::Borrowed(kind), result),
             None => {
@@ -202,7 +204,7 @@ impl ReplyHead {
 
 #[inline]
 fn encode_payload<P: Serialize + ?Sized>(body: &mut Vec<u8>, payload: &P) -> io::Result<()> {
-    serde_json::to_writer(&mut *body, payload)?;
+    payload::append(body, payload)?;
     body.push(b'}');
     Ok(())
 }

@@ -3,6 +3,8 @@
 // From `core`, which has durations but no clock.
 use core::time::Duration;
 
+use crate::text::append_contents;
+
 /// What stands before and between the fields of a message.
 struct Spelling {
     to_name: &'static str,
@@ -118,13 +120,7 @@ pub(crate) fn encode_reply_head(body: &mut Vec<u8>, kind: &str) {
 #[inline(always)]
 fn encode_name(body: &mut Vec<u8>, to_name: &str, name: &str) {
     body.extend_from_slice(to_name.as_bytes());
-    let plain = !name.bytes().any(|byte| matches!(byte, b'"' | b'\\' | 0..0x20));
-    if plain {
-        body.extend_from_slice(name.as_bytes());
-    } else {
-        let quoted = serde_json::to_string(name).expect("a string serialises");
-        body.extend_from_slice(&quoted.as_bytes()[1..quoted.len() - 1]);
-    }
+    append_contents(body, name).expect("a string serialises");
 }
 
 /// Rounded up; at most `u64::MAX`.

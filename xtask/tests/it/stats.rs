@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use rpc_client::{CallError, Client, ErrorCode};
+use rpc_client::{Client, ErrorCode};
 use rpc_core::MAX_CONNECTIONS;
 use rpc_proto::stats::{HandlingStats, MAX_HANDLING, STATS, Stats, WorkerState};
 use xtask::launch::Server;
@@ -124,7 +124,9 @@ fn no_count_is_lost_when_a_handler_fails(model: Model) {
         }
         calls += round + 1;
         let failed = client.call_raw(if survives_aborts { "abort" } else { "panic" }, &());
-        assert_eq!(matches!(failed, Err(CallError::Closed(_))), survives_aborts, "{failed:?}");
+        let failed = failed.expect_err("it fails");
+        let code = failed.rpc_error().and_then(|error| error.known_code());
+        assert_eq!(code == Some(ErrorCode::Crashed), survives_aborts, "{failed:?}");
         drop(client);
         let stats = looker.look();
         assert_eq!(stats.calls.total, calls + looker.looks, "{stats:#?}");

@@ -30,6 +30,16 @@ fn an_idle_connection_is_told_and_closed(model: Model) {
     let begin = Instant::now();
     client.expect_service();
     expect_time_out(client, begin);
+
+    // After a large call it waits differently, to give memory back.
+    let mut client = Raw::connect(&server);
+    let text = format!("\"{}\"", "a".repeat(200_000));
+    let begin = Instant::now();
+    for _ in 0..2 {
+        client.send(&request("ping", &text));
+        client.expect(&pong(&text));
+    }
+    expect_time_out(client, begin);
 }
 
 fn a_frame_that_stops_in_the_middle_is_told_and_closed(model: Model) {

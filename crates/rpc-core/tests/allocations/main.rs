@@ -76,3 +76,48 @@ fn what_a_handler_allocates_is_counted() {
     registry.register(PING, |text, _ctx| Ok(text.clone())).unwrap();
     check(registry, 2);
 }
+
+/// The most memory that the serving thread holds at a moment of several calls with `text`, by the
+/// length of a frame.
+fn frames_held(service: &Service, text: &str) -> f64 {
+    let mut acceptor = Acceptor::bind(&"127.0.0.1:0".parse().unwrap()).unwrap();
+    let mut stream = TcpStream::connect(acceptor.address().to_string()).unwrap();
+    let (mut request, mut reply) = (FrameWriter::new(), FrameWriter::new());
+    request.append(|body| Request::encode(body, PING.name(), text)).unwrap();
+    reply.append(|body| Response::encode(body, PING.kind(), text)).unwrap();
+    let held = thread::scope(|scope| {
+        let server = scope.spawn(move || {
+            let conn = acceptor.accept().unwrap().unwrap();
+            allocation_counter::measure(|| service.serve_conn(conn)).bytes_max
+        });
+        let mut received = vec![0; reply.as_bytes().len()];
+        for _ in 0..3 {
+            stream.write_all(request.as_bytes()).unwrap();
+            stream.read_exact(&mut received).unwrap();
+            assert!(received == reply.as_bytes(), "wrong reply");
+        }
+        drop(stream);
+        server.join().unwrap()
+    });
+    held as f64 / request.as_bytes().len() as f64
+}
+
+#[test]
+fn a_connection_with_a_large_call_holds_at_most_four_frames() {
+    let mut registry = Registry::new();
+    registry.register(PING, |text, _ctx| Ok(text)).unwrap();
+    let typed = Service::new(registry);
+    let mut registry = Registry::new();
+    let raw =
+        registry.register_raw(PING.name(), PING.kind(), |params, _ctx| Ok(Cow::Borrowed(params)));
+    raw.unwrap();
+    let raw = Service::new(registry);
+    let texts = ["123456789", "a line of a text\n", "é", "\u{2028}", "\"", "\u{1}"];
+    for text in texts {
+        let text = text.repeat(1_000_000 / text.len());
+        for (service, kind) in [(&typed, "typed"), (&raw, "raw")] {
+            let held = frames_held(service, &text);
+            assert!(held <= 4.0, "{kind}, {:?} and so on: {held:.2} frames", text.chars().next());
+        }
+    }
+}

@@ -16,5 +16,7 @@ mod names;
 mod properties;
 /// Cutting a byte stream into frames, however the bytes arrive, in bounded memory.
 mod reading;
+/// Strings by blocks, byte by byte as serde_json has them.
+mod strings;
 /// Collecting frames so that each goes out whole or not at all.
 mod writing;

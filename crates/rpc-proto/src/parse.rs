@@ -1,0 +1,150 @@
+//! JSON text as a value: serde_json, but for a text that is one plain string.
+
+use serde::de::value::{BorrowedStrDeserializer, MapDeserializer};
+use serde::de::{Deserialize, Deserializer, Visitor};
+use serde::forward_to_deserialize_any;
+use serde_json::value::RawValue;
+
+use crate::text::plain_contents;
+
+/// Parses `text` as exactly one JSON value, as [`serde_json::from_str`] does, and several times as
+/// fast where `T` is a string and nothing in it is escaped.
+///
+/// # Errors
+///
+/// Those of [`serde_json::from_str`].
+#[inline]
+pub fn parse_json<'a, T: Deserialize<'a>>(text: &'a str) -> serde_json::Result<T> {
+    // A type that does not want this string is asked again, for an error that says where.
+    match plain_contents(text).map(|contents| T::deserialize(PlainString { contents, text })) {
+        Some(Ok(value)) => Ok(value),
+        _ => serde_json::from_str(text),
+    }
+}
+
+/// Checks that `text` is exactly one JSON value, as [`serde_json::from_str`] does, and several
+/// times as fast where that is a string and nothing in it is escaped.
+///
+/// # Errors
+///
+/// Those of [`serde_json::from_str`].
+#[inline]
+pub fn check_json(text: &str) -> serde_json::Result<&RawValue> {
+    match plain_contents(text).map(|_| <&RawValue>::deserialize(Checked(text))) {
+        Some(Ok(value)) => Ok(value),
+        _ => serde_json::from_str(text),
+    }
+}
+
+/// A JSON string without escapes: `contents` with quotes around is `text`.
+struct PlainString<'a> {
+    contents: &'a str,
+    text: &'a str,
+}
+
+macro_rules! hand_on {
+    ($($method:ident($($argument:ident: $type:ty),*);)*) => {$(
+        #[inline]
+        fn $method<V: Visitor<'a>>(
+            self,
+            $($argument: $type,)*
+            visitor: V,
+        ) -> serde_json::Result<V::Value> {
+            serde_json::Deserializer::from_str(self.text).$method($($argument,)* visitor)
+        }
+    )*};
+}
+
+impl<'a> Deserializer<'a> for PlainString<'a> {
+    type Error = serde_json::Error;
+
+    #[inline]
+    fn deserialize_any<V: Visitor<'a>>(self, visitor: V) -> serde_json::Result<V::Value> {
+        visitor.visit_borrowed_str(self.contents)
+    }
+
+    #[inline]
+    fn deserialize_str<V: Visitor<'a>>(self, visitor: V) -> serde_json::Result<V::Value> {
+        visitor.visit_borrowed_str(self.contents)
+    }
+
+    #[inline]
+    fn deserialize_string<V: Visitor<'a>>(self, visitor: V) -> serde_json::Result<V::Value> {
+        visitor.visit_borrowed_str(self.contents)
+    }
+
+    #[inline]
+    fn deserialize_option<V: Visitor<'a>>(self, visitor: V) -> serde_json::Result<V::Value> {
+        visitor.visit_some(self)
+    }
+
+    hand_on! {
+        deserialize_bool();
+        deserialize_i8();
+        deserialize_i16();
+        deserialize_i32();
+        deserialize_i64();
+        deserialize_i128();
+        deserialize_u8();
+        deserialize_u16();
+        deserialize_u32();
+        deserialize_u64();
+        deserialize_u128();
+        deserialize_f32();
+        deserialize_f64();
+        deserialize_char();
+        deserialize_bytes();
+        deserialize_byte_buf();
+        deserialize_unit();
+        deserialize_unit_struct(name: &'static str);
+        // Also what a `RawValue` asks for, with a name that serde_json alone understands.
+        deserialize_newtype_struct(name: &'static str);
+        deserialize_seq();
+        deserialize_tuple(len: usize);
+        deserialize_tuple_struct(name: &'static str, len: usize);
+        deserialize_map();
+        deserialize_struct(name: &'static str, fields: &'static [&'static str]);
+        deserialize_enum(name: &'static str, variants: &'static [&'static str]);
+        deserialize_identifier();
+        deserialize_ignored_any();
+    }
+}
+
+/// A text that is known to be JSON, for a [`RawValue`] and nothing else.
+struct Checked<'a>(&'a str);
+
+impl<'de> Deserializer<'de> for Checked<'de> {
+    type Error = serde_json::Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, _visitor: V) -> serde_json::Result<V::Value> {
+        Err(serde::de::Error::custom("not the way in which a `RawValue` asks"))
+    }
+
+    /// A `RawValue` asks for a newtype and takes a map of one entry: the name that it asked with,
+    /// and the text. Should that change, serde_json is asked instead.
+    #[inline]
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        visitor: V,
+    ) -> serde_json::Result<V::Value> {
+        let entry = (name, BorrowedStrDeserializer::new(self.0));
+        visitor.visit_map(MapDeserializer::new([entry].into_iter()))
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option
+        unit unit_struct seq tuple tuple_struct map struct enum identifier ignored_any
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_raw_value_takes_a_checked_text_without_serde_json() {
+        let text = r#""checked""#;
+        assert_eq!(<&RawValue>::deserialize(Checked(text)).unwrap().get(), text);
+    }
+}
