@@ -17,7 +17,7 @@ use crate::launch::Server;
 use crate::model::Model;
 use crate::proc;
 
-pub(super) const PING: Method<String, String> = Method::new("ping", "pong");
+pub(crate) const PING: Method<String, String> = Method::new("ping", "pong");
 
 /// How many lines of a server's log are kept.
 const KEPT_LINES: usize = 20;
@@ -49,9 +49,11 @@ pub(crate) struct GuardedServer {
 impl GuardedServer {
     pub(super) fn start(model: Model, plan: &Plan, log: &ServerLog) -> anyhow::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
-        command
-            .args(["serve", model.name(), "--addr", "127.0.0.1:0"])
-            .args(["--fault-methods", "--log", "warn"]);
+        command.args(["serve", model.name(), "--addr", "127.0.0.1:0"]).args([
+            "--fault-methods",
+            "--log",
+            "warn",
+        ]);
         if model.has_workers() {
             command.args(["--workers", &plan.workers.to_string()]);
         }
@@ -72,7 +74,7 @@ impl GuardedServer {
         Ok(GuardedServer { server })
     }
 
-    pub(super) fn is_running(&self) -> bool {
+    pub(crate) fn is_running(&self) -> bool {
         proc::is_alive(self.server.pid())
     }
 

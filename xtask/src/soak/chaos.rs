@@ -24,7 +24,8 @@ pub(super) fn take_lives(scene: &Scene<'_>, name: &str) {
     let mut number = 0;
     while scene.goes_on() {
         // Both, in short runs too.
-        let done = if number % 2 == 0 { kill_one(scene, &mut dice) } else { crash_one(scene, name) };
+        let done =
+            if number % 2 == 0 { kill_one(scene, &mut dice) } else { crash_one(scene, name) };
         if let Err(error) = done {
             scene.tally.fail(format!("{name}: {error:#}"));
         }

@@ -54,7 +54,8 @@ fn connection(scene: &Scene<'_>, name: &str, dice: &mut Dice, calls: usize, long
             return;
         }
         let len = if long { LONG } else { dice.choose(&[10, 100, 1_000, 10_000]) };
-        let sent = dice.text(&format!("{name} {number} {} ", dice.below(1 << 30)), len);
+        let unique = format!("{name} {number} {} ", dice.below(1 << 30));
+        let sent = dice.text(&unique, len);
         let begun = Instant::now();
         match call(&mut client, dice, &sent) {
             Ok(got) => check(scene, name, begun, &sent, &got),

@@ -70,8 +70,7 @@ pub struct Options {
 pub fn run(options: Options) -> anyhow::Result<()> {
     leave_no_core_dumps()?;
     let load = Duration::from_secs(options.seconds);
-    let models =
-        if options.model.is_empty() { Model::ALL.to_vec() } else { options.model.clone() };
+    let models = if options.model.is_empty() { Model::ALL.to_vec() } else { options.model.clone() };
     guard::start("soak", load + TIME_BESIDE_THE_LOAD * models.len() as u32)?;
     // From another number each time, which is told.
     let since_epoch = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();

@@ -41,7 +41,8 @@ fn batch(
     let texts: Vec<String> = (0..1 + dice.below(32))
         .map(|number| {
             let len = dice.choose(&[10, 100, 700]);
-            let text = dice.text(&format!("{name} {number} {} ", dice.below(1 << 30)), len);
+            let unique = format!("{name} {number} {} ", dice.below(1 << 30));
+            let text = dice.text(&unique, len);
             serde_json::to_string(&text).expect("a string serialises")
         })
         .collect();

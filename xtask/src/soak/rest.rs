@@ -12,9 +12,11 @@ use super::scene::Scene;
 use crate::model::Model;
 use crate::proc;
 
-/// Threads of `rpc-server-thread` end after 10 s without a connection, and a worker that has died
-/// often is replaced after some seconds.
-const TIME: Duration = Duration::from_secs(40);
+/// A worker that has died often is replaced after some seconds, and threads end late.
+const TIME: Duration = Duration::from_secs(50);
+/// Threads of `rpc-server-thread` end after 10 s without a connection. Idle ones are used in turn,
+/// so whoever asks more often than that keeps them all.
+const BETWEEN_QUESTIONS: Duration = Duration::from_secs(12);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 
 /// What a process may keep of the memory that it once needed: the C library gives back the end of
@@ -91,9 +93,14 @@ impl fmt::Display for Usage {
 pub(super) fn wait(scene: &Scene<'_>, before: Option<&Usage>) -> anyhow::Result<Usage> {
     let processes = 1 + plan::workers(scene.model);
     let deadline = Instant::now() + TIME;
+    let mut open = u64::MAX;
+    let mut asked = Instant::now();
     loop {
-        // The connection that asks is one, and wakes a worker that holds the last goodbye open.
-        let open = scene.ask()?.connections.open;
+        // The connection that asks is one. It also wakes a worker that holds the last goodbye open.
+        if open > 1 || asked.elapsed() > BETWEEN_QUESTIONS {
+            open = scene.ask()?.connections.open;
+            asked = Instant::now();
+        }
         let usage = Usage::of(scene.root);
         let unrest = if open > 1 {
             Some(format!("{} connections are open that nobody has", open - 1))

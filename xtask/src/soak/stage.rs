@@ -10,7 +10,7 @@ use anyhow::{Context as _, ensure};
 use super::Options;
 use super::excuse::Deeds;
 use super::figures::Figures;
-use super::rest::{self, Usage};
+use super::rest;
 use super::scene::Scene;
 use super::tally::Tally;
 use super::{bad, chaos, flood, good, leak, pipelined, plan};
@@ -142,7 +142,8 @@ fn check(tally: &Tally, server: &GuardedServer) -> anyhow::Result<()> {
 
 /// A process that dies takes its own connections along and no other.
 fn check_deaths(model: Model, tally: &Tally) -> anyhow::Result<()> {
-    let deaths = tally.kills.get() + if model == Model::PreforkThread { tally.crashes.get() } else { 0 };
+    let deaths =
+        tally.kills.get() + if model == Model::PreforkThread { tally.crashes.get() } else { 0 };
     let most = deaths * plan::connections_a_process(model);
     let cut = tally.cut.get();
     ensure!(cut <= most, "{cut} connections were cut by {deaths} deaths, {most} would be the most");
@@ -166,9 +167,4 @@ impl Stage<'_> {
     }
 
     pub(super) const STEPS: u64 = 5;
-}
-
-/// For the message of a server that grew.
-pub(super) fn arrow(before: &Usage, after: &Usage, of: fn(&Usage) -> usize) -> String {
-    format!("{} → {}", of(before), of(after))
 }
