@@ -50,7 +50,7 @@ fn kill_one(scene: &Scene<'_>, dice: &mut Dice) -> anyhow::Result<()> {
         Err(Errno::ESRCH) => return Ok(()),
         Err(error) => return Err(error.into()),
     }
-    scene.await_that("a killed process is gone", || Ok(!proc::is_alive(victim)))
+    await_end(scene, victim)
 }
 
 /// A handler crashes. Its caller is told, and the callers whose handlers run beside it.
@@ -80,9 +80,17 @@ fn crash_one(scene: &Scene<'_>, name: &str) -> anyhow::Result<()> {
         Err(error) => scene.judge(name, &error, since, begun.elapsed()),
         Ok(()) => bail!("a handler that crashes has returned"),
     }
-    scene.await_that("a crashed process is gone", || Ok(!proc::is_alive(pid)))?;
+    await_end(scene, pid)?;
     drop(span);
     Ok(())
+}
+
+/// Waits until the server has taken notice of a child's end. As long as one of its threads has not
+/// ended its sockets are open, although its first thread may be a zombie by then.
+fn await_end(scene: &Scene<'_>, child: i32) -> anyhow::Result<()> {
+    scene.await_that("a child that was killed is gone", || {
+        Ok(!proc::stat(child).is_ok_and(|stat| stat.parent == scene.root))
+    })
 }
 
 /// In one of several ways.

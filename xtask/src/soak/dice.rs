@@ -42,8 +42,12 @@ impl Dice {
     /// About `len` bytes of text with all that JSON spells in a special way. It begins with `name`,
     /// which makes it the only one of its kind.
     pub(super) fn text(&mut self, name: &str, len: usize) -> String {
-        const PIECES: [&str; 8] = ["a", "Zz", "\"", "\\", "\n\t", "é", "€", "😀"];
-        let block: String = (0..64).map(|_| self.choose(&PIECES)).collect();
+        const PIECES: [&str; 8] = ["Z", "/", "\"", "\\", "\n\t", "é", "€", "😀"];
+        let mut block = String::new();
+        for _ in 0..16 {
+            block.push_str(self.choose(&PIECES));
+            block.extend((0..self.below(60)).map(|_| 'a'));
+        }
         let mut text = name.to_owned();
         while text.len() < len {
             text.push_str(&block);

@@ -105,6 +105,8 @@ pub(super) fn find(
             }
             _ => return None,
         },
+        // The goodbye came in one piece with the last reply.
+        CallError::Unusable if replaced => (Excuse::Refused, Executed::No),
         CallError::Closed(_) | CallError::NotSent(_) | CallError::Frame(_) => {
             let executed = match error {
                 CallError::NotSent(_) => Executed::No,

@@ -20,7 +20,7 @@ const LONG: usize = 1_000_000;
 
 const POOL_THREADS: usize = 3;
 
-/// Many calls on each connection, some of them pipelined by others meanwhile.
+/// Many calls on each connection.
 pub(super) fn lasting(scene: &Scene<'_>, name: &str) {
     let mut dice = scene.dice(name);
     while scene.goes_on() {
@@ -43,26 +43,32 @@ pub(super) fn churning(scene: &Scene<'_>, name: &str) {
 }
 
 fn connection(scene: &Scene<'_>, name: &str, dice: &mut Dice, calls: usize, long: bool) {
+    let mut sent = text(name, dice, long);
     let since = scene.since_now();
     let mut heard = Instant::now();
     let mut client = match scene.connect() {
         Ok(client) => client,
         Err(error) => return scene.judge(name, &error, since, heard.elapsed()),
     };
-    for number in 0..calls {
+    for _ in 0..calls {
         if !scene.goes_on() {
             return;
         }
-        let len = if long { LONG } else { dice.choose(&[10, 100, 1_000, 10_000]) };
-        let unique = format!("{name} {number} {} ", dice.below(1 << 30));
-        let sent = dice.text(&unique, len);
         let begun = Instant::now();
         match call(&mut client, dice, &sent) {
             Ok(got) => check(scene, name, begun, &sent, &got),
             Err(error) => return scene.judge(name, &error, since, heard.elapsed()),
         }
         heard = Instant::now();
+        sent = text(name, dice, false);
     }
+}
+
+/// One of a kind, so that no other reply can be taken for its own.
+fn text(name: &str, dice: &mut Dice, long: bool) -> String {
+    let unique = format!("{name} {} {} ", dice.below(1 << 30), dice.below(1 << 30));
+    let len = if long { LONG } else { dice.choose(&[10, 100, 1_000, 10_000]) };
+    dice.text(&unique, len)
 }
 
 /// The same call in one of the ways to make it.

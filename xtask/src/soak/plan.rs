@@ -9,7 +9,7 @@ use crate::model::Model;
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Silence before the first request after which the server gives up.
-pub(super) const FIRST_REQUEST: Duration = Duration::from_millis(500);
+pub(super) const FIRST_REQUEST: Duration = Duration::from_secs(1);
 /// Silence between two requests after which it gives up.
 pub(super) const IDLE: Duration = Duration::from_secs(2);
 /// How long a request may take to arrive, and a reply to be taken.
@@ -67,6 +67,12 @@ pub(super) fn calls_a_connection(model: Model) -> usize {
         Model::Prefork => 500,
         Model::Thread | Model::Fork | Model::PreforkThread => 20_000,
     }
+}
+
+/// How many good calls may be held up by the machine for longer than the server waits. More than
+/// that is no accident.
+pub(super) fn slow_calls(good_calls: u64) -> u64 {
+    5 + good_calls / 200
 }
 
 /// The time from one death to the next.

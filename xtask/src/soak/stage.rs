@@ -73,6 +73,11 @@ impl Stage<'_> {
         self.line.next("waiting until everything is as before");
         let after = rest::wait(&scene, Some(&before))?;
         check_deaths(self.model, &tally)?;
+        let (slow, most) = (tally.slow.get(), plan::slow_calls(tally.good.get()));
+        ensure!(
+            slow <= most,
+            "the server gave up {slow} good calls, at most {most} are an accident"
+        );
         if self.model.has_workers() && tally.reloads.get() > 0 {
             let workers = scene.ask()?.workers;
             let newest = workers.iter().map(|worker| worker.generation).max();
