@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bench;
+pub mod boot;
 pub mod call;
 pub mod ci;
 pub mod demo;

@@ -23,7 +23,7 @@ enum Command {
     /// Show every model and measure what differs between them
     Demo(xtask::demo::Options),
     /// Serve in the foreground until SIGTERM or SIGINT
-    Serve(xtask::serve::Options),
+    Serve(Box<xtask::serve::Options>),
     /// Call a method of a running server and print the reply
     Call(xtask::call::Options),
     /// Show live what a running server is doing
@@ -53,7 +53,7 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Demo(options) => xtask::demo::run(options),
-        Command::Serve(options) => xtask::serve::run(options),
+        Command::Serve(options) => xtask::serve::run(*options),
         Command::Call(options) => xtask::call::run(options),
         Command::Top(options) => xtask::top::run(options),
         Command::Soak(options) => xtask::soak::run(options),
@@ -74,6 +74,9 @@ fn main() -> ExitCode {
     }
 }
 
+/// The server never had a worker that could serve; the number that Gunicorn uses for it.
+const EXIT_NEVER_READY: u8 = 3;
+
 /// A grace that is over ends some models from within a signal handler, with a status of its own.
 /// The others return the same news as an error, and whoever supervises them must not have to know
 /// which model is which.
@@ -82,6 +85,7 @@ fn status_of(error: &anyhow::Error) -> ExitCode {
         Some(ServeError::Unfinished { .. }) => {
             u8::try_from(EXIT_GRACE_EXPIRED).map_or(ExitCode::FAILURE, ExitCode::from)
         }
+        Some(ServeError::NeverReady { .. }) => ExitCode::from(EXIT_NEVER_READY),
         _ => ExitCode::FAILURE,
     }
 }

@@ -6,6 +6,7 @@ use std::hint::black_box;
 use std::io::Read;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
@@ -42,6 +43,9 @@ pub const LEAK: Method<(), ()> = Method::new("leak", "leaked");
 /// Never returns.
 pub const SPIN: Method<(), ()> = Method::new("spin", "spun");
 
+/// Starts a program that runs for ten minutes, and returns its process id.
+pub const BROOD: Method<(), u32> = Method::new("brood", "pid");
+
 /// `ping`, `echo` and `pi`.
 ///
 /// # Errors
@@ -70,6 +74,10 @@ pub fn add_fault_methods(registry: &mut Registry) -> Result<(), RegisterError> {
         Ok(millis)
     })?;
     registry.register(PANIC, |(), _ctx| panic!("asked to panic"))?;
+    registry.register(BROOD, |(), _ctx| {
+        let program = Command::new("sleep").arg("600").spawn();
+        Ok(program.map_err(RpcError::internal)?.id())
+    })?;
     registry.register(ABORT, |(), _ctx| std::process::abort())?;
     registry.register(RAISE, |number, _ctx| {
         let signal = Signal::try_from(number).map_err(RpcError::invalid_params)?;

@@ -168,6 +168,22 @@ pub fn switches(pid: i32) -> io::Result<u64> {
     number.trim().parse().map_err(|_| unexpected(pid, "status"))
 }
 
+/// The processors that the first thread of the process may use.
+///
+/// # Errors
+///
+/// When there is no such process.
+pub fn processors(pid: i32) -> io::Result<Vec<usize>> {
+    let list = status_field(pid, "Cpus_allowed_list:")?;
+    let number = |text: &str| text.parse::<usize>().map_err(|_| unexpected(pid, "status"));
+    let mut processors = Vec::new();
+    for range in list.trim().split(',') {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        processors.extend(number(first)?..=number(last)?);
+    }
+    Ok(processors)
+}
+
 fn status_field(pid: i32, name: &str) -> io::Result<String> {
     let text = fs::read_to_string(file(pid, "status"))?;
     let field = text.lines().find_map(|line| line.strip_prefix(name));

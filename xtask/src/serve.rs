@@ -27,6 +27,7 @@ Methods with --fault-methods:
   overflow  lets its stack overflow
   leak      opens a file and forgets it
   hold      connects to a Unix socket and waits for its end
+  brood     starts a program that runs for ten minutes
   spin      never returns";
 
 /// The options of `serve`.
@@ -53,6 +54,9 @@ pub struct Options {
     /// How long a peer may take to accept a reply [default: 10s]
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     write_timeout: Option<Duration>,
+    /// How long a connection may be silent before its first request [default: 10s]
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    first_request_timeout: Option<Duration>,
     /// How long a connection may be silent between two requests [default: 60s]
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     idle_timeout: Option<Duration>,
@@ -98,6 +102,9 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     if let Some(timeout) = options.write_timeout {
         service = service.write_timeout(timeout);
     }
+    if let Some(timeout) = options.first_request_timeout {
+        service = service.first_request_timeout(timeout);
+    }
     if let Some(timeout) = options.idle_timeout {
         service = service.idle_timeout(timeout);
     }
@@ -114,6 +121,6 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     log::say(&format!("listening on {}", acceptor.address()));
     options
         .model
-        .serve(acceptor, &service, options.model_options)
+        .serve(acceptor, &service, &options.model_options)
         .with_context(|| format!("the server ({}) ended", options.model))
 }

@@ -6,7 +6,7 @@
 use std::thread;
 
 use rpc_client::Pool;
-use rpc_core::{Acceptor, Children, Fork, Method, Reason, Registry, Service};
+use rpc_core::{Acceptor, Children, Event, Fork, Method, Reason, Registry, Service};
 
 /// Which connection a call came over.
 const WHO_AM_I: Method<(), String> = Method::new("who_am_i", "peer");
@@ -33,13 +33,15 @@ fn main() {
             child.exit(if is_its_own { 0 } else { 1 })
         }
     };
-    let death = loop {
-        let deaths = children.wait(None).unwrap();
-        if let Some(death) = deaths.into_iter().find(|death| death.pid == caller) {
-            break death;
-        }
-    };
-    assert_eq!(death.reason, Reason::Clean);
+    let mut deaths = Vec::new();
+    while deaths.is_empty() {
+        let events = children.wait(None).unwrap().into_iter();
+        deaths.extend(events.filter_map(|event| match event {
+            Event::Ended(death) if death.pid == caller => Some(death.reason),
+            _ => None,
+        }));
+    }
+    assert_eq!(deaths, [Reason::Clean]);
     assert_eq!(who_am_i(), in_parent, "the child closed its copy only");
 
     drop(pool);

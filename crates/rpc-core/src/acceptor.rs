@@ -17,6 +17,7 @@ use crate::listener::Listener;
 use crate::notify::{Notice, notify};
 use crate::privileges::Account;
 use crate::refusal::{access_denied, busy, out_of_resources, shutting_down};
+use crate::report::Report;
 use crate::scoreboard::{MAX_CONNECTIONS, own_pid};
 use crate::shutdown::{Control, Shutdown};
 use crate::socket::poll_timeout;
@@ -69,38 +70,7 @@ pub struct Acceptor {
 }
 
 impl Acceptor {
-    /// Binds `address` and listens. Port 0 lets the kernel choose; [`address`](Acceptor::address)
-    /// tells what it chose.
-    ///
-    /// The file of a Unix socket gets the mode 0600. One that nobody listens on is replaced, and
-    /// it is removed when the acceptor is dropped.
-    ///
-    /// # Errors
-    ///
-    /// [`ServeError::Bind`], above all when another server listens there; [`ServeError::Setup`].
-    pub fn bind(address: &Address) -> Result<Acceptor, ServeError> {
-        Acceptor::bind_listener(address, None)
-    }
-
-    /// As [`bind`](Acceptor::bind) of a Unix socket whose file has the permissions `mode`, such as
-    /// `0o660`: exactly these, whatever the umask is. To connect needs the right to write
-    /// (unix(7)).
-    ///
-    /// # Errors
-    ///
-    /// As [`bind`](Acceptor::bind); [`ServeError::Bind`] also for a TCP address, to which anybody
-    /// can connect who reaches it, and for more than permissions.
-    pub fn bind_with_mode(address: &Address, mode: u32) -> Result<Acceptor, ServeError> {
-        Acceptor::bind_listener(address, Some(mode))
-    }
-
-    fn bind_listener(address: &Address, mode: Option<u32>) -> Result<Acceptor, ServeError> {
-        let bind_error = |source| ServeError::Bind { address: address.clone(), source };
-        let listener = Listener::bind(address, mode).map_err(bind_error)?;
-        let local_address = listener.local_address().map_err(bind_error)?;
-        Acceptor::new(listener, local_address, true)
-    }
-
+    /// An acceptor of a socket that already listens.
     pub(crate) fn new(
         listener: Listener,
         address: Address,
@@ -191,9 +161,14 @@ impl Acceptor {
         }
     }
 
-    /// How long requests in flight may take once the server was told to stop.
+    /// How long requests in flight may take once the server was told to stop. In a worker that
+    /// retires, whose connections may go on: for ever. A stop by signal that comes later has an
+    /// alarm of its own.
     pub fn grace(&self) -> Duration {
-        self.control.grace()
+        match self.control.is_retiring() && !self.control.is_stopping() {
+            true => Duration::MAX,
+            false => self.control.grace(),
+        }
     }
 
     /// Where the server really listens.
@@ -217,6 +192,10 @@ impl Acceptor {
         self.control.scoreboard.set_generation(1);
         let listener = self.listener.as_ref();
         listener.map_or(Ok(()), |listener| listener.set_blocking(true)).map_err(ServeError::Accept)
+    }
+
+    pub(crate) fn listening_on(&self) -> Option<BorrowedFd<'_>> {
+        self.listener.as_ref().map(AsFd::as_fd)
     }
 
     pub(crate) fn control(&self) -> Arc<Control> {
@@ -249,7 +228,7 @@ impl Acceptor {
             if let (true, Some(listener)) = (self.is_shared, &self.listener) {
                 self.control.accept_in_this_thread(listener.as_fd());
             }
-            if self.control.is_stopping() {
+            if self.control.accepts_no_more() {
                 self.close();
             }
             if self.listener.is_none() {
@@ -270,6 +249,7 @@ impl Acceptor {
     /// The first time that this process accepts. A worker has a master that does this for it.
     fn begin(&mut self) -> Result<(), ServeError> {
         self.has_begun = true;
+        self.control.report(&Report::Ready);
         if self.is_shared || self.creator != own_pid() {
             return Ok(());
         }
@@ -331,7 +311,7 @@ impl Acceptor {
                 }
             },
             // A stop has ended the accept.
-            Err(_) if self.control.is_stopping() => Ok(None),
+            Err(_) if self.control.accepts_no_more() => Ok(None),
             Err(error) => match Errno::from_raw(error.raw_os_error().unwrap_or(0)) {
                 // Somebody else took it, or a signal came.
                 Errno::EAGAIN | Errno::EINTR => Ok(None),
@@ -454,7 +434,7 @@ impl Acceptor {
         let Some(listener) = self.listener.take() else {
             return;
         };
-        self.control.accept_no_more();
+        self.control.forget_accepting_thread();
         if self.creator != own_pid() {
             return;
         }

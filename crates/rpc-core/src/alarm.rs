@@ -79,8 +79,9 @@ pub(crate) fn forget_timer() {
     ARMED_FOR.store(NEVER, Ordering::SeqCst);
 }
 
-/// What SIGALRM does. Async-signal-safe.
-pub(crate) fn on_alarm() {
+/// What SIGALRM does. In a child, one that was sent and did not come from the timer is its parent's
+/// word that the grace is over. Async-signal-safe.
+pub(crate) fn on_alarm(was_sent: bool) {
     ARMED_FOR.store(NEVER, Ordering::SeqCst);
     let now = moment(Instant::now());
     let mut next = NEVER;
@@ -88,7 +89,7 @@ pub(crate) fn on_alarm() {
     each_control(|control| {
         next = next.min(control.answer_late(now));
         let grace_ends = control.grace_ends.load(Ordering::SeqCst);
-        grace_is_over |= grace_ends <= now;
+        grace_is_over |= grace_ends <= now || was_sent && control.is_child.load(Ordering::SeqCst);
         next = next.min(grace_ends);
     });
     if grace_is_over {

@@ -1,62 +1,64 @@
-//! The children of a server: watched through pidfds (pidfd_open(2), Linux 5.3), reaped one by one.
+//! The children of a server: watched through pidfds (pidfd_open(2), Linux 5.3), told to end step by
+//! step, reaped one by one.
 //!
-//! SIGCHLD is not used and nobody calls `waitpid(-1)`, so children that the host program started
-//! itself are never touched.
+//! Nobody calls `waitpid(-1)`, so children that the host program started itself are never touched.
 
-use std::io::{self, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::prctl;
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill};
+use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use rpc_proto::stats::WorkerState;
 
 use crate::acceptor::{Acceptor, Beside};
 use crate::connection::Connection;
-use crate::death::{Reason, Said, Why};
-use crate::error::{ForkError, ServeError};
-use crate::process::{Fork, fork_only_thread, pidfd_open, refuse_threads, wait_for_end};
+use crate::death::Why;
+use crate::error::ServeError;
+use crate::ladder::Ladder;
+use crate::lifeline::Lifeline;
+use crate::member::Member;
+use crate::pause::Pause;
+use crate::process::{Change, Exit, look_for_end, look_for_stop, pidfd_open, reap, refuse_threads};
+use crate::report::Report;
 use crate::scoreboard::own_pid;
-use crate::shutdown::{Control, EXIT_INTERRUPTED, exit_now};
+use crate::shutdown::{Control, exit_now};
+use crate::signal_queue::SignalQueue;
 use crate::socket::poll_timeout;
+use crate::supervision::{Clock, Event, Order, Patience};
 
-/// How long after the grace a parent waits before it kills, so that children can use all of it.
-const KILL_DELAY: Duration = Duration::from_secs(1);
+/// The signals that a parent reads: they stop it.
+const OF_PARENT: [Signal; 3] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT];
 
-/// A child that has ended and was reaped.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Death {
-    /// Its process id, which may belong to somebody else by now.
-    pub pid: i32,
-    /// Why it ended.
-    pub reason: Reason,
-    /// How long it lived.
-    pub age: Duration,
-}
+/// The signals that a master reads besides.
+const OF_MASTER: [Signal; 5] =
+    [Signal::SIGHUP, Signal::SIGTTIN, Signal::SIGTTOU, Signal::SIGUSR2, Signal::SIGCHLD];
+
+/// What an event of the epoll set is about: one of these, and the child's process id.
+pub(crate) const DEATH: u64 = 0;
+pub(crate) const STATUS: u64 = 1 << 32;
+const SIGNALS: u64 = 2 << 32;
 
 /// The children of one server. The owner never serves a connection itself.
 pub struct Children {
-    control: Arc<Control>,
-    /// Tells which of `members` have ended. `None` on the child's side of a fork.
-    deaths: Option<Epoll>,
+    pub(crate) control: Arc<Control>,
+    /// Tells which of `members` have ended or said something, and of signals. `None` on the
+    /// child's side of a fork.
+    pub(crate) happenings: Option<Epoll>,
+    /// `None` where signals are handled and not read.
+    pub(crate) signals: Option<SignalQueue>,
+    pub(crate) lifeline: Lifeline,
+    pub(crate) clock: Clock,
+    pub(crate) pause: Pause,
+    /// `None` if the children need not say that they are ready.
+    pub(crate) patience: Option<Patience>,
     /// In no order. A new member is written at the end: every page that a parent writes after a
     /// fork costs a copy for each child that shares it, so a map would cost many.
-    members: Vec<Member>,
-    /// All of them were told to stop, or killed.
-    told: Option<Why>,
-    killed: bool,
-}
-
-struct Member {
-    pid: i32,
-    born: Instant,
-    pidfd: OwnedFd,
+    pub(crate) members: Vec<Member>,
 }
 
 impl Children {
@@ -70,17 +72,56 @@ impl Children {
         refuse_threads()?;
         // Every child will need one; a system without them is better told at the start.
         drop(pidfd_open(own_pid()).map_err(ServeError::Watch)?);
-        let deaths = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)
-            .map_err(|errno| ServeError::Watch(errno.into()))?;
+        let happenings = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC);
+        let happenings = happenings.map_err(|errno| ServeError::Watch(errno.into()))?;
+        let lifeline = Lifeline::new().map_err(ServeError::Watch)?;
         let control = acceptor.control();
         control.supervise(true);
         Ok(Children {
             control,
-            deaths: Some(deaths),
+            happenings: Some(happenings),
+            signals: None,
+            lifeline,
+            clock: Clock::default(),
+            pause: Pause::default(),
+            patience: None,
             members: Vec::new(),
-            told: None,
-            killed: false,
         })
+    }
+
+    /// If `acceptor` stops on signals, they are read from now on and no handler runs in this
+    /// process any more; SIGQUIT ends it and its children at once, with status 131. Until the
+    /// children are dropped SIGTERM, SIGINT and SIGQUIT are blocked, also in programs that the
+    /// host program starts meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`ServeError::Signals`] when there is no descriptor for it.
+    pub fn reading_signals(self) -> Result<Children, ServeError> {
+        self.with_queue_of(&OF_PARENT)
+    }
+
+    /// These children are workers: each says when it is ready, and has `patience` for that. Also
+    /// reads signals as [`reading_signals`](Children::reading_signals) does; SIGHUP, SIGTTIN,
+    /// SIGTTOU and SIGUSR2 become [`Event::Order`], and SIGCHLD tells of stopped workers.
+    ///
+    /// # Errors
+    ///
+    /// [`ServeError::Signals`] when there is no descriptor for signals.
+    pub fn of_workers(mut self, patience: Patience) -> Result<Children, ServeError> {
+        self.patience = Some(patience);
+        self.with_queue_of(&[&OF_PARENT[..], &OF_MASTER[..]].concat())
+    }
+
+    fn with_queue_of(mut self, signals: &[Signal]) -> Result<Children, ServeError> {
+        if let (true, Some(happenings)) = (self.control.is_signalled(), &self.happenings) {
+            let queue = SignalQueue::of(signals).map_err(ServeError::Signals)?;
+            let event = EpollEvent::new(EpollFlags::EPOLLIN, SIGNALS);
+            let added = happenings.add(&queue, event);
+            added.map_err(|errno| ServeError::Watch(errno.into()))?;
+            self.signals = Some(queue);
+        }
+        Ok(self)
     }
 
     /// How many children there are that were not reaped yet.
@@ -93,138 +134,181 @@ impl Children {
         self.members.is_empty()
     }
 
-    /// Forks this process. Returns twice: [`Fork::Parent`] here, [`Fork::Child`] in the child.
-    ///
-    /// The child has default stop signals: SIGTERM and SIGINT let it finish its requests, also
-    /// when its parent dies (`PR_SET_PDEATHSIG`, prctl(2)). A signal that arrives between the fork
-    /// and the child's first instruction waits until the child can act on it.
+    /// The time of this process, which stands still while it is suspended; as of the last
+    /// [`wait`](Children::wait).
+    pub fn now(&self) -> Duration {
+        self.clock.now()
+    }
+
+    /// Retires the child `pid`, if it is not ending already: it accepts no more and goes when its
+    /// connections have ended. When the drain time is over, they are closed between two calls. One
+    /// that is not ready yet has a second.
+    pub fn retire(&mut self, pid: i32, why: Why) {
+        let (now, patience) = (self.clock.now(), self.patience.unwrap_or_default());
+        if let Some(member) = self.members.iter_mut().find(|member| member.pid == pid)
+            && !member.is_told()
+        {
+            let ladder = member.if_ready(now, Ladder::retire(why, now, patience.drain));
+            member.ladder = Some(Box::new(ladder));
+            self.set_state(pid, WorkerState::Retiring);
+            self.climb();
+        }
+    }
+
+    /// Blocks until something happened, the server is told to stop, or `timeout` is over. `None`
+    /// waits without a bound. Meanwhile children that are to end are told so, step by step.
     ///
     /// # Errors
     ///
-    /// [`ForkError`]; the process goes on as if nothing had been tried.
-    pub fn fork(&mut self) -> Result<Fork, ForkError> {
-        refuse_threads()?;
-        // The pidfd needs a number. Holding one now means that only the parent can fail for it.
-        let reserve = self.control.wake().try_clone_to_owned().map_err(ForkError::Descriptor)?;
-        let _ = io::stdout().flush();
-        let parent = own_pid();
-        let mask = SigSet::all()
-            .thread_swap_mask(SigmaskHow::SIG_SETMASK)
-            .map_err(|errno| ForkError::Fork(errno.into()))?;
-        let scoreboard = Arc::clone(&self.control.scoreboard);
-        let worker = scoreboard.expect_worker();
-        let forked = fork_only_thread();
-        drop(reserve);
-        let fork = match forked {
-            Err(error) => {
-                worker.inspect(|&entry| scoreboard.workers().cancel(entry));
-                Err(ForkError::Fork(error))
-            }
-            Ok(Fork::Parent(pid)) => {
-                worker.inspect(|&entry| scoreboard.workers().name(entry, pid));
-                self.watch(pid).map(|()| Fork::Parent(pid))
-            }
-            Ok(Fork::Child(child)) => {
-                scoreboard.become_worker(worker);
-                self.members.clear();
-                self.deaths = None;
-                if self.prepare_child(parent).is_err() {
-                    drop(child);
-                    unreachable!("dropping `child` ends the process");
-                }
-                Ok(Fork::Child(child))
-            }
-        };
-        let _ = mask.thread_set_mask();
-        fork
-    }
-
-    fn prepare_child(&self, parent: i32) -> io::Result<()> {
-        self.control.adopt_in_child()?;
-        prctl::set_pdeathsig(Signal::SIGTERM)?;
-        if nix::unistd::getppid().as_raw() != parent {
-            return Err(io::Error::other("the parent died before it could be watched"));
+    /// [`ServeError::Watch`] when poll(2) fails.
+    pub fn wait(&mut self, timeout: Option<Duration>) -> Result<Vec<Event>, ServeError> {
+        let due = self.members.iter().filter_map(|member| member.ladder.as_ref()?.due()).min();
+        let due = due.map(|due| due.saturating_sub(self.clock.now()));
+        let limit = timeout.into_iter().chain(due).min();
+        let mut events = vec![PollFd::new(self.control.wake(), PollFlags::POLLIN)];
+        events.extend(self.fd().map(|happenings| PollFd::new(happenings, PollFlags::POLLIN)));
+        let begin = Instant::now();
+        match poll(&mut events, limit.map_or(PollTimeout::NONE, poll_timeout)) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(ServeError::Watch(errno.into())),
         }
-        Ok(())
+        self.clock.pass(begin.elapsed(), limit);
+        self.control.drain_wake();
+        // What has happened comes first, so that nobody is punished who was in time.
+        let happened = self.look();
+        self.climb();
+        Ok(happened)
     }
 
-    fn watch(&mut self, pid: i32) -> Result<(), ForkError> {
-        let watched = pidfd_open(pid).and_then(|pidfd| {
-            let event = EpollEvent::new(EpollFlags::EPOLLIN, pid as u64);
-            if let Some(deaths) = &self.deaths {
-                deaths.add(&pidfd, event)?;
-            }
-            Ok(pidfd)
-        });
-        match watched {
-            Ok(pidfd) => {
-                self.members.push(Member { pid, born: Instant::now(), pidfd });
-                Ok(())
-            }
-            Err(error) => {
-                // ESRCH: it has ended and was waited for, since SIGCHLD is ignored.
-                if error.raw_os_error() != Some(libc::ESRCH) {
-                    let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
-                    wait_for_end(pid, 0);
-                }
-                self.control.scoreboard.release_all_of(pid);
-                tracing::error!(pid, %error, "cannot watch the new child, which was killed");
-                Err(ForkError::Watch(error))
-            }
-        }
-    }
-
-    /// Takes leave of every child that has ended, without waiting. Nothing else waits for them:
-    /// no zombie stays, however many end at once.
-    pub fn reap(&mut self) -> Vec<Death> {
-        let mut reaped = Vec::new();
+    /// What has happened, without waiting. Takes leave of every child that has ended; nothing else
+    /// waits for them, so no zombie stays, however many end at once.
+    pub fn look(&mut self) -> Vec<Event> {
+        let mut happened = Vec::new();
         let mut events = [EpollEvent::empty(); 64];
-        while let Some(deaths) = &self.deaths {
-            let count = match deaths.wait(&mut events, EpollTimeout::ZERO) {
+        while let Some(happenings) = &self.happenings {
+            let count = match happenings.wait(&mut events, EpollTimeout::ZERO) {
                 Ok(count) => count,
-                Err(nix::errno::Errno::EINTR) => continue,
+                Err(Errno::EINTR) => continue,
                 Err(_) => break,
             };
             for event in &events[..count] {
-                let pid = event.data() as i32;
-                let Some(at) = self.members.iter().position(|member| member.pid == pid) else {
-                    continue;
-                };
-                if let Some(exit) = wait_for_end(pid, libc::WNOHANG) {
-                    let member = self.members.swap_remove(at);
-                    // Closing would not be enough: a sibling that was just forked has a copy of
-                    // the pidfd, and until it has closed that, this death would be told again.
-                    let _ = deaths.delete(&member.pidfd);
-                    self.control.scoreboard.release_all_of(pid);
-                    let reason = Reason::of(exit, self.told, self.killed, Said::MayBeSilent);
-                    self.control.scoreboard.tallies().count_death(&reason);
-                    log_death(pid, &reason);
-                    reaped.push(Death { pid, reason, age: member.born.elapsed() });
+                let pid = event.data() as u32 as i32;
+                match event.data() & !u64::from(u32::MAX) {
+                    SIGNALS => self.read_signals(&mut happened),
+                    STATUS => self.hear(pid, &mut happened),
+                    _ => self.bury(pid, &mut happened),
                 }
             }
             if count < events.len() {
                 break;
             }
         }
-        reaped
+        happened
     }
 
-    /// Blocks until a child has ended, the server is told to stop, or `timeout` is over; then
-    /// reaps. `None` waits without a bound.
-    ///
-    /// # Errors
-    ///
-    /// [`ServeError::Watch`] when poll(2) fails.
-    pub fn wait(&mut self, timeout: Option<Duration>) -> Result<Vec<Death>, ServeError> {
-        let timeout = timeout.map_or(PollTimeout::NONE, poll_timeout);
-        let mut events = vec![PollFd::new(self.control.wake(), PollFlags::POLLIN)];
-        events.extend(self.fd().map(|deaths| PollFd::new(deaths, PollFlags::POLLIN)));
-        match poll(&mut events, timeout) {
-            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
-            Err(errno) => return Err(ServeError::Watch(errno.into())),
+    fn read_signals(&mut self, happened: &mut Vec<Event>) {
+        while let Some(signal) = self.signals.as_ref().and_then(SignalQueue::next) {
+            match signal {
+                Signal::SIGHUP => happened.push(Event::Order(Order::Reload)),
+                Signal::SIGTTIN => happened.push(Event::Order(Order::OneMore)),
+                Signal::SIGTTOU => happened.push(Event::Order(Order::OneLess)),
+                Signal::SIGUSR2 => happened.push(Event::Order(Order::Upgrade)),
+                Signal::SIGCHLD => self.look_for_stopped(),
+                signal => self.control.obey(signal as libc::c_int),
+            }
         }
-        self.control.drain_wake();
-        Ok(self.reap())
+    }
+
+    /// A worker that somebody has stopped has a while until somebody must have let it go on.
+    fn look_for_stopped(&mut self) {
+        let (now, patience) = (self.clock.now(), self.patience.unwrap_or_default());
+        for member in &mut self.members {
+            let pid = member.pid;
+            match look_for_stop(pid) {
+                Some(Change::Stopped) => member.is_stopped = true,
+                Some(Change::Continued) => {
+                    member.is_stopped = false;
+                    member.call_off(Why::Hung);
+                }
+                _ => {}
+            }
+            member.mind_stop(now, patience.hung);
+        }
+    }
+
+    fn hear(&mut self, pid: i32, happened: &mut Vec<Event>) {
+        let (now, patience) = (self.clock.now(), self.patience.unwrap_or_default());
+        let Some(member) = self.members.iter_mut().find(|member| member.pid == pid) else {
+            return;
+        };
+        let Some(status) = &mut member.status else {
+            return;
+        };
+        let (reports, is_open) = status.hear();
+        if let (false, Some(happenings)) = (is_open, &self.happenings) {
+            // Its end would be told again and again until the child is dead.
+            let _ = happenings.delete(&**status);
+        }
+        for report in reports {
+            match report {
+                Report::Ready => {
+                    member.call_off(Why::BootTimeOut);
+                    if let Some(ladder) = &mut member.ladder {
+                        ladder.become_ready();
+                    }
+                    // It may have been stopped before its word arrived.
+                    member.mind_stop(now, patience.hung);
+                    happened.push(Event::Ready(pid));
+                }
+                Report::Replace => happened.push(Event::WantsReplacement(pid)),
+                // Its death follows, and then this is the reason.
+                Report::Failed(_) => {}
+            }
+        }
+    }
+
+    /// Takes leave of the child, if it has ended.
+    fn bury(&mut self, pid: i32, happened: &mut Vec<Event>) {
+        let Some(at) = self.members.iter().position(|member| member.pid == pid) else {
+            return;
+        };
+        let Some(exit) = look_for_end(pid) else {
+            return;
+        };
+        self.hear(pid, happened);
+        let member = self.members.swap_remove(at);
+        self.pause.end();
+        if let Some(happenings) = &self.happenings {
+            // Closing would not be enough: a sibling that was just forked has copies, and until it
+            // has closed those, this death would be told again.
+            let _ = happenings.delete(&member.pidfd);
+            let _ = member.status.as_ref().map(|status| happenings.delete(&**status));
+        }
+        let death = member.death(exit);
+        if death.reason.was_hard() {
+            // What its handlers had started. Until it is waited for, the number is its own.
+            let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+        self.control.scoreboard.release_all_of(pid);
+        self.control.scoreboard.tallies().count_death(&death.reason);
+        if exit != Exit::Unknown {
+            reap(pid);
+        }
+        match death.reason.is_in_order() {
+            true => tracing::debug!(pid, "child {}", death.reason),
+            false => tracing::warn!(pid, "child {}", death.reason),
+        }
+        happened.push(Event::Ended(death));
+    }
+
+    /// Sends the signals that are due.
+    fn climb(&mut self) {
+        let now = self.clock.now();
+        for member in &mut self.members {
+            while let Some(signal) = member.ladder.as_mut().and_then(|ladder| ladder.climb(now)) {
+                member.signal(signal);
+            }
+        }
     }
 
     /// Says to which generation the workers belong that are forked from now on, for those who look
@@ -244,10 +328,15 @@ impl Children {
         self.control.is_stopping()
     }
 
+    /// Says that this server is ready: to the master that it succeeds, if there is one.
+    pub fn report_ready(&self) {
+        self.control.report(&Report::Ready);
+    }
+
     /// Tells every child to stop, closes `acceptor`, and blocks until all children have ended:
     /// those that are idle at once, the others after the requests that they have received. Who
-    /// has not ended a second after the grace is killed. After a second SIGINT all are killed at
-    /// once, and this process ends too.
+    /// has not ended a second after the grace is killed. After a second SIGINT, or SIGQUIT, all
+    /// are killed at once, and this process ends too.
     ///
     /// # Errors
     ///
@@ -255,48 +344,69 @@ impl Children {
     /// grace was over; [`ServeError::Watch`] when waiting failed.
     pub fn stop(mut self, acceptor: Acceptor) -> Result<(), ServeError> {
         let grace = self.control.grace();
-        let deadline = Instant::now() + grace + KILL_DELAY;
-        self.told = Some(Why::Stop);
-        self.signal_all(Signal::SIGTERM);
+        let now = self.clock.now();
+        self.put_all_on(|member| member.if_ready(now, Ladder::stop(now, grace)));
         drop(acceptor);
-        let mut unfinished = 0;
-        while !self.is_empty() {
-            let left = if self.control.is_interrupted_again() {
-                Duration::ZERO
-            } else {
-                deadline.saturating_duration_since(Instant::now())
-            };
-            if left.is_zero() {
-                self.killed = true;
-                self.signal_all(Signal::SIGKILL);
-            }
-            let timeout = if left.is_zero() { KILL_DELAY } else { left };
-            let ended = self.wait(Some(timeout))?;
-            unfinished += ended.iter().filter(|death| death.reason.is_unfinished()).count();
-        }
-        if self.control.is_interrupted_again() {
-            exit_now(EXIT_INTERRUPTED);
-        }
-        match unfinished {
+        match self.wait_for_all(true)? {
             0 => Ok(()),
             count => Err(ServeError::Unfinished { count, grace }),
         }
     }
 
-    fn signal_all(&self, signal: Signal) {
-        for member in &self.members {
-            let _ = kill(Pid::from_raw(member.pid), signal);
+    /// Retires every child, closes `acceptor`, and blocks until all children have ended, at the
+    /// latest two seconds after the drain time. A stop that comes meanwhile is obeyed.
+    ///
+    /// # Errors
+    ///
+    /// [`ServeError::Watch`] when waiting failed.
+    pub fn drain(mut self, acceptor: Acceptor) -> Result<(), ServeError> {
+        let (now, patience) = (self.clock.now(), self.patience.unwrap_or_default());
+        let ladder = || Ladder::retire(Why::Retire, now, patience.drain);
+        self.put_all_on(|member| member.if_ready(now, ladder()));
+        drop(acceptor);
+        self.wait_for_all(false).map(drop)
+    }
+
+    /// How many did not finish what they had begun.
+    fn wait_for_all(&mut self, mut are_told_to_stop: bool) -> Result<usize, ServeError> {
+        let mut unfinished = 0;
+        while !self.is_empty() {
+            let now = self.clock.now();
+            if self.control.ends_at_once().is_some() {
+                self.put_all_on(|_| Ladder::kill(Why::Stop, now));
+            } else if self.is_stopping() && !are_told_to_stop {
+                are_told_to_stop = true;
+                let grace = self.control.grace();
+                self.put_all_on(|member| member.if_ready(now, Ladder::stop(now, grace)));
+            }
+            let happened = self.wait(None)?;
+            let is_unfinished = |event: &&Event| match event {
+                Event::Ended(death) => death.reason.is_unfinished(),
+                _ => false,
+            };
+            unfinished += happened.iter().filter(is_unfinished).count();
         }
+        if let Some(status) = self.control.ends_at_once() {
+            exit_now(status);
+        }
+        Ok(unfinished)
+    }
+
+    fn put_all_on(&mut self, ladder: impl Fn(&Member) -> Ladder) {
+        for member in &mut self.members {
+            member.ladder = Some(Box::new(ladder(member)));
+        }
+        self.climb();
     }
 }
 
 impl Beside for Children {
     fn fd(&self) -> Option<BorrowedFd<'_>> {
-        self.deaths.as_ref().map(|deaths| deaths.0.as_fd())
+        self.happenings.as_ref().map(|happenings| happenings.0.as_fd())
     }
 
     fn look_after(&mut self) {
-        self.reap();
+        self.look();
     }
 }
 
@@ -317,12 +427,5 @@ impl Acceptor {
 impl Drop for Children {
     fn drop(&mut self) {
         self.control.supervise(false);
-    }
-}
-
-fn log_death(pid: i32, reason: &Reason) {
-    match reason.is_in_order() {
-        true => tracing::debug!(pid, "child {reason}"),
-        false => tracing::warn!(pid, "child {reason}"),
     }
 }

@@ -43,7 +43,7 @@ pub struct Connection {
     peer: Peer,
     /// Bytes that had come when the stop was noticed and are still to be read.
     left_at_stop: Cell<Option<usize>>,
-    idle_timeout: Cell<Duration>,
+    patience: Cell<Duration>,
     /// Whether reads end after [`SHRINK_AFTER`] instead of the idle timeout.
     waits_briefly: Cell<bool>,
 }
@@ -60,7 +60,7 @@ impl Connection {
                 socket,
                 peer,
                 left_at_stop: Cell::new(None),
-                idle_timeout: Cell::new(Duration::ZERO),
+                patience: Cell::new(Duration::ZERO),
                 waits_briefly: Cell::new(false),
             }),
             None => Err(socket),
@@ -96,9 +96,8 @@ impl Connection {
 
     /// Sets what holds for the whole connection. The slot is published already, so a stop that
     /// comes later finds it; one that came before is made up for here.
-    pub(crate) fn begin(&self, idle_timeout: Duration) -> io::Result<()> {
-        self.idle_timeout.set(idle_timeout);
-        self.socket.set_read_timeout(idle_timeout)?;
+    pub(crate) fn begin(&self, patience: Duration) -> io::Result<()> {
+        self.wait_for_requests(patience)?;
         if self.is_stopping() {
             self.socket.end_reading();
         }
@@ -117,7 +116,13 @@ impl Connection {
         deadline
     }
 
-    /// Blocks until bytes have come, at most for the idle timeout between two frames and until
+    /// How long [`receive`](Connection::receive) waits between two frames from now on.
+    pub(crate) fn wait_for_requests(&self, patience: Duration) -> io::Result<()> {
+        self.patience.set(patience);
+        self.socket.set_read_timeout(patience)
+    }
+
+    /// Blocks until bytes have come, at most for that time between two frames and until
     /// `frame_deadline` inside one, which begins here.
     ///
     /// Between two frames this is one read. Only a frame that comes in pieces costs more.
@@ -164,7 +169,7 @@ impl Connection {
     /// costs one read like any other.
     #[cold]
     fn wait_briefly(&self, briefly: bool) -> io::Result<()> {
-        let timeout = if briefly { SHRINK_AFTER } else { self.idle_timeout.get() };
+        let timeout = if briefly { SHRINK_AFTER } else { self.patience.get() };
         self.socket.set_read_timeout(timeout)?;
         self.waits_briefly.set(briefly);
         Ok(())
@@ -260,6 +265,12 @@ impl Connection {
             }
         }
         Ok(())
+    }
+
+    /// One more call was served.
+    #[inline]
+    pub(crate) fn count_call(&self) {
+        self.control.count_call();
     }
 
     pub(crate) fn is_stopping(&self) -> bool {

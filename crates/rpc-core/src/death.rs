@@ -59,8 +59,8 @@ pub enum Reason {
     BootTimedOut,
     /// Code outside of any handler panicked.
     Panicked(String),
-    /// It exited with this status.
-    Exited(i32),
+    /// It exited with another status than 0 after it was ready; which, and why if it said so.
+    Exited(String),
     /// This signal ended it, which its parent did not send.
     Signal(i32),
     /// SIGKILL that its parent did not send: the kernel when memory runs out, or a person.
@@ -133,24 +133,40 @@ impl Reason {
         matches!(self, Reason::GraceExpired | Reason::Killed(_))
     }
 
+    /// Whether it was ended in the middle of its work: nothing that it had started may go on.
+    pub(crate) fn was_hard(&self) -> bool {
+        self.is_unfinished() || matches!(self, Reason::Deadline | Reason::BootTimedOut)
+    }
+
     /// From the kernel's word (`exit`), the reason for which the parent had told it to end, whether
     /// the parent sent SIGKILL, and what the child said on its status pipe if it has one.
     pub(crate) fn of(exit: Exit, told: Option<Why>, killed: bool, said: Said) -> Reason {
         match (exit, told) {
             (Exit::Signal(libc::SIGKILL), Some(why)) if killed => Reason::Killed(why),
             (_, Some(Why::BootTimeOut)) => Reason::BootTimedOut,
-            (Exit::Status(0), Some(Why::Stop)) => Reason::Stopped,
-            (Exit::Status(0), Some(Why::Retire)) => Reason::Retired,
-            (Exit::Status(0), Some(Why::Recycle)) => Reason::Recycled,
-            (Exit::Status(0), Some(Why::Hung)) => Reason::Hung,
+            // The last words of one that had nobody to say them to are in order too.
+            (Exit::Status(status), Some(why))
+                if status == 0 || status == EXIT_GRACE_EXPIRED && !said.is_ready =>
+            {
+                match why {
+                    Why::Stop => Reason::Stopped,
+                    Why::Retire => Reason::Retired,
+                    Why::Recycle => Reason::Recycled,
+                    Why::Hung => Reason::Hung,
+                    Why::BootTimeOut => Reason::BootTimedOut,
+                }
+            }
             (Exit::Status(EXIT_GRACE_EXPIRED), _) => Reason::GraceExpired,
             (Exit::Status(EXIT_DEADLINE), _) => Reason::Deadline,
-            (Exit::Status(EXIT_PANICKED), _) => Reason::Panicked(said.words()),
-            (Exit::Status(status), _) => match said {
-                Said::Ready | Said::MayBeSilent if status == 0 => Reason::Clean,
-                Said::Ready | Said::MayBeSilent => Reason::Exited(status),
-                Said::Failed(why) => Reason::BootFailed(why),
-                Said::Nothing => Reason::BootFailed(exit.to_string()),
+            (Exit::Status(EXIT_PANICKED), _) => {
+                Reason::Panicked(said.failure.unwrap_or_else(|| "without a word".to_owned()))
+            }
+            (Exit::Status(status), _) => match said.failure {
+                Some(failure) if said.is_ready => Reason::Exited(format!("{exit}: {failure}")),
+                Some(failure) => Reason::BootFailed(failure),
+                None if !said.is_ready => Reason::BootFailed(exit.to_string()),
+                None if status == 0 => Reason::Clean,
+                None => Reason::Exited(exit.to_string()),
             },
             (Exit::Signal(libc::SIGKILL), _) => Reason::KilledByOthers,
             (Exit::Signal(number), _) => Reason::Signal(number),
@@ -159,25 +175,13 @@ impl Reason {
     }
 }
 
-/// What a child has said of itself when it ends.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(dead_code, reason = "the status pipe comes next")]
-pub(crate) enum Said {
-    /// It has no status pipe.
-    MayBeSilent,
-    /// It has one and said nothing.
-    Nothing,
-    Ready,
-    Failed(String),
-}
-
-impl Said {
-    fn words(self) -> String {
-        match self {
-            Said::Failed(why) => why,
-            _ => "without a word".to_owned(),
-        }
-    }
+/// What a child has said of itself until it ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Said {
+    /// That it serves; also of a child that says nothing and serves from the start.
+    pub(crate) is_ready: bool,
+    /// Why it cannot, or no longer.
+    pub(crate) failure: Option<String>,
 }
 
 impl fmt::Display for Reason {
@@ -190,7 +194,7 @@ impl fmt::Display for Reason {
             Reason::BootFailed(why) => write!(f, "failed before it was ready: {why}"),
             Reason::BootTimedOut => f.write_str("was not ready in time"),
             Reason::Panicked(message) => write!(f, "panicked: {message}"),
-            Reason::Exited(status) => write!(f, "exited with status {status}"),
+            Reason::Exited(how) => f.write_str(how),
             Reason::Signal(number) => write_signal(f, *number),
             Reason::KilledByOthers => {
                 f.write_str("killed by SIGKILL that the server did not send (out of memory?)")
@@ -216,46 +220,52 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(exit: Exit, told: Option<Why>, killed: bool, said: Said, name: &str, words: &str) {
-        let reason = Reason::of(exit, told, killed, said);
+    fn check(exit: Exit, told: Option<Why>, killed: bool, said: &Said, name: &str, words: &str) {
+        let reason = Reason::of(exit, told, killed, said.clone());
         assert_eq!(reason.name(), name, "{reason}");
         assert_eq!(reason.to_string(), words);
+    }
+
+    fn said(is_ready: bool, failure: &str) -> Said {
+        let failure = (!failure.is_empty()).then(|| failure.to_owned());
+        Said { is_ready, failure }
     }
 
     #[test]
     fn what_a_child_says_and_does_is_named() {
         use Exit::{Signal, Status};
-        use Said::{MayBeSilent, Nothing, Ready};
-        let failed = || Said::Failed("no such table".to_owned());
-        check(Status(0), None, false, MayBeSilent, "clean", "ended by itself");
-        check(Status(0), None, false, Ready, "clean", "ended by itself");
-        check(Status(7), None, false, Ready, "exited", "exited with status 7");
+        let (silent, ready, why) = (said(false, ""), said(true, ""), "no such table");
+        check(Status(0), None, false, &ready, "clean", "ended by itself");
+        check(Status(7), None, false, &ready, "exited", "exited with status 7");
+        let words = "exited with status 1: no such table";
+        check(Status(1), None, false, &said(true, why), "exited", words);
         let words = "failed before it was ready: exited with status 0";
-        check(Status(0), None, false, Nothing, "boot_failed", words);
+        check(Status(0), None, false, &silent, "boot_failed", words);
         let words = "failed before it was ready: no such table";
-        check(Status(1), None, false, failed(), "boot_failed", words);
-        check(Status(101), None, false, failed(), "panicked", "panicked: no such table");
-        check(Signal(11), None, false, Ready, "signal", "killed by SIGSEGV");
-        check(Signal(37), None, false, Ready, "signal", "killed by real-time signal 37");
+        check(Status(1), None, false, &said(false, why), "boot_failed", words);
+        check(Status(101), None, false, &said(true, why), "panicked", "panicked: no such table");
+        check(Signal(11), None, false, &ready, "signal", "killed by SIGSEGV");
+        check(Signal(37), None, false, &ready, "signal", "killed by real-time signal 37");
         let words = "ended by itself: a handler was past its deadline";
-        check(Status(EXIT_DEADLINE), None, false, Ready, "deadline", words);
+        check(Status(EXIT_DEADLINE), None, false, &ready, "deadline", words);
     }
 
     #[test]
     fn what_its_parent_did_is_named() {
         use Exit::{Signal, Status};
-        use Said::{Nothing, Ready};
-        check(Status(0), Some(Why::Stop), false, Ready, "stopped", "stopped with the server");
-        check(Status(0), Some(Why::Retire), false, Ready, "retired", "retired");
-        check(Status(0), Some(Why::Recycle), false, Ready, "recycled", "recycled");
+        let (silent, ready) = (said(false, ""), said(true, ""));
+        check(Status(0), Some(Why::Stop), false, &ready, "stopped", "stopped with the server");
+        check(Status(0), Some(Why::Retire), false, &ready, "retired", "retired");
+        check(Status(0), Some(Why::Recycle), false, &ready, "recycled", "recycled");
         let words = "left a handler unfinished: the grace was over";
-        check(Status(124), Some(Why::Retire), false, Ready, "grace_expired", words);
+        check(Status(124), Some(Why::Retire), false, &ready, "grace_expired", words);
+        check(Status(124), Some(Why::Stop), false, &silent, "stopped", "stopped with the server");
         let words = "was not ready in time";
-        check(Status(124), Some(Why::BootTimeOut), false, Nothing, "boot_timed_out", words);
+        check(Status(124), Some(Why::BootTimeOut), false, &silent, "boot_timed_out", words);
         let words = "killed by the server: it was not ready in time";
-        check(Signal(9), Some(Why::BootTimeOut), true, Nothing, "killed", words);
+        check(Signal(9), Some(Why::BootTimeOut), true, &silent, "killed", words);
         let words = "killed by SIGKILL that the server did not send (out of memory?)";
-        check(Signal(9), Some(Why::Retire), false, Ready, "killed_by_others", words);
-        check(Signal(9), None, false, Ready, "killed_by_others", words);
+        check(Signal(9), Some(Why::Retire), false, &ready, "killed_by_others", words);
+        check(Signal(9), None, false, &ready, "killed_by_others", words);
     }
 }

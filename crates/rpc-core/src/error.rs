@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use rpc_proto::Address;
 
+use crate::death::Reason;
+
 /// Why a server cannot serve, or no longer.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -43,6 +45,12 @@ pub enum ServeError {
     /// The children or the listening socket cannot be watched.
     #[error("cannot wait for events")]
     Watch(#[source] io::Error),
+    /// Not one worker has ever become ready, however often it was tried.
+    #[error("no worker got ready; the last one {reason}")]
+    NeverReady {
+        /// What became of the last one.
+        reason: Reason,
+    },
     /// The server stopped, but not everything that it had begun was finished within the grace.
     #[error("stopped with {count} unfinished after a grace of {grace:?}")]
     Unfinished {

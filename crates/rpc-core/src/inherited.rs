@@ -10,11 +10,16 @@ use std::str::FromStr;
 use crate::acceptor::Acceptor;
 use crate::error::ServeError;
 use crate::listener::Listener;
-use crate::process::take_passed_listener;
+use crate::process::{take_passed_listener, take_passed_pipe};
+use crate::report::Reporter;
 use crate::scoreboard::own_pid;
 
 /// sd_listen_fds(3), SD_LISTEN_FDS_START.
 const FIRST_DESCRIPTOR: i32 = 3;
+
+/// The descriptor of the status pipe that a master passes on to its successor, behind the socket.
+pub(crate) const STATUS_VARIABLE: &str = "RPC_STATUS_FD";
+pub(crate) const STATUS_DESCRIPTOR: i32 = FIRST_DESCRIPTOR + 1;
 
 impl Acceptor {
     /// Takes the listening socket that whoever started this program has passed on, as systemd's
@@ -40,7 +45,11 @@ impl Acceptor {
         };
         let listener = Listener::from_inherited(socket).map_err(ServeError::Inherited)?;
         let address = listener.local_address().map_err(ServeError::Inherited)?;
-        Acceptor::new(listener, address, false).map(Some)
+        let acceptor = Acceptor::new(listener, address, false)?;
+        if let Some(pipe) = take_status_pipe().map_err(ServeError::Inherited)? {
+            acceptor.control().set_reporter(Some(Reporter::new(pipe)));
+        }
+        Ok(Some(acceptor))
     }
 }
 
@@ -57,6 +66,15 @@ fn take_socket() -> io::Result<Option<OwnedFd>> {
         Some(count) => Err(invalid(format_args!(
             "LISTEN_FDS is {count}: a server listens on one socket, so pass on exactly one"
         ))),
+    }
+}
+
+/// The pipe through which this process says to the master before it that it is ready. To be called
+/// when [`take_socket`] has found a socket, and with it that the environment means this process.
+pub(crate) fn take_status_pipe() -> io::Result<Option<OwnedFd>> {
+    match number::<i32>(STATUS_VARIABLE)? {
+        Some(STATUS_DESCRIPTOR) => take_passed_pipe(STATUS_DESCRIPTOR),
+        _ => Ok(None),
     }
 }
 

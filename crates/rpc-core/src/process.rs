@@ -7,22 +7,36 @@
 use std::fmt;
 use std::fs;
 use std::io::{self, Write};
-use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::libc;
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::socket::{getsockopt, sockopt};
+use nix::unistd::Pid;
 
 use crate::death::write_signal;
-use crate::error::ForkError;
-use crate::shutdown::exit_now;
+use crate::error::{ForkError, ServeError};
+use crate::refusal::with_causes;
+use crate::report::Report;
+use crate::scoreboard::own_pid;
+use crate::service::panic_message;
+use crate::shutdown::{Control, exit_now};
+
+/// The status of a child whose work failed.
+const EXIT_FAILED: i32 = 1;
 
 /// The status of a child whose code panicked outside of any handler: the one Rust itself uses.
 pub(crate) const EXIT_PANICKED: i32 = 101;
 
-/// What [`Children::fork`](crate::Children::fork) is, on either side.
+/// From asm-generic/fcntl.h; the libc crate does not have it.
+const F_SETSIG: libc::c_int = 10;
+
+/// What [`Children::fork`] is, on either side.
 #[must_use = "both sides have work to do"]
 pub enum Fork {
     /// This is the parent; the child has this process id.
@@ -35,10 +49,52 @@ pub enum Fork {
 /// the frames that it shares with its parent.
 #[must_use = "dropping it ends the process"]
 pub struct Child {
-    _private: (),
+    control: Arc<Control>,
 }
 
 impl Child {
+    /// Lets this process ask its master for a replacement once it has served so many calls. It
+    /// goes on serving until the master retires it.
+    pub fn replaced_after(self, calls: u64) -> Child {
+        self.control.limit_calls(calls);
+        self
+    }
+
+    /// Keeps this process to one processor, the `number`th of those that it may use, counted round
+    /// and round. A system that does not allow this is logged, and the process goes on.
+    pub fn pinned(self, number: usize) -> Child {
+        let this = Pid::from_raw(0);
+        let pinned = sched_getaffinity(this).and_then(|allowed| {
+            let is_allowed = |cpu: &usize| allowed.is_set(*cpu) == Ok(true);
+            let allowed: Vec<_> = (0..CpuSet::count()).filter(is_allowed).collect();
+            let mut one = CpuSet::new();
+            one.set(allowed[number % allowed.len().max(1)])?;
+            sched_setaffinity(this, &one)
+        });
+        if let Err(error) = pinned {
+            tracing::warn!(%error, "cannot keep a worker to one processor");
+        }
+        self
+    }
+
+    /// Runs `work` and ends this process: with status 0, with 1 if `work` failed, with 101 if it
+    /// panicked. The master is told why.
+    pub fn run(self, work: impl FnOnce() -> Result<(), ServeError>) -> ! {
+        let (status, reason) = match catch_unwind(AssertUnwindSafe(work)) {
+            Ok(Ok(())) => self.exit(0),
+            Ok(Err(error)) => (EXIT_FAILED, with_causes(&error)),
+            Err(panic) => (EXIT_PANICKED, panic_message(&*panic).to_owned()),
+        };
+        self.control.report(&Report::Failed(reason));
+        self.exit(status)
+    }
+
+    /// Ends this process, which cannot do what it is for. The master is told why.
+    pub(crate) fn fail(self, error: &io::Error) -> ! {
+        self.control.report(&Report::Failed(error.to_string()));
+        self.exit(EXIT_FAILED)
+    }
+
     /// Ends this process with `status`. Destructors of the parent's values do not run.
     pub fn exit(self, status: i32) -> ! {
         let _ = io::stdout().flush();
@@ -75,11 +131,11 @@ impl fmt::Display for Exit {
 }
 
 /// fork(2). For a process that has no other thread, and a caller that has looked.
-pub(crate) fn fork_only_thread() -> io::Result<Fork> {
+pub(crate) fn fork_only_thread(control: &Arc<Control>) -> io::Result<Fork> {
     // SAFETY: this is the only thread, so the child's memory is consistent and it may run any
     // code, not only async-signal-safe code.
     match unsafe { libc::fork() } {
-        0 => Ok(Fork::Child(Child { _private: () })),
+        0 => Ok(Fork::Child(Child { control: Arc::clone(control) })),
         pid if pid > 0 => Ok(Fork::Parent(pid)),
         _ => Err(io::Error::last_os_error()),
     }
@@ -127,6 +183,40 @@ pub(crate) fn take_passed_listener(number: i32) -> io::Result<Option<OwnedFd>> {
     Ok(Some(unsafe { OwnedFd::from_raw_fd(number) }))
 }
 
+/// As [`take_passed_listener`], for the writing end of a pipe. To be called once.
+pub(crate) fn take_passed_pipe(number: i32) -> io::Result<Option<OwnedFd>> {
+    static WAS_TAKEN: AtomicBool = AtomicBool::new(false);
+    // SAFETY: F_GETFD takes no more, and fails if there is no such descriptor.
+    if unsafe { libc::fcntl(number, libc::F_GETFD) } < 0 || WAS_TAKEN.swap(true, Ordering::SeqCst) {
+        return Ok(None);
+    }
+    // SAFETY: it is open, came from outside as the socket before it did, and this happens once.
+    let pipe = unsafe { OwnedFd::from_raw_fd(number) };
+    fcntl(&pipe, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+    Ok(Some(pipe))
+}
+
+/// Makes `descriptors` those that the program which this process is about to execute finds from 3
+/// on. Whatever had these numbers is closed. Returns copies that are closed on exec.
+pub(crate) fn pass_on(descriptors: &[BorrowedFd<'_>]) -> io::Result<Vec<OwnedFd>> {
+    const FIRST: i32 = 3;
+    let behind_all = FIRST + descriptors.len() as i32;
+    let mut copies = Vec::new();
+    for descriptor in descriptors {
+        let copy = fcntl(descriptor, FcntlArg::F_DUPFD_CLOEXEC(behind_all))?;
+        // SAFETY: the call has just returned this descriptor.
+        copies.push(unsafe { OwnedFd::from_raw_fd(copy) });
+    }
+    for (number, copy) in (FIRST..).zip(&copies) {
+        // SAFETY: dup2(2) takes two integers. What it closes belongs to values of a process that
+        // will use none of them again: it executes a program or ends.
+        if unsafe { libc::dup2(copy.as_raw_fd(), number) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(copies)
+}
+
 pub(crate) fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
     // SAFETY: pidfd_open(2) takes two integers.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
@@ -137,29 +227,75 @@ pub(crate) fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
-/// waitid(2) for one child of ours; `None` when it has not ended. Not through nix, whose status
-/// type has no room for a death by a real-time signal.
-pub(crate) fn wait_for_end(pid: i32, options: libc::c_int) -> Option<Exit> {
+/// Lets the kernel send `signal` to this process when something happens to `fd` (fcntl(2),
+/// F_SETSIG). Only one description in the system may be so used: `fd` must not be shared.
+pub(crate) fn signal_on_event(fd: BorrowedFd<'_>, signal: libc::c_int) -> io::Result<()> {
+    let fd = fd.as_raw_fd();
+    for (command, value) in [
+        (F_SETSIG, signal),
+        (libc::F_SETOWN, own_pid()),
+        (libc::F_SETFL, libc::O_ASYNC | libc::O_NONBLOCK),
+    ] {
+        // SAFETY: these commands of fcntl(2) take an integer.
+        if unsafe { libc::fcntl(fd, command, value) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
+/// What waitid(2) tells of a child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    Ended(Exit),
+    Stopped,
+    Continued,
+}
+
+/// Whether the child has ended, without taking leave of it: until [`reap`] its number is its own.
+pub(crate) fn look_for_end(pid: i32) -> Option<Exit> {
+    match wait_for(pid, libc::WEXITED | libc::WNOHANG | libc::WNOWAIT)? {
+        Change::Ended(exit) => Some(exit),
+        Change::Stopped | Change::Continued => None,
+    }
+}
+
+/// Whether the child was stopped, or went on, since the last look.
+pub(crate) fn look_for_stop(pid: i32) -> Option<Change> {
+    wait_for(pid, libc::WSTOPPED | libc::WCONTINUED | libc::WNOHANG)
+        .filter(|change| !matches!(change, Change::Ended(_)))
+}
+
+/// Blocks until the child has ended, and takes leave of it.
+pub(crate) fn reap(pid: i32) {
+    wait_for(pid, libc::WEXITED);
+}
+
+/// waitid(2) for one child of ours; `None` when there is nothing to tell. Not through nix, whose
+/// status type has no room for a death by a real-time signal.
+fn wait_for(pid: i32, options: libc::c_int) -> Option<Change> {
     // SAFETY: all-zero is a valid siginfo_t.
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
     let id = pid as libc::id_t;
     loop {
         // SAFETY: `info` is a live siginfo_t.
-        if unsafe { libc::waitid(libc::P_PID, id, &mut info, libc::WEXITED | options) } == 0 {
+        if unsafe { libc::waitid(libc::P_PID, id, &mut info, options) } == 0 {
             break;
         }
         if io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
-            return Some(Exit::Unknown);
+            return Some(Change::Ended(Exit::Unknown));
         }
     }
     // SAFETY: waitid filled the fields that belong to SIGCHLD, or left zeroes.
-    let (ended, status) = unsafe { (info.si_pid(), info.si_status()) };
-    if ended == 0 {
+    let (changed, status) = unsafe { (info.si_pid(), info.si_status()) };
+    if changed == 0 {
         return None;
     }
     Some(match info.si_code {
-        libc::CLD_EXITED => Exit::Status(status),
-        libc::CLD_KILLED | libc::CLD_DUMPED => Exit::Signal(status),
-        _ => Exit::Unknown,
+        libc::CLD_EXITED => Change::Ended(Exit::Status(status)),
+        libc::CLD_KILLED | libc::CLD_DUMPED => Change::Ended(Exit::Signal(status)),
+        libc::CLD_STOPPED => Change::Stopped,
+        libc::CLD_CONTINUED => Change::Continued,
+        _ => Change::Ended(Exit::Unknown),
     })
 }

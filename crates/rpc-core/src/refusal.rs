@@ -17,13 +17,19 @@ pub fn busy(what: &str, limit: usize) -> RpcError {
 
 /// The refusal of a server that could serve if the system let it: `failed` and why.
 pub fn out_of_resources(failed: &str, error: &(dyn Error + 'static)) -> RpcError {
-    let mut message = format!("{failed}: {error}");
+    let message = format!("{failed}: {}", with_causes(error));
+    RpcError::new(ErrorCode::Busy, message).with_data(&json!({ "executed": "no" }))
+}
+
+/// The error and what it came from, in one line.
+pub(crate) fn with_causes(error: &(dyn Error + 'static)) -> String {
+    let mut message = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
         message.push_str(&format!(": {error}"));
         cause = error.source();
     }
-    RpcError::new(ErrorCode::Busy, message).with_data(&json!({ "executed": "no" }))
+    message
 }
 
 pub(crate) fn access_denied(peer: Peer) -> RpcError {

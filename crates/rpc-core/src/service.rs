@@ -29,6 +29,7 @@ const DOUBT_TIME: Duration = Duration::from_millis(100);
 pub struct Service {
     registry: Arc<Registry>,
     max_frame_len: usize,
+    first_request_timeout: Duration,
     idle_timeout: Duration,
     frame_timeout: Duration,
     write_timeout: Duration,
@@ -46,6 +47,7 @@ impl Service {
             has_deadlines: registry.has_deadlines(),
             registry: Arc::new(registry),
             max_frame_len: MAX_FRAME_LEN,
+            first_request_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(60),
             frame_timeout: Duration::from_secs(10),
             write_timeout: Duration::from_secs(10),
@@ -61,6 +63,17 @@ impl Service {
     #[must_use]
     pub fn max_frame_len(mut self, bytes: usize) -> Service {
         self.max_frame_len = bytes;
+        self
+    }
+
+    /// How long a connection may be silent before its first request; 10 s unless told, and never
+    /// longer than [`idle_timeout`](Service::idle_timeout). Then it is told -32005 and closed.
+    ///
+    /// Who connects and says nothing keeps a worker, a process or a thread from others;
+    /// PostgreSQL's `authentication_timeout` is for the same.
+    #[must_use]
+    pub fn first_request_timeout(mut self, timeout: Duration) -> Service {
+        self.first_request_timeout = timeout;
         self
     }
 
@@ -148,7 +161,8 @@ impl Service {
     }
 
     fn exchange(&self, conn: &Connection) -> io::Result<Ending> {
-        conn.begin(self.idle_timeout)?;
+        let mut patience = self.first_request_timeout.min(self.idle_timeout);
+        conn.begin(patience)?;
         let mut context = Context::new(conn.peer(), conn.scoreboard());
         let mut requests = FrameReader::new(self.max_frame_len);
         let mut replies = FrameWriter::new();
@@ -158,9 +172,14 @@ impl Service {
             match requests.next_frame() {
                 Ok(Some(body)) => {
                     frame_deadline = None;
+                    if patience < self.idle_timeout {
+                        patience = self.idle_timeout;
+                        conn.wait_for_requests(patience)?;
+                    }
                     if !self.answer(body, &mut context, conn, &mut replies) {
                         return Ok(Ending::Refused);
                     }
+                    conn.count_call();
                     if replies.as_bytes().len() >= FLUSH_LEN {
                         conn.send(&mut replies, self.write_timeout)?;
                     }
@@ -191,7 +210,7 @@ impl Service {
                     }
                     return Ok(Ending::Silent);
                 }
-                Received::NoRequest => break timed_out("no request came", self.idle_timeout),
+                Received::NoRequest => break timed_out("no request came", patience),
                 Received::NoWholeFrame => {
                     break timed_out("the rest of a request did not come", self.frame_timeout);
                 }
@@ -346,7 +365,7 @@ enum Ending {
     Refused,
 }
 
-fn panic_message(panic: &(dyn Any + Send)) -> &str {
+pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> &str {
     let literal = panic.downcast_ref::<&str>().copied();
     literal.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no message)")
 }

@@ -8,8 +8,8 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,7 @@ use rpc_proto::FrameWriter;
 
 use crate::alarm::{NEVER, moment};
 use crate::refusal::{append_error, stopped_before_the_end};
+use crate::report::{REPLACE, Report, Reporter};
 use crate::scoreboard::{End, Scoreboard, own_pid};
 
 /// The status with which a process ends that was told to stop by a signal and still had handlers
@@ -28,6 +29,12 @@ pub const EXIT_GRACE_EXPIRED: i32 = 124;
 /// The status of a process that a second SIGINT ended at once: 128 and the signal's number, as
 /// shells report it.
 pub(crate) const EXIT_INTERRUPTED: i32 = 128 + libc::SIGINT;
+
+/// The status of a parent that SIGQUIT ended at once, with its children.
+pub(crate) const EXIT_QUIT: i32 = 128 + libc::SIGQUIT;
+
+/// No call is the last that this process should serve.
+const NO_LIMIT: i64 = i64::MAX;
 
 /// Ends the serving of one acceptor, from any thread.
 ///
@@ -66,6 +73,8 @@ impl Shutdown {
 /// What an acceptor, its connections and the signal handler share within one process.
 pub(crate) struct Control {
     stopping: AtomicBool,
+    /// Set in a worker that accepts no more and goes when its last connection has ended.
+    retiring: AtomicBool,
     wake: EventFd,
     pub(crate) scoreboard: Arc<Scoreboard>,
     grace_ms: AtomicU64,
@@ -74,7 +83,8 @@ pub(crate) struct Control {
     pub(crate) supervises: AtomicBool,
     pub(crate) serves_no_more: AtomicBool,
     pub(crate) interrupted: AtomicBool,
-    pub(crate) interrupted_again: AtomicBool,
+    /// The status with which a supervising process ends at once, 0 while it does not.
+    pub(crate) ends_at_once: AtomicI32,
     /// When the grace after a signal is over, as [`moment`] counts; [`NEVER`] before the signal.
     pub(crate) grace_ends: AtomicU64,
     /// Whether SIGALRM's handler looks after the deadlines of this process, or cannot.
@@ -93,6 +103,12 @@ pub(crate) struct Control {
     /// and that socket.
     accepting_thread: AtomicI32,
     accepting_on: AtomicI32,
+    /// In a worker: how it speaks to its master. In a master that succeeds another: to that one.
+    reporter: Mutex<Option<Reporter>>,
+    /// The same without a lock, for a signal handler; -1 if there is none.
+    status_pipe: AtomicI32,
+    /// Calls until this process asks for its replacement.
+    calls_left: AtomicI64,
 }
 
 impl Control {
@@ -103,13 +119,14 @@ impl Control {
         let _ = moment(Instant::now());
         let control = Control {
             stopping: AtomicBool::new(false),
+            retiring: AtomicBool::new(false),
             wake: new_wake()?,
             scoreboard: Arc::new(Scoreboard::new()?),
             grace_ms: AtomicU64::new(0),
             supervises: AtomicBool::new(false),
             serves_no_more: AtomicBool::new(false),
             interrupted: AtomicBool::new(false),
-            interrupted_again: AtomicBool::new(false),
+            ends_at_once: AtomicI32::new(0),
             grace_ends: AtomicU64::new(NEVER),
             watches_time: AtomicBool::new(false),
             time_is_refused: AtomicBool::new(false),
@@ -120,6 +137,9 @@ impl Control {
             last_words: frame.as_bytes().into(),
             accepting_thread: AtomicI32::new(0),
             accepting_on: AtomicI32::new(-1),
+            reporter: Mutex::new(None),
+            status_pipe: AtomicI32::new(-1),
+            calls_left: AtomicI64::new(NO_LIMIT),
         };
         control.set_grace(grace);
         Ok(control)
@@ -143,10 +163,32 @@ impl Control {
     pub(crate) fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);
         self.scoreboard.stop_reading(own_pid());
+        self.wake_up();
+        self.end_shared_listening(libc::SIGTERM);
+    }
+
+    /// Accepts no more in this worker; its connections go on until they end by themselves.
+    /// Async-signal-safe.
+    pub(crate) fn retire(&self) {
+        self.retiring.store(true, Ordering::SeqCst);
+        self.wake_up();
+        self.end_shared_listening(libc::SIGHUP);
+    }
+
+    /// Whether this process was told to stop, or to retire.
+    pub(crate) fn accepts_no_more(&self) -> bool {
+        self.is_stopping() || self.is_retiring()
+    }
+
+    pub(crate) fn is_retiring(&self) -> bool {
+        self.retiring.load(Ordering::SeqCst)
+    }
+
+    /// Async-signal-safe.
+    fn wake_up(&self) {
         let one = 1_u64.to_ne_bytes();
         // SAFETY: `one` is eight live bytes; the descriptor is open as long as `self`.
         unsafe { libc::write(self.wake.as_raw_fd(), one.as_ptr().cast(), one.len()) };
-        self.end_shared_listening();
     }
 
     /// Says that this thread, of a worker, accepts on `listener`, a socket that others share.
@@ -157,7 +199,7 @@ impl Control {
     }
 
     /// Says that the listening socket is about to be closed. In the thread that accepts on it.
-    pub(crate) fn accept_no_more(&self) {
+    pub(crate) fn forget_accepting_thread(&self) {
         self.accepting_thread.store(0, Ordering::SeqCst);
     }
 
@@ -167,18 +209,18 @@ impl Control {
     /// An accept(2) that was running ends by the signal; one that was about to run fails with
     /// ENOTSOCK, where a flag would be missed by a thread that has just looked at it. And if the
     /// thread is serving, nobody connects to a queue that it would never look at again.
-    /// Async-signal-safe.
-    fn end_shared_listening(&self) {
+    /// Another thread passes on the signal that brought it here. Async-signal-safe.
+    fn end_shared_listening(&self, signal: libc::c_int) {
         let thread = self.accepting_thread.load(Ordering::SeqCst);
         if thread == own_thread() {
             let listener = self.accepting_on.load(Ordering::SeqCst);
             // SAFETY: both descriptors are open: this thread owns the second one and says so
             // before it closes it.
             unsafe { libc::dup3(self.wake.as_raw_fd(), listener, libc::O_CLOEXEC) };
-            self.accept_no_more();
+            self.forget_accepting_thread();
         } else if thread != 0 {
             // SAFETY: tgkill(2) takes three integers.
-            unsafe { libc::syscall(libc::SYS_tgkill, own_pid(), thread, libc::SIGTERM) };
+            unsafe { libc::syscall(libc::SYS_tgkill, own_pid(), thread, signal) };
         }
     }
 
@@ -205,6 +247,10 @@ impl Control {
     /// Says whether this process has children that serve.
     pub(crate) fn supervise(&self, supervises: bool) {
         self.supervises.store(supervises, Ordering::SeqCst);
+        if supervises {
+            // A signal may have come before.
+            self.call_off_alarm();
+        }
         self.give_signals_back();
     }
 
@@ -214,9 +260,42 @@ impl Control {
         self.give_signals_back();
     }
 
-    /// Whether a second SIGINT asks a supervising process to end everything at once.
-    pub(crate) fn is_interrupted_again(&self) -> bool {
-        self.interrupted_again.load(Ordering::SeqCst)
+    /// The status with which a supervising process should end at once, its children killed.
+    pub(crate) fn ends_at_once(&self) -> Option<i32> {
+        match self.ends_at_once.load(Ordering::SeqCst) {
+            0 => None,
+            status => Some(status),
+        }
+    }
+
+    pub(crate) fn set_reporter(&self, reporter: Option<Reporter>) {
+        let pipe = reporter.as_ref().map_or(-1, |reporter| reporter.as_fd().as_raw_fd());
+        self.status_pipe.store(pipe, Ordering::SeqCst);
+        *self.reporter.lock().unwrap_or_else(PoisonError::into_inner) = reporter;
+    }
+
+    /// Says something to the master, if this is a worker, or to the master before this one.
+    pub(crate) fn report(&self, report: &Report) {
+        let reporter = self.reporter.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(reporter) = &*reporter {
+            reporter.report(report);
+        }
+    }
+
+    /// Asks for a replacement after so many calls.
+    pub(crate) fn limit_calls(&self, calls: u64) {
+        let calls = i64::try_from(calls).unwrap_or(NO_LIMIT);
+        self.calls_left.store(calls, Ordering::Relaxed);
+    }
+
+    /// Counts a call, if somebody wants that.
+    #[inline]
+    pub(crate) fn count_call(&self) {
+        if self.calls_left.load(Ordering::Relaxed) != NO_LIMIT
+            && self.calls_left.fetch_sub(1, Ordering::Relaxed) == 1
+        {
+            self.report(&Report::Replace);
+        }
     }
 
     /// The descriptor that becomes readable when the server is told to stop.
@@ -229,9 +308,12 @@ impl Control {
         let _ = self.wake.read();
     }
 
-    /// In a new child: a wake-up of its own, since an eventfd is shared by a fork, and handlers
-    /// for the stop signals even if its parent has none.
-    pub(crate) fn adopt_in_child(self: &Arc<Control>) -> io::Result<()> {
+    /// In a new child: a wake-up of its own, since an eventfd is shared by a fork, handlers for
+    /// the signals of its parent, and a way to speak to it if it listens.
+    pub(crate) fn adopt_in_child(
+        self: &Arc<Control>,
+        reporter: Option<Reporter>,
+    ) -> io::Result<()> {
         let wake = OwnedFd::from(new_wake()?);
         // SAFETY: both descriptors are open; the old one is replaced in one step, so that a
         // signal handler never writes into a closed one.
@@ -239,9 +321,11 @@ impl Control {
             return Err(io::Error::last_os_error());
         }
         self.supervise(false);
-        self.accept_no_more();
+        self.forget_accepting_thread();
         self.is_child.store(true, Ordering::SeqCst);
         self.has_served.store(false, Ordering::SeqCst);
+        self.calls_left.store(NO_LIMIT, Ordering::Relaxed);
+        self.set_reporter(reporter);
         self.take_signals_in_child()
     }
 
@@ -263,9 +347,12 @@ impl Control {
 
     /// Tells the master that a thread of this worker is lost: its handler did not return in time,
     /// and its other connections must not suffer. Async-signal-safe, and may come again.
-    ///
-    /// For the master to hear; nobody listens yet.
-    pub(crate) fn ask_for_replacement(&self) {}
+    pub(crate) fn ask_for_replacement(&self) {
+        let pipe = self.status_pipe.load(Ordering::SeqCst);
+        // SAFETY: the words are live bytes. The descriptor is -1 or the status pipe, which a
+        // worker keeps open as long as it lives and which does not block.
+        unsafe { libc::write(pipe, REPLACE.as_ptr().cast(), REPLACE.len()) };
+    }
 }
 
 /// A number that no other living thread of this process has, and that a fork keeps: where its own

@@ -18,7 +18,7 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction
 use crate::alarm::{NEVER, arm, disarm, forget_timer, moment, on_alarm};
 use crate::crash::{CRASHES, happens_again, on_crash, prepare_last_words};
 use crate::scoreboard::own_pid;
-use crate::shutdown::{Control, EXIT_INTERRUPTED, exit_now};
+use crate::shutdown::{Control, EXIT_INTERRUPTED, EXIT_QUIT, exit_now};
 
 const STOPS: [Signal; 2] = [Signal::SIGTERM, Signal::SIGINT];
 
@@ -102,7 +102,7 @@ impl Control {
         let lock = lock_signals();
         self.grace_ends.store(NEVER, Ordering::SeqCst);
         if self.is_signalled() {
-            STOPS.into_iter().for_each(|signal| give_back(signal, &lock));
+            STOPS.into_iter().chain([Signal::SIGHUP]).for_each(|signal| give_back(signal, &lock));
             SIGNALLED.store(ptr::null_mut(), Ordering::SeqCst);
         }
         let own = ptr::from_ref(self).cast_mut();
@@ -131,18 +131,32 @@ impl Control {
                 entry.control.store(ptr::null_mut(), Ordering::SeqCst);
             }
         }
-        if self.is_signalled() { Ok(()) } else { self.stop_on_signals() }
+        if !self.is_signalled() {
+            self.stop_on_signals()?;
+        }
+        install(Signal::SIGHUP, &lock_signals())
     }
 
-    /// Async-signal-safe.
-    fn on_stop_signal(&self, signal: libc::c_int) {
+    /// The grace is not for this process, or no longer.
+    pub(crate) fn call_off_alarm(&self) {
+        self.grace_ends.store(NEVER, Ordering::SeqCst);
+    }
+
+    /// Does what SIGTERM, SIGINT, SIGQUIT or, in a child, SIGHUP asks for. Async-signal-safe.
+    pub(crate) fn obey(&self, signal: libc::c_int) {
         let supervises = self.supervises.load(Ordering::SeqCst);
-        if signal == libc::SIGINT && self.interrupted.swap(true, Ordering::SeqCst) {
+        let end_at_once = match signal {
+            libc::SIGHUP => return self.retire(),
+            libc::SIGINT if self.interrupted.swap(true, Ordering::SeqCst) => EXIT_INTERRUPTED,
+            libc::SIGQUIT => EXIT_QUIT,
+            _ => 0,
+        };
+        if end_at_once != 0 {
             // Whoever has children must take them along, which is not for a signal handler.
             if !supervises {
-                exit_now(EXIT_INTERRUPTED);
+                exit_now(end_at_once);
             }
-            self.interrupted_again.store(true, Ordering::SeqCst);
+            self.ends_at_once.store(end_at_once, Ordering::SeqCst);
         }
         // Before the stop: a server that has nothing to do returns at once, in another thread, and
         // calls off what is set by then.
@@ -158,6 +172,16 @@ impl Control {
 
 /// The acceptor that signals stop; one that is shown to the handlers.
 static SIGNALLED: AtomicPtr<Control> = AtomicPtr::new(ptr::null_mut());
+
+/// In a process that is about to execute another program: what has a handler here has its default
+/// there, and should have it already when it is let through.
+pub(crate) fn forget_handlers() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGALRM, Signal::SIGHUP] {
+        let action = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+        // SAFETY: the default action is no handler.
+        let _ = unsafe { sigaction(signal, &action) };
+    }
+}
 
 /// The acceptors that handlers look after. Entries are used again and never freed.
 static ENTRIES: AtomicPtr<Entry> = AtomicPtr::new(ptr::null_mut());
@@ -284,11 +308,12 @@ extern "C" fn on_signal(signal: libc::c_int, info: *mut libc::siginfo_t, context
     let saved_errno = unsafe { *libc::__errno_location() };
     HANDLERS.fetch_add(1, Ordering::SeqCst);
     match signal {
-        libc::SIGALRM => on_alarm(),
-        libc::SIGTERM | libc::SIGINT => {
+        // SAFETY: the kernel passes a valid siginfo_t. Its timers have a positive code.
+        libc::SIGALRM => on_alarm(unsafe { (*info).si_code } <= 0),
+        libc::SIGTERM | libc::SIGINT | libc::SIGHUP => {
             // SAFETY: null, or a Control as in `each_control`.
             if let Some(control) = unsafe { SIGNALLED.load(Ordering::SeqCst).as_ref() } {
-                control.on_stop_signal(signal);
+                control.obey(signal);
             }
         }
         _ => {

@@ -1,42 +1,87 @@
-//! How long to wait before a worker is forked again, when workers die as soon as they live.
+//! When a place is filled again whose workers die, and a little chance, so that not all places are
+//! filled in step.
 
-use std::time::{Duration, Instant};
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::time::Duration;
 
-use rpc_core::Death;
-
-/// A worker that lives this long is healthy: its death is replaced at once.
-const HEALTHY_AGE: Duration = Duration::from_secs(1);
+/// A worker that lives this long is healthy: what happened in its place before is forgotten.
+const HEALTHY_AGE: Duration = Duration::from_secs(60);
 
 const FIRST_DELAY: Duration = Duration::from_millis(100);
-const LONGEST_DELAY: Duration = Duration::from_secs(5);
+const LONGEST_DELAY: Duration = Duration::from_secs(30);
 
-/// No delay after the first early death, then 100 ms, doubling to 5 s, until a worker was healthy.
+/// The first death is made up for at once, the next ones after 100 ms, 200 ms and so on up to 30 s,
+/// each a quarter more or less.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Backoff {
     delay: Duration,
-    until: Option<Instant>,
+    /// By the master's clock.
+    until: Duration,
 }
 
 impl Backoff {
-    pub(crate) fn new() -> Backoff {
-        Backoff { delay: Duration::ZERO, until: None }
-    }
-
-    pub(crate) fn look_at(&mut self, deaths: &[Death]) {
-        if deaths.iter().any(|death| death.age >= HEALTHY_AGE) {
-            *self = Backoff::new();
-        } else if !deaths.is_empty() {
-            self.another_failure();
+    /// A worker lived for `age`; `chance` is between 0 and 1.
+    pub(crate) fn after_death(&mut self, now: Duration, age: Duration, chance: f64) {
+        if age >= HEALTHY_AGE {
+            *self = Backoff::default();
         }
+        self.after_failure(now, chance);
     }
 
-    pub(crate) fn another_failure(&mut self) {
-        self.until = Some(Instant::now() + self.delay);
+    pub(crate) fn after_failure(&mut self, now: Duration, chance: f64) {
+        self.until = now + self.delay.mul_f64(0.75 + chance / 2.0);
         self.delay = (self.delay * 2).clamp(FIRST_DELAY, LONGEST_DELAY);
     }
 
-    /// `None` when there is nothing to wait for.
-    pub(crate) fn left(&self) -> Option<Duration> {
-        let left = self.until?.saturating_duration_since(Instant::now());
-        (!left.is_zero()).then_some(left)
+    pub(crate) fn until(&self) -> Duration {
+        self.until
+    }
+}
+
+/// Between 0 and 1, differently each time: the keys of the standard library's hash maps are random.
+pub(crate) fn chance() -> f64 {
+    let random = RandomState::new().build_hasher().finish();
+    random as f64 / u64::MAX as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(ages: &[u64], chance: f64, expected_ms: &[u64]) {
+        let now = Duration::from_secs(1000);
+        let mut backoff = Backoff::default();
+        let delays: Vec<_> = ages
+            .iter()
+            .map(|&age| {
+                backoff.after_death(now, Duration::from_secs(age), chance);
+                (backoff.until() - now).as_millis() as u64
+            })
+            .collect();
+        assert_eq!(delays, expected_ms);
+    }
+
+    #[test]
+    fn the_first_death_costs_nothing_and_the_next_ones_more_and_more() {
+        let doubling = [0, 100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 30000, 30000];
+        check(&[0; 12], 0.5, &doubling);
+        check(&[59; 3], 0.5, &[0, 100, 200]);
+    }
+
+    #[test]
+    fn a_minute_of_health_is_a_new_beginning() {
+        check(&[0, 0, 0, 60, 0, 0], 0.5, &[0, 100, 200, 0, 100, 200]);
+    }
+
+    #[test]
+    fn places_do_not_act_in_step() {
+        check(&[0; 3], 0.0, &[0, 75, 150]);
+        check(&[0; 3], 1.0, &[0, 125, 250]);
+        let drawn: Vec<_> = (0..100).map(|_| chance()).collect();
+        assert!(drawn.iter().all(|chance| (0.0..=1.0).contains(chance)));
+        assert!(drawn.iter().any(|chance| *chance < 0.25));
+        assert!(drawn.iter().any(|chance| *chance > 0.75));
     }
 }

@@ -42,18 +42,17 @@
 #![forbid(unsafe_code)]
 
 mod backoff;
+mod crew;
 
 use std::thread;
+use std::time::Duration;
 
-use backoff::Backoff;
-use rpc_core::{Children, Fork};
+use crew::Crew;
+use rpc_core::{Fork, Patience};
 
 pub use rpc_core::{
     Acceptor, Address, Context, ErrorCode, Method, Registry, RpcError, ServeError, Service,
 };
-
-/// The status of a worker whose loop failed.
-const EXIT_WORKER_FAILED: i32 = 1;
 
 /// Serves with worker processes that are forked ahead, with the default [`Config`].
 ///
@@ -68,6 +67,21 @@ pub fn serve(acceptor: Acceptor, service: &Service) -> Result<(), ServeError> {
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
     workers: usize,
+    patience: Patience,
+    max_requests: Option<MaxRequests>,
+    pin_workers: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct MaxRequests {
+    calls: u64,
+    jitter: f64,
+}
+
+impl MaxRequests {
+    fn drawn(self, chance: f64) -> u64 {
+        self.calls.saturating_add((self.calls as f64 * self.jitter * chance) as u64)
+    }
 }
 
 impl Config {
@@ -75,13 +89,70 @@ impl Config {
     /// workers that also wait for their peers.
     pub fn new() -> Config {
         let processors = thread::available_parallelism().map_or(1, usize::from);
-        Config { workers: 2 * processors + 1 }
+        Config {
+            workers: 2 * processors + 1,
+            patience: Patience::default(),
+            max_requests: None,
+            pin_workers: false,
+        }
     }
 
-    /// How many workers there are, at least one.
+    /// How many workers there are, at least one. SIGTTIN and SIGTTOU change it while the server
+    /// runs.
     #[must_use]
     pub const fn workers(mut self, workers: usize) -> Config {
         self.workers = if workers == 0 { 1 } else { workers };
+        self
+    }
+
+    /// How long a new worker may take until it accepts; 60 s unless told. Then it is killed, and
+    /// another is tried.
+    #[must_use]
+    pub const fn boot_timeout(mut self, timeout: Duration) -> Config {
+        self.patience.boot = timeout;
+        self
+    }
+
+    /// How long the connections of a worker that was replaced may go on; 30 s unless told. Then
+    /// they are closed between two calls, and a call that is not done a second later is answered
+    /// with -32002.
+    #[must_use]
+    pub const fn drain(mut self, time: Duration) -> Config {
+        self.patience.drain = time;
+        self
+    }
+
+    /// How long a worker may stand still that somebody stopped (SIGSTOP); 30 s unless told. Then
+    /// it is told to end, and killed two seconds later if it does not. Noticed only if the
+    /// acceptor stops on signals.
+    #[must_use]
+    pub const fn hung_after(mut self, time: Duration) -> Config {
+        self.patience.hung = time;
+        self
+    }
+
+    /// Replaces a worker once it has served so many calls, and up to a tenth more, drawn for each
+    /// worker so that they do not come all at once; no bound unless told. For handlers that leak.
+    ///
+    /// The worker serves on until its replacement is ready, and one is replaced at a time: calls
+    /// may be some more than were asked for.
+    #[must_use]
+    pub const fn max_requests(self, calls: u64) -> Config {
+        self.max_requests_with_jitter(calls, 0.1)
+    }
+
+    /// As [`max_requests`](Config::max_requests), with up to `jitter` times as many calls more.
+    #[must_use]
+    pub const fn max_requests_with_jitter(mut self, calls: u64, jitter: f64) -> Config {
+        self.max_requests = Some(MaxRequests { calls: if calls == 0 { 1 } else { calls }, jitter });
+        self
+    }
+
+    /// Whether each worker keeps to one processor, in turn, of those that this process may use
+    /// (sched_setaffinity(2)); not unless told. Its threads and children keep to it too.
+    #[must_use]
+    pub const fn pin_workers(mut self, pin: bool) -> Config {
+        self.pin_workers = pin;
         self
     }
 
@@ -100,7 +171,7 @@ impl Config {
     }
 
     /// Serves with workers that each run `worker` on the shared socket; this process only forks,
-    /// waits and replaces workers that die.
+    /// waits and replaces workers. `docs/signals.md` in the repository lists what it obeys.
     ///
     /// `worker` is the `serve` of another model, such as `rpc_server_thread::serve`, or a closure
     /// around it.
@@ -111,54 +182,31 @@ impl Config {
     /// # Errors
     ///
     /// [`ServeError::Fork`] at once when the process has other threads;
-    /// [`ServeError::Unfinished`] when workers did not end by themselves in time. A worker that
-    /// cannot be forked is tried again later.
+    /// [`ServeError::NeverReady`] when each worker failed five times in a row before it accepted,
+    /// and none ever did; [`ServeError::Unfinished`] when workers did not end by themselves in
+    /// time. A worker that cannot be forked is tried again later.
     pub fn serve_with(
         &self,
         mut acceptor: Acceptor,
         service: &Service,
         worker: impl Fn(Acceptor, &Service) -> Result<(), ServeError>,
     ) -> Result<(), ServeError> {
-        let mut workers = Children::new(&acceptor)?;
-        acceptor.share_with_workers()?;
-        let mut backoff = Backoff::new();
+        let mut crew = Crew::new(&mut acceptor, *self)?;
 
-        while !workers.is_stopping() {
-            let delay = backoff.left();
-            if workers.len() >= self.workers || delay.is_some() {
-                let deaths = workers.wait(delay)?;
-                backoff.look_at(&deaths);
-                continue;
-            }
-            match workers.fork() {
+        while let Some(vacancy) = crew.next_vacancy(&acceptor)? {
+            match crew.fork(vacancy) {
                 Ok(Fork::Parent(_)) => {}
-                Ok(Fork::Child(child)) => {
-                    let served = worker(acceptor, service);
-                    child.exit(exit_status(served))
-                }
-                Err(error) => {
-                    tracing::error!(%error, "cannot fork a worker, trying again later");
-                    backoff.another_failure();
-                }
+                Ok(Fork::Child(child)) => child.run(|| worker(acceptor, service)),
+                Err(error) => tracing::error!(%error, "cannot fork a worker, trying again later"),
             }
         }
 
-        workers.stop(acceptor)
+        crew.stop(acceptor)
     }
 }
 
 impl Default for Config {
     fn default() -> Config {
         Config::new()
-    }
-}
-
-fn exit_status(served: Result<(), ServeError>) -> i32 {
-    match served {
-        Ok(()) => 0,
-        Err(error) => {
-            tracing::error!(error = &error as &dyn std::error::Error, "worker failed");
-            EXIT_WORKER_FAILED
-        }
     }
 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering::Relaxed};
 use std::thread;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail};
 use clap::ValueEnum;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -25,7 +25,7 @@ use nix::sys::socket::{
     sockopt,
 };
 use nix::unistd::gettid;
-use rpc_core::{Acceptor, Children, Fork};
+use rpc_core::{Acceptor, Children, Event, Fork};
 
 use super::exchange::{Called, Exchange};
 use super::raw_echo::Echo;
@@ -104,8 +104,11 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     stop_signal.thread_unblock()?;
     log::say(&format!("listening on {}", listeners[0].local_addr()?));
     while !workers.is_stopping() {
-        let deaths = workers.wait(None)?;
-        ensure!(deaths.is_empty(), "a worker {}", deaths[0].reason);
+        for event in workers.wait(None)? {
+            if let Event::Ended(death) = event {
+                bail!("a worker {}", death.reason);
+            }
+        }
     }
     Ok(workers.stop(acceptor)?)
 }

@@ -90,7 +90,7 @@ fn serve_in_children(listener: &TcpListener, echo: &Echo) -> anyhow::Result<()> 
     let mut buffer = echo.buffer();
     loop {
         let (stream, _) = listener.accept()?;
-        children.reap();
+        children.look();
         if let Fork::Child(child) = children.fork()? {
             let _ = echo.serve(&stream, &mut buffer);
             child.exit(0);

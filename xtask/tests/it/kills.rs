@@ -2,7 +2,6 @@
 //!
 //! Some hundred kills in the suite; `RPC_KILLS=3000` makes that many for each model.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -22,22 +21,23 @@ use crate::server::start;
 /// As many as workers, so that every worker serves.
 const CALLERS: u64 = 12;
 
-/// Older workers are replaced without a delay.
-const HEALTHY_AGE: Duration = Duration::from_millis(1100);
+/// After so long without anybody to kill, a reload brings new workers: a place whose workers are
+/// killed again and again is filled more and more slowly, and a reload forgets that.
+const RELOAD_AFTER: Duration = Duration::from_millis(500);
 
 #[test]
 fn kills_at_random_moments_never_garble_an_answer_fork() {
-    check(Model::Fork, 300, Duration::ZERO);
+    check(Model::Fork, 300);
 }
 
 #[test]
 fn kills_at_random_moments_never_garble_an_answer_prefork() {
-    check(Model::Prefork, 60, HEALTHY_AGE);
+    check(Model::Prefork, 60);
 }
 
 #[test]
 fn kills_at_random_moments_never_garble_an_answer_prefork_thread() {
-    check(Model::PreforkThread, 60, HEALTHY_AGE);
+    check(Model::PreforkThread, 60);
 }
 
 /// What the callers saw.
@@ -50,7 +50,7 @@ struct Seen {
     closes: AtomicU64,
 }
 
-fn check(model: Model, kills_in_suite: u64, min_age: Duration) {
+fn check(model: Model, kills_in_suite: u64) {
     let asked = std::env::var("RPC_KILLS").ok().and_then(|count| count.parse().ok());
     let kills = asked.unwrap_or(kills_in_suite);
     // The server inherits it: thousands of core dumps are no use to anybody.
@@ -62,16 +62,14 @@ fn check(model: Model, kills_in_suite: u64, min_age: Duration) {
     thread::scope(|scope| {
         for number in 0..CALLERS {
             let (server, seen, is_over) = (&server, &seen, &is_over);
-            // A worker that dies young, of a deadline, would be replaced with a delay.
-            let with_deadlines = model != Model::Prefork;
             scope.spawn(move || {
                 let mut caller = Caller { random: Random(number + 1), number, sent: 0 };
                 while !is_over.load(Ordering::Relaxed) {
-                    caller.call_until_the_end(server, seen, is_over, with_deadlines);
+                    caller.call_until_the_end(server, seen, is_over);
                 }
             });
         }
-        let killed = kill_at_random(&server, kills, min_age);
+        let killed = kill_at_random(&server, model, kills);
         is_over.store(true, Ordering::Relaxed);
         assert_eq!(killed, kills);
     });
@@ -94,34 +92,30 @@ fn eprintln_figures(model: Model, kills: u64, seen: &Seen) {
     let _ = writeln!(std::io::stderr(), "{model}: {kills} kills, {seen:?}");
 }
 
-/// Kills processes that are at least `min_age` old, one after the other.
-fn kill_at_random(server: &Server, kills: u64, min_age: Duration) -> u64 {
+/// Kills processes of the server, one after the other.
+fn kill_at_random(server: &Server, model: Model, kills: u64) -> u64 {
     const SIGNALS: [Signal; 3] = [Signal::SIGKILL, Signal::SIGSEGV, Signal::SIGABRT];
     let mut random = Random(0x5eed);
-    let mut born: HashMap<i32, Instant> = HashMap::new();
     let mut killed = 0;
     let mut last = Instant::now();
+    let mut reloaded = last;
     while killed < kills {
         assert!(last.elapsed() < PATIENCE, "nobody to kill any more, after {killed}");
-        let now = Instant::now();
-        let alive = proc::children(server.pid());
-        born.retain(|pid, _| alive.contains(pid));
-        for &pid in &alive {
-            born.entry(pid).or_insert(now);
-        }
-        let old: Vec<i32> =
-            born.iter().filter(|(_, born)| now - **born >= min_age).map(|(&pid, _)| pid).collect();
         thread::sleep(Duration::from_micros(random.below(3000)));
-        if old.is_empty() {
+        let alive = proc::children(server.pid());
+        if alive.is_empty() {
+            if model.has_workers() && last.max(reloaded).elapsed() > RELOAD_AFTER {
+                server.signal(Signal::SIGHUP).expect("the server lives");
+                reloaded = Instant::now();
+            }
             continue;
         }
-        let pid = old[random.below(old.len() as u64) as usize];
+        let pid = alive[random.below(alive.len() as u64) as usize];
         let signal = SIGNALS[random.below(3) as usize];
         // It may have ended meanwhile.
         if kill(Pid::from_raw(pid), signal).is_ok() {
-            born.remove(&pid);
             killed += 1;
-            last = now;
+            last = Instant::now();
         }
     }
     killed
@@ -135,17 +129,11 @@ struct Caller {
 
 impl Caller {
     /// Calls in batches, over one connection, until that ends.
-    fn call_until_the_end(
-        &mut self,
-        server: &Server,
-        seen: &Seen,
-        is_over: &AtomicBool,
-        with_deadlines: bool,
-    ) {
+    fn call_until_the_end(&mut self, server: &Server, seen: &Seen, is_over: &AtomicBool) {
         let mut client = Raw::connect(server);
         while !is_over.load(Ordering::Relaxed) {
             let calls = 1 + self.random.below(8);
-            let batch: Vec<_> = (0..calls).map(|_| self.call(with_deadlines)).collect();
+            let batch: Vec<_> = (0..calls).map(|_| self.call()).collect();
             let requests: Vec<u8> = batch.iter().flat_map(|(request, _)| request.clone()).collect();
             // It may be gone already; what it has said can be read all the same.
             let _ = client.try_to_send(&requests);
@@ -167,12 +155,12 @@ impl Caller {
     }
 
     /// A request that nobody else sends, and the body of its reply.
-    fn call(&mut self, with_deadlines: bool) -> (Vec<u8>, Vec<u8>) {
+    fn call(&mut self) -> (Vec<u8>, Vec<u8>) {
         self.sent += 1;
         let slept = br#"{"out":"slept","result":1}"#.to_vec();
         match self.random.below(10) {
-            0 if with_deadlines => (frame(r#"{"in":"sleep","timeout_ms":1,"params":1}"#), slept),
-            0..4 => (request("sleep", "1"), slept),
+            0 => (frame(r#"{"in":"sleep","timeout_ms":1,"params":1}"#), slept),
+            1..4 => (request("sleep", "1"), slept),
             _ => {
                 let filling = "x".repeat(self.random.below(2000) as usize);
                 let text = format!("\"{}/{} {filling}\"", self.number, self.sent);

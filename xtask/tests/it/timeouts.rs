@@ -11,6 +11,7 @@ use crate::raw::{PATIENCE, Raw, frame, pong, request};
 use crate::server::{connect_until_served, start};
 
 over_every_model! {
+    a_newcomer_who_says_nothing_is_told_and_closed,
     an_idle_connection_is_told_and_closed,
     a_frame_that_stops_in_the_middle_is_told_and_closed,
     the_time_of_a_frame_does_not_begin_anew_with_every_byte,
@@ -40,6 +41,21 @@ fn an_idle_connection_is_told_and_closed(model: Model) {
         client.expect(&pong(&text));
     }
     expect_time_out(client, begin);
+}
+
+/// Who has made a request may be silent for longer.
+fn a_newcomer_who_says_nothing_is_told_and_closed(model: Model) {
+    let limits = ["--first-request-timeout", "200ms", "--idle-timeout", "10s", "--workers", "2"];
+    let server = start(model, &limits);
+    if model != Model::Single {
+        let mut known = Raw::connect(&server);
+        known.expect_service();
+        let begin = Instant::now();
+        expect_time_out(Raw::connect(&server), begin);
+        known.expect_service();
+    }
+    let begin = Instant::now();
+    expect_time_out(Raw::connect(&server), begin);
 }
 
 fn a_frame_that_stops_in_the_middle_is_told_and_closed(model: Model) {

@@ -24,7 +24,11 @@ impl Stream for UnixStream {}
 
 impl Caller {
     pub(super) fn connect(server: &Server) -> Caller {
-        let (stream, own_address): (Box<dyn Stream>, _) = match server.address() {
+        Caller::connect_to(server.address())
+    }
+
+    pub(super) fn connect_to(address: &Address) -> Caller {
+        let (stream, own_address): (Box<dyn Stream>, _) = match address {
             Address::Unix(path) => {
                 let stream = UnixStream::connect(path).expect("the server listens");
                 stream.set_read_timeout(Some(PATIENCE)).expect("a socket");

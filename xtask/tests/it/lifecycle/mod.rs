@@ -1,19 +1,25 @@
 //! Processes, threads, signals and descriptors: what a server does to the system that it runs on.
 
 mod access;
+mod boot;
 mod caller;
 mod children;
 mod disconnects;
 mod grace;
 mod inherited;
+mod newborn;
 mod notices;
 mod orphans;
 mod outputs;
 mod pid_file;
 mod privileges;
+mod recycle;
 mod refusals;
+mod reload;
 mod start;
 mod stop;
+mod suspended;
+mod upgrade;
 mod workers;
 
 use std::net::SocketAddr;
@@ -24,7 +30,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 use std::{env, fs};
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use xtask::launch::Server;
 use xtask::model::Model;
 use xtask::proc;
@@ -83,6 +90,46 @@ fn serve_on_socket(model: Model, arguments: &[&str]) -> (Server, Directory) {
     (server, directory)
 }
 
+/// As [`serve`], with a log that can be read and a file that tells starting workers what to do.
+fn serve_logged(model: Model, arguments: &[&str]) -> (Server, Log) {
+    let (command, log) = logged_command(model, arguments);
+    (Server::start_command(command).expect("the server starts"), log)
+}
+
+fn logged_command(model: Model, arguments: &[&str]) -> (Command, Log) {
+    let log = Log(Directory::new());
+    let mut command = command_in("", model, "127.0.0.1:0", arguments);
+    let file = fs::File::create(log.0.path().join("log")).expect("a new file");
+    command.stderr(file).arg("--boot-fault").arg(log.0.path().join("fault"));
+    (command, log)
+}
+
+/// What a server has logged.
+struct Log(Directory);
+
+impl Log {
+    fn text(&self) -> String {
+        let bytes = fs::read(self.0.path().join("log")).expect("the file is there");
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    fn count(&self, words: &str) -> usize {
+        self.text().matches(words).count()
+    }
+
+    fn wait_for(&self, words: &str) {
+        wait_until(&format!("{words:?} in the log"), || self.count(words) > 0);
+    }
+
+    /// What workers that start from now on do instead.
+    fn set_boot_fault(&self, fault: &str) {
+        let (new, file) = (self.0.path().join("new"), self.0.path().join("fault"));
+        fs::write(&new, fault).expect("a file");
+        // In one step: a worker may be looking.
+        fs::rename(new, file).expect("the same directory");
+    }
+}
+
 fn command_in(preparation: &str, model: Model, address: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new("sh");
     command
@@ -128,7 +175,7 @@ fn children(server: &Server, count: usize) -> Vec<i32> {
     found
 }
 
-/// What the open descriptors of a process are, the numbers of sockets left out. Standard input,
+/// What the open descriptors of a process are, the numbers of sockets and pipes left out. Standard input,
 /// output and error do not count, nor what whoever runs the tests handed down.
 fn kinds_of_descriptors(pid: i32) -> Vec<String> {
     let open = proc::descriptors(pid).expect("the process lives");
@@ -138,13 +185,27 @@ fn kinds_of_descriptors(pid: i32) -> Vec<String> {
         .iter()
         .map(|(_, target)| target)
         .filter(|target| !handed_down.contains(target))
-        .map(|target| match target.starts_with("socket:") {
-            true => "socket".to_owned(),
-            false => target.clone(),
+        .map(|target| match target.split_once(":[") {
+            Some((kind @ ("socket" | "pipe"), _)) => kind.to_owned(),
+            _ => target.clone(),
         })
         .collect();
     kinds.sort();
     kinds
+}
+
+/// There are `count` workers, and none of them is among `old`.
+fn wait_for_new_workers(server: &Server, old: &[i32], count: usize) -> Vec<i32> {
+    let mut now = Vec::new();
+    wait_until(&format!("{count} workers instead of {old:?}"), || {
+        now = proc::children(server.pid());
+        now.len() == count && !now.iter().any(|pid| old.contains(pid))
+    });
+    now
+}
+
+fn kill_one(pid: i32, signal: Signal) {
+    kill(Pid::from_raw(pid), signal).expect("the process lives");
 }
 
 /// Sends `signal` and waits until the process has taken it.

@@ -11,7 +11,8 @@ use xtask::model::Model;
 use super::{Caller, Directory, PATIENCE, command_in, promises, stop_cleanly};
 
 promises! {
-    the_manager_is_told_of_the_start_and_of_the_stop: single thread fork;
+    the_manager_is_told_of_the_start_and_of_the_stop: single thread fork prefork prefork_thread;
+    the_manager_is_told_of_a_reload: prefork prefork_thread;
     a_manager_that_cannot_be_told_changes_nothing: single thread fork prefork prefork_thread;
 }
 
@@ -47,6 +48,24 @@ fn check_is_told(manager: &UnixDatagram, name: &str, model: Model) {
     assert_eq!(next(), "STOPPING=1\n");
     manager.set_nonblocking(true).unwrap();
     assert!(manager.recv(&mut [0; 100]).is_err(), "nothing else was said");
+}
+
+fn the_manager_is_told_of_a_reload(model: Model) {
+    let directory = Directory::new();
+    let path = directory.path().join("manager");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    let next = || {
+        let mut message = [0; 100];
+        let len = manager.recv(&mut message).expect("the manager is told");
+        String::from_utf8_lossy(&message[..len]).into_owned()
+    };
+    let server = serve_under(&path.display().to_string(), model);
+    assert_eq!(next(), "READY=1\n");
+    server.signal(Signal::SIGHUP).expect("the server lives");
+    let reloading = next();
+    assert!(reloading.starts_with("RELOADING=1\nMONOTONIC_USEC="), "{reloading}");
+    assert_eq!(next(), "READY=1\n");
 }
 
 fn a_manager_that_cannot_be_told_changes_nothing(model: Model) {

@@ -1,0 +1,146 @@
+//! Making a child end: told first, told louder, killed. One ladder for every reason.
+
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use crate::death::Why;
+
+/// How long a child that was told its last words, or to end at once, has before the next rung.
+const SHORT: Duration = Duration::from_secs(1);
+
+/// The signals that a child gets, one after the other, until it has ended.
+///
+/// What they do in a child is the same for every reason. SIGHUP: accept no more, and go when the
+/// last connection is closed. SIGTERM: close connections between two calls. SIGALRM: answer in
+/// the place of the handlers that still run. SIGKILL: kill the process and its group.
+#[derive(Debug)]
+pub(crate) struct Ladder {
+    pub(crate) why: Why,
+    /// The next rung is the last of these: a signal, and when it is due by the master's clock.
+    left: Vec<(Signal, Duration)>,
+    climbed: bool,
+    /// What counts instead when the child says that it is ready.
+    if_ready: Option<Box<Ladder>>,
+}
+
+impl Ladder {
+    /// The server stops: the children have `grace` for the requests that they have received.
+    pub(crate) fn stop(now: Duration, grace: Duration) -> Ladder {
+        Ladder::new(Why::Stop, now, &[(Signal::SIGTERM, Duration::ZERO), (Signal::SIGALRM, grace)])
+    }
+
+    /// Its connections may go on for `drain`.
+    pub(crate) fn retire(why: Why, now: Duration, drain: Duration) -> Ladder {
+        let rungs =
+            [(Signal::SIGHUP, Duration::ZERO), (Signal::SIGTERM, drain), (Signal::SIGALRM, SHORT)];
+        Ladder::new(why, now, &rungs)
+    }
+
+    /// It has `time` to become ready. Nobody is connected to it, so there is nothing to finish.
+    pub(crate) fn boot(now: Duration, time: Duration) -> Ladder {
+        Ladder::new(Why::BootTimeOut, now, &[(Signal::SIGALRM, time)])
+    }
+
+    /// The same beginning, and then no more time: for a child that is not ready yet. Should its
+    /// word that it is be on the way, it has all the time of this ladder.
+    pub(crate) fn unless_ready(self, now: Duration) -> Ladder {
+        let first = self.left.last().map(|&(signal, _)| (signal, Duration::ZERO));
+        let rungs: Vec<_> = first.into_iter().chain([(Signal::SIGALRM, SHORT)]).collect();
+        let mut hurried = Ladder::new(self.why, now, &rungs);
+        hurried.if_ready = Some(Box::new(self));
+        hurried
+    }
+
+    /// The child has said that it is ready.
+    pub(crate) fn become_ready(&mut self) {
+        if let Some(ladder) = self.if_ready.take() {
+            *self = Ladder { climbed: true, ..*ladder };
+        }
+    }
+
+    /// It has `time` until somebody lets it go on.
+    pub(crate) fn hung(now: Duration, time: Duration) -> Ladder {
+        Ladder::new(Why::Hung, now, &[(Signal::SIGTERM, time), (Signal::SIGALRM, SHORT)])
+    }
+
+    /// Nothing but the last rung.
+    pub(crate) fn kill(why: Why, now: Duration) -> Ladder {
+        Ladder { why, left: vec![(Signal::SIGKILL, now)], climbed: false, if_ready: None }
+    }
+
+    /// `rungs` and how long after the one before each is due; SIGKILL follows them.
+    fn new(why: Why, now: Duration, rungs: &[(Signal, Duration)]) -> Ladder {
+        let mut due = now;
+        let mut left: Vec<_> = rungs
+            .iter()
+            .chain(&[(Signal::SIGKILL, SHORT)])
+            .map(|&(signal, after)| {
+                due = due.saturating_add(after);
+                (signal, due)
+            })
+            .collect();
+        left.reverse();
+        Ladder { why, left, climbed: false, if_ready: None }
+    }
+
+    /// Whether the child was told to end already; before that it can be called off.
+    pub(crate) fn is_climbed(&self) -> bool {
+        self.climbed
+    }
+
+    /// Whether SIGKILL was sent.
+    pub(crate) fn has_killed(&self) -> bool {
+        self.left.is_empty()
+    }
+
+    /// When the next rung is due; `None` after the last.
+    pub(crate) fn due(&self) -> Option<Duration> {
+        self.left.last().map(|&(_, due)| due)
+    }
+
+    /// The signal that is due.
+    pub(crate) fn climb(&mut self, now: Duration) -> Option<Signal> {
+        let (signal, _) = self.left.pop_if(|(_, due)| *due <= now)?;
+        self.climbed = true;
+        Some(signal)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(mut ladder: Ladder, expected: &[(Signal, u64)]) {
+        let mut climbed = Vec::new();
+        for second in 0..100 {
+            let now = Duration::from_secs(second);
+            while let Some(signal) = ladder.climb(now) {
+                climbed.push((signal, second));
+            }
+        }
+        assert_eq!(climbed, expected);
+        assert!(ladder.has_killed());
+    }
+
+    #[test]
+    fn every_ladder_ends_with_a_kill() {
+        use Signal::{SIGALRM, SIGHUP, SIGKILL, SIGTERM};
+        let now = Duration::from_secs(5);
+        let half_a_minute = Duration::from_secs(30);
+        let stop = Ladder::stop(now, half_a_minute);
+        check(stop, &[(SIGTERM, 5), (SIGALRM, 35), (SIGKILL, 36)]);
+        let retire = Ladder::retire(Why::Retire, now, half_a_minute);
+        check(retire, &[(SIGHUP, 5), (SIGTERM, 35), (SIGALRM, 36), (SIGKILL, 37)]);
+        let hung = Ladder::hung(now, half_a_minute);
+        check(hung, &[(SIGTERM, 35), (SIGALRM, 36), (SIGKILL, 37)]);
+        check(Ladder::boot(now, half_a_minute), &[(SIGALRM, 35), (SIGKILL, 36)]);
+        let hurried = Ladder::retire(Why::Retire, now, half_a_minute).unless_ready(now);
+        check(hurried, &[(SIGHUP, 5), (SIGALRM, 6), (SIGKILL, 7)]);
+        let mut ready = Ladder::stop(now, half_a_minute).unless_ready(now);
+        ready.become_ready();
+        check(ready, &[(SIGTERM, 5), (SIGALRM, 35), (SIGKILL, 36)]);
+        check(Ladder::kill(Why::Stop, now), &[(SIGKILL, 5)]);
+    }
+}

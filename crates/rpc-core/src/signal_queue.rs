@@ -1,0 +1,48 @@
+//! Signals that a supervising process reads one after the other, instead of handling them.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+/// Blocked signals and the descriptor (signalfd(2)) that they come through. Dropping it lets them
+/// interrupt this thread again.
+pub(crate) struct SignalQueue {
+    queue: SignalFd,
+    mask_before: SigSet,
+}
+
+impl SignalQueue {
+    /// From here on no handler of `signals` runs in this, the only thread. What has come and was
+    /// not read is delivered when the queue is dropped.
+    pub(crate) fn of(signals: &[Signal]) -> io::Result<SignalQueue> {
+        let signals = SigSet::from_iter(signals.iter().copied());
+        let queue = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+        let mask_before = signals.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
+        Ok(SignalQueue { queue, mask_before })
+    }
+
+    /// The next signal that has come; several of one kind may be one (signal(7)).
+    pub(crate) fn next(&self) -> Option<Signal> {
+        let info = self.queue.read_signal().ok()??;
+        Signal::try_from(info.ssi_signo as i32).ok()
+    }
+
+    /// What this thread had blocked before: the mask of a child.
+    pub(crate) fn mask_before(&self) -> SigSet {
+        self.mask_before
+    }
+}
+
+impl AsFd for SignalQueue {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.queue.as_fd()
+    }
+}
+
+impl Drop for SignalQueue {
+    fn drop(&mut self) {
+        let _ = self.mask_before.thread_set_mask();
+    }
+}

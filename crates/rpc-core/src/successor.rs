@@ -1,0 +1,121 @@
+//! A new program for the old one: the master starts its successor and passes the socket on.
+//!
+//! The listening socket is passed on as sd_listen_fds(3) describes, and behind it a status pipe like
+//! a worker's, through which the successor says that it is ready. It is not asked to say so to a
+//! socket of ours in `NOTIFY_SOCKET`: later notices must reach the real service manager, and whoever
+//! knows a socket's name could send the good news in its place.
+
+use std::env;
+use std::ffi::{CString, OsString};
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStringExt;
+
+use nix::sys::signal::{SigSet, SigmaskHow};
+use nix::unistd::execvpe;
+
+use crate::acceptor::Acceptor;
+use crate::children::Children;
+use crate::error::ForkError;
+use crate::inherited::{STATUS_DESCRIPTOR, STATUS_VARIABLE};
+use crate::process::{Fork, fork_only_thread, pass_on, refuse_threads};
+use crate::report::{Report, Reporter, StatusPipe};
+use crate::scoreboard::own_pid;
+use crate::shutdown::exit_now;
+use crate::signal_queue::SignalQueue;
+use crate::signals::forget_handlers;
+
+/// The status of a successor that could not be executed, as shells use it.
+const EXIT_NOT_EXECUTED: i32 = 126;
+
+impl Children {
+    /// Starts the program of this process again, with its arguments, environment and listening
+    /// socket, and returns its process id. What becomes of it is told by
+    /// [`wait`](Children::wait): [`Event::Ready`](crate::Event::Ready) or
+    /// [`Event::Ended`](crate::Event::Ended). One that is not ready in time is killed.
+    ///
+    /// The program is what the first argument names, now: with a slash a path, otherwise looked
+    /// for in `PATH`. The link /proc/self/exe would lead to the old file, also when a new one
+    /// stands in its place.
+    ///
+    /// # Errors
+    ///
+    /// [`ForkError`]. A program that cannot be executed is a child that ends.
+    pub fn start_successor(&mut self, acceptor: &Acceptor) -> Result<i32, ForkError> {
+        refuse_threads()?;
+        let Some(listener) = acceptor.listening_on() else {
+            return Err(ForkError::Descriptor(io::ErrorKind::NotConnected.into()));
+        };
+        let (status, reporter) = StatusPipe::new().map_err(ForkError::Descriptor)?;
+        let _ = io::stdout().flush();
+        let mask = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK);
+        let mask = mask.map_err(|errno| ForkError::Fork(errno.into()))?;
+        match fork_only_thread(&self.control) {
+            Ok(Fork::Child(_child)) => {
+                let Ok(mut passed) = pass_on(&[listener, reporter.as_fd()]) else {
+                    exit_now(EXIT_NOT_EXECUTED);
+                };
+                forget_handlers();
+                let mask = self.signals.as_ref().map_or(mask, SignalQueue::mask_before);
+                let _ = mask.thread_set_mask();
+                let error = execute_again();
+                if let Some(pipe) = passed.pop() {
+                    Reporter::new(pipe).report(&Report::Failed(error.to_string()));
+                }
+                exit_now(EXIT_NOT_EXECUTED)
+            }
+            Ok(Fork::Parent(pid)) => {
+                let _ = mask.thread_set_mask();
+                self.watch(pid, Some(status)).map(|()| pid)
+            }
+            Err(error) => {
+                let _ = mask.thread_set_mask();
+                Err(ForkError::Fork(error))
+            }
+        }
+    }
+
+    /// Lets the successor go its own way: it is nobody's child when this process has ended.
+    pub fn let_go(&mut self, successor: i32) {
+        if let Some(at) = self.members.iter().position(|member| member.pid == successor) {
+            let member = self.members.swap_remove(at);
+            if let Some(happenings) = &self.happenings {
+                let _ = happenings.delete(&member.pidfd);
+                let _ = member.status.as_ref().map(|status| happenings.delete(&**status));
+            }
+        }
+    }
+}
+
+/// Returns only if it fails.
+fn execute_again() -> io::Error {
+    let own = [
+        ("LISTEN_PID", own_pid().to_string()),
+        ("LISTEN_FDS", "1".to_owned()),
+        (STATUS_VARIABLE, STATUS_DESCRIPTOR.to_string()),
+    ];
+    let inherited = env::vars_os().filter(|(name, _)| {
+        name != "LISTEN_FDNAMES" && !own.iter().any(|(own_name, _)| name == own_name)
+    });
+    let assignment = |(mut name, value): (OsString, OsString)| {
+        name.push("=");
+        name.push(value);
+        name
+    };
+    let environment = inherited.chain(own.iter().map(|(name, value)| (name.into(), value.into())));
+    let environment: Result<Vec<_>, _> = environment.map(assignment).map(c_string).collect();
+    let arguments: Result<Vec<_>, _> = env::args_os().map(c_string).collect();
+    match (arguments, environment) {
+        (Ok(arguments), Ok(environment)) if !arguments.is_empty() => {
+            match execvpe(&arguments[0], &arguments, &environment) {
+                Ok(never) => match never {},
+                Err(errno) => errno.into(),
+            }
+        }
+        _ => io::Error::other("the command line of this process is not known"),
+    }
+}
+
+fn c_string(text: OsString) -> Result<CString, std::ffi::NulError> {
+    CString::new(text.into_vec())
+}

@@ -1,0 +1,379 @@
+//! The master's state: places, who works in them, and who is to take over.
+//!
+//! ```text
+//!   place:  empty ──fork──▶ current (boots ──ready──▶ serves) ──death──▶ empty, after a delay
+//!                             │ reload, or its own wish
+//!                             ▼
+//!                           next (boots ──ready──▶ serves beside current)
+//!                             │ every next of the renewal is ready
+//!                             ▼
+//!                           next becomes current, and current retires: out of the crew's sight
+//! ```
+//!
+//! Signals, deaths and reports come from [`Children`]; this is what they mean.
+
+use std::time::Duration;
+
+use rpc_core::{
+    Acceptor, Children, Death, Event, Fork, ForkError, Notice, Order, Reason, ServeError, Why,
+    notify,
+};
+
+use crate::Config;
+use crate::backoff::{Backoff, chance};
+
+/// More workers than this are a slip of the finger: each of them is a process from the start.
+const MAX_WORKERS: usize = 1024;
+
+/// When each place has failed so often and no worker was ever ready, the server gives up.
+const BOOT_ATTEMPTS: u32 = 5;
+
+pub(crate) struct Crew {
+    children: Children,
+    config: Config,
+    places: Vec<Place>,
+    renewal: Option<Renewal>,
+    /// Counts the reloads, from 1.
+    generation: u32,
+    /// One that came during another; several are one.
+    reload_is_wanted: bool,
+    was_ever_ready: bool,
+    /// Whether the service manager knows that all workers were ready once.
+    has_said_ready: bool,
+    gave_up: Option<ServeError>,
+    upgrade_is_wanted: bool,
+    successor: Option<Worker>,
+}
+
+/// What is replaced while it still works. One at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Renewal {
+    /// All workers, together.
+    Reload,
+    /// One worker that asked for it.
+    Recycle,
+}
+
+#[derive(Default)]
+struct Place {
+    current: Option<Worker>,
+    next: Option<Worker>,
+    /// Whether the renewal is about this place.
+    is_renewed: bool,
+    /// Whether its worker asked for a replacement.
+    wants_renewal: bool,
+    backoff: Backoff,
+    failed_boots: u32,
+}
+
+struct Worker {
+    pid: i32,
+    is_ready: bool,
+}
+
+/// A place where a worker is missing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Vacancy {
+    place: usize,
+    is_next: bool,
+}
+
+impl Crew {
+    pub(crate) fn new(acceptor: &mut Acceptor, config: Config) -> Result<Crew, ServeError> {
+        let children = Children::new(acceptor)?.of_workers(config.patience)?;
+        acceptor.share_with_workers()?;
+        Ok(Crew {
+            children,
+            config,
+            places: (0..config.workers).map(|_| Place::default()).collect(),
+            renewal: None,
+            generation: 1,
+            reload_is_wanted: false,
+            was_ever_ready: false,
+            has_said_ready: false,
+            gave_up: None,
+            upgrade_is_wanted: false,
+            successor: None,
+        })
+    }
+
+    /// Blocks until a worker is missing; `None` when the server is to stop, or when a successor
+    /// has taken over.
+    pub(crate) fn next_vacancy(
+        &mut self,
+        acceptor: &Acceptor,
+    ) -> Result<Option<Vacancy>, ServeError> {
+        loop {
+            if self.children.is_stopping() || self.gave_up.is_some() || self.has_successor() {
+                return Ok(None);
+            }
+            self.begin_upgrade(acceptor);
+            self.begin_renewal();
+            let now = self.children.now();
+            let missing = self.missing().min_by_key(|(due, _)| *due);
+            match missing {
+                Some((due, vacancy)) if due <= now => return Ok(Some(vacancy)),
+                _ => {}
+            }
+            let due = missing.map(|(due, _)| due).into_iter().chain(self.renewal_due()).min();
+            for event in self.children.wait(due.map(|due| due.saturating_sub(now)))? {
+                self.take_in(event);
+            }
+        }
+    }
+
+    /// Forks a worker for the vacancy; one that cannot be forked is tried again later.
+    pub(crate) fn fork(&mut self, vacancy: Vacancy) -> Result<Fork, ForkError> {
+        let calls = self.config.max_requests.map(|calls| calls.drawn(chance()));
+        let place = &mut self.places[vacancy.place];
+        match self.children.fork() {
+            Ok(Fork::Parent(pid)) => {
+                let worker = Some(Worker { pid, is_ready: false });
+                match vacancy.is_next {
+                    true => place.next = worker,
+                    false => place.current = worker,
+                }
+                Ok(Fork::Parent(pid))
+            }
+            Ok(Fork::Child(mut child)) => {
+                if self.config.pin_workers {
+                    child = child.pinned(vacancy.place);
+                }
+                if let Some(calls) = calls {
+                    child = child.replaced_after(calls);
+                }
+                Ok(Fork::Child(child))
+            }
+            Err(error) => {
+                place.backoff.after_failure(self.children.now(), chance());
+                Err(error)
+            }
+        }
+    }
+
+    /// Blocks until all workers have ended: as [`Children::stop`], or, if a successor has taken
+    /// over, as [`Children::drain`].
+    pub(crate) fn stop(mut self, mut acceptor: Acceptor) -> Result<(), ServeError> {
+        match self.successor.take() {
+            Some(successor) if successor.is_ready => {
+                notify(Notice::MainProcess(successor.pid));
+                self.children.let_go(successor.pid);
+                acceptor.leave_socket_to_others();
+                self.children.drain(acceptor)
+            }
+            _ => {
+                if self.has_said_ready {
+                    notify(Notice::Stopping);
+                }
+                let stopped = self.children.stop(acceptor);
+                self.gave_up.map_or(stopped, Err)
+            }
+        }
+    }
+
+    /// Where workers are missing, and when each may be forked.
+    fn missing(&self) -> impl Iterator<Item = (Duration, Vacancy)> {
+        self.places.iter().enumerate().filter_map(|(at, place)| {
+            let is_next = place.current.is_some();
+            let is_missing = !is_next || place.is_renewed && place.next.is_none();
+            is_missing.then_some((place.backoff.until(), Vacancy { place: at, is_next }))
+        })
+    }
+
+    /// When a worker that asked for its replacement may get it.
+    fn renewal_due(&self) -> Option<Duration> {
+        let asking = self.places.iter().filter(|place| place.wants_renewal);
+        asking.map(|place| place.backoff.until()).min().filter(|_| self.renewal.is_none())
+    }
+
+    fn take_in(&mut self, event: Event) {
+        match event {
+            Event::Ready(pid) => self.note_ready(pid),
+            Event::WantsReplacement(pid) => {
+                let is_it = |place: &&mut Place| is(&place.current, pid);
+                if let Some(place) = self.places.iter_mut().find(is_it) {
+                    place.wants_renewal = true;
+                }
+            }
+            Event::Ended(death) => self.note_death(&death),
+            Event::Order(Order::Reload) => self.reload_is_wanted = true,
+            Event::Order(Order::Upgrade) => self.upgrade_is_wanted = true,
+            Event::Order(Order::OneMore) => self.one_more(),
+            Event::Order(Order::OneLess) => self.one_less(),
+            _ => {}
+        }
+    }
+
+    fn note_ready(&mut self, pid: i32) {
+        if let Some(successor) = self.successor.as_mut().filter(|new| new.pid == pid) {
+            tracing::info!(pid, "upgraded: a new server takes over");
+            successor.is_ready = true;
+            return;
+        }
+        self.was_ever_ready = true;
+        for place in &mut self.places {
+            for worker in [&mut place.current, &mut place.next].into_iter().flatten() {
+                if worker.pid == pid {
+                    worker.is_ready = true;
+                    place.failed_boots = 0;
+                }
+            }
+        }
+        let is_ready = |place: &Place| place.current.as_ref().is_some_and(|worker| worker.is_ready);
+        if !self.has_said_ready && self.places.iter().all(is_ready) {
+            self.has_said_ready = true;
+            self.children.report_ready();
+            notify(Notice::Ready);
+        }
+        self.finish_renewal();
+    }
+
+    fn note_death(&mut self, death: &Death) {
+        let now = self.children.now();
+        let Death { pid, reason, was_ready, age, .. } = death;
+        if is(&self.successor, *pid) {
+            tracing::error!("upgrade called off, this server goes on: the new one {reason}");
+            self.successor = None;
+            return;
+        }
+        let is_it = |place: &&mut Place| is(&place.current, *pid) || is(&place.next, *pid);
+        let Some(place) = self.places.iter_mut().find(is_it) else {
+            // It had retired.
+            return;
+        };
+        let is_next = is(&place.next, *pid);
+        match is_next {
+            true => place.next = None,
+            false => {
+                place.current = None;
+                place.wants_renewal = false;
+            }
+        }
+        // A deadline says something about a call and nothing about the worker.
+        if *reason != Reason::Deadline {
+            place.backoff.after_death(now, *age, chance());
+        }
+        if !was_ready {
+            place.failed_boots += 1;
+        }
+        if is_next && !was_ready {
+            self.call_off_renewal(reason);
+        }
+        if !self.was_ever_ready
+            && self.places.iter().all(|place| place.failed_boots >= BOOT_ATTEMPTS)
+        {
+            self.gave_up = Some(ServeError::NeverReady { reason: reason.clone() });
+        }
+    }
+
+    fn has_successor(&self) -> bool {
+        self.successor.as_ref().is_some_and(|successor| successor.is_ready)
+    }
+
+    /// Starts a successor, one at a time.
+    fn begin_upgrade(&mut self, acceptor: &Acceptor) {
+        if !std::mem::take(&mut self.upgrade_is_wanted) || self.successor.is_some() {
+            return;
+        }
+        match self.children.start_successor(acceptor) {
+            Ok(pid) => {
+                tracing::info!(pid, "upgrading: starting a new server");
+                self.successor = Some(Worker { pid, is_ready: false });
+            }
+            Err(error) => {
+                tracing::error!(%error, "cannot start a new server, this one goes on");
+            }
+        }
+    }
+
+    fn begin_renewal(&mut self) {
+        let now = self.children.now();
+        if self.renewal.is_some() {
+            return;
+        }
+        if self.reload_is_wanted {
+            tracing::info!(workers = self.places.len(), "reloading: starting new workers");
+            notify(Notice::Reloading);
+            self.reload_is_wanted = false;
+            self.renewal = Some(Renewal::Reload);
+            self.generation += 1;
+            self.children.set_generation(self.generation);
+            for place in &mut self.places {
+                place.is_renewed = true;
+                place.backoff = Backoff::default();
+            }
+            return;
+        }
+        let may_begin = |place: &&mut Place| place.wants_renewal && place.backoff.until() <= now;
+        if let Some(place) = self.places.iter_mut().find(may_begin) {
+            self.renewal = Some(Renewal::Recycle);
+            place.is_renewed = true;
+        }
+    }
+
+    /// Once every new worker is ready, lets them take over.
+    fn finish_renewal(&mut self) {
+        let is_ready = |worker: &Option<Worker>| worker.as_ref().is_some_and(|new| new.is_ready);
+        let Some(renewal) = self.renewal else {
+            return;
+        };
+        if self.places.iter().any(|place| place.is_renewed && !is_ready(&place.next)) {
+            return;
+        }
+        let why = match renewal {
+            Renewal::Reload => Why::Retire,
+            Renewal::Recycle => Why::Recycle,
+        };
+        for place in self.places.iter_mut().filter(|place| place.is_renewed) {
+            place.is_renewed = false;
+            place.wants_renewal = false;
+            let old = std::mem::replace(&mut place.current, place.next.take());
+            if let Some(old) = old {
+                self.children.retire(old.pid, why);
+            }
+        }
+        self.renewal = None;
+        if renewal == Renewal::Reload {
+            tracing::info!(workers = self.places.len(), "reloaded: new workers serve");
+            notify(Notice::Ready);
+        }
+    }
+
+    /// The old workers go on. One that asked for its replacement gets it later.
+    fn call_off_renewal(&mut self, reason: &Reason) {
+        if self.renewal == Some(Renewal::Reload) {
+            tracing::error!("reload called off, the old workers go on: a new one {reason}");
+            notify(Notice::Ready);
+        }
+        self.renewal = None;
+        for place in &mut self.places {
+            place.is_renewed = false;
+            if let Some(new) = place.next.take() {
+                self.children.retire(new.pid, Why::Retire);
+            }
+        }
+    }
+
+    fn one_more(&mut self) {
+        if self.places.len() < MAX_WORKERS {
+            self.places.push(Place::default());
+        }
+        tracing::info!(workers = self.places.len(), "one worker more");
+    }
+
+    fn one_less(&mut self) {
+        if self.places.len() > 1
+            && let Some(place) = self.places.pop()
+        {
+            for worker in [place.current, place.next].into_iter().flatten() {
+                self.children.retire(worker.pid, Why::Retire);
+            }
+            self.finish_renewal();
+        }
+        tracing::info!(workers = self.places.len(), "one worker less");
+    }
+}
+
+fn is(worker: &Option<Worker>, pid: i32) -> bool {
+    worker.as_ref().is_some_and(|worker| worker.pid == pid)
+}
