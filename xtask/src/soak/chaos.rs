@@ -106,7 +106,7 @@ fn die(client: &mut Client, number: u64) -> Result<(), CallError> {
 /// Reloads, and one worker more and one less between them.
 pub(super) fn reload(scene: &Scene<'_>, name: &str) {
     let load = scene.end.saturating_duration_since(Instant::now());
-    let between = (load / 6).clamp(Duration::from_millis(100), Duration::from_secs(5));
+    let between = (load / 10).clamp(Duration::from_millis(100), Duration::from_secs(2));
     while scene.goes_on() {
         for signal in [Signal::SIGHUP, Signal::SIGTTIN, Signal::SIGTTOU] {
             // In the end there must be as many as in the beginning.

@@ -16,6 +16,14 @@ pub(super) const IDLE: Duration = Duration::from_secs(2);
 pub(super) const TRANSFER: Duration = Duration::from_secs(1);
 /// How long the connections of a replaced worker may go on.
 pub(super) const DRAIN: Duration = Duration::from_secs(1);
+/// How the C library of the servers gives memory back, mallopt(3). Left alone it keeps megabytes
+/// for each of many heaps, among which a leak would not be seen.
+pub(super) const MEMORY: [(&str, &str); 3] = [
+    ("MALLOC_ARENA_MAX", "2"),
+    ("MALLOC_MMAP_THRESHOLD_", "131072"),
+    ("MALLOC_TRIM_THRESHOLD_", "131072"),
+];
+
 /// How long a stop may take.
 pub(super) const GRACE: Duration = Duration::from_secs(10);
 

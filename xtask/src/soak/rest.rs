@@ -12,16 +12,14 @@ use super::scene::Scene;
 use crate::model::Model;
 use crate::proc;
 
-/// A worker that has died often is replaced after some seconds, and threads end late.
-const TIME: Duration = Duration::from_secs(50);
 /// Threads of `rpc-server-thread` end after 10 s without a connection. Idle ones are used in turn,
 /// so whoever asks more often than that keeps them all.
 const BETWEEN_QUESTIONS: Duration = Duration::from_secs(12);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 
-/// What a process may keep of the memory that it once needed: the C library gives back the end of
-/// a heap, not the holes in it, and has up to eight heaps a processor.
-const MEMORY_A_PROCESS: u64 = 8 << 20;
+/// How much more a process may take than after the warm-up: heaps have holes, and pages that were
+/// shared with others are its own when those have ended.
+const MEMORY_A_PROCESS: u64 = 1 << 20;
 
 /// All processes of a server together.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,8 +69,11 @@ impl Usage {
             ("zombies", self.zombies as u64, 0),
             ("bytes of memory (PSS)", self.pss, pss_limit),
         ];
-        let (what, now, limit) = grown.into_iter().find(|(_, now, limit)| now > limit)?;
-        Some(format!("{now} {what} are left, at most {limit} should be"))
+        let grown = grown.into_iter().filter(|(_, now, limit)| now > limit);
+        let grown = grown
+            .map(|(what, now, limit)| format!("{now} {what} are left, at most {limit} should be"));
+        let grown: Vec<String> = grown.collect();
+        (!grown.is_empty()).then(|| grown.join(", "))
     }
 }
 
@@ -88,11 +89,21 @@ impl fmt::Display for Usage {
     }
 }
 
+/// How long a server may take until it is at rest.
+fn time(model: Model) -> Duration {
+    Duration::from_secs(match model {
+        Model::Single | Model::Fork => 10,
+        // Threads end late, and a worker that has died often is replaced after some seconds.
+        Model::Thread | Model::Prefork | Model::PreforkThread => 50,
+    })
+}
+
 /// Waits until nobody is connected and the processes are those of a server at rest, and then until
 /// it takes no more than `before`, if that is given.
 pub(super) fn wait(scene: &Scene<'_>, before: Option<&Usage>) -> anyhow::Result<Usage> {
     let processes = 1 + plan::workers(scene.model);
-    let deadline = Instant::now() + TIME;
+    let time = time(scene.model);
+    let deadline = Instant::now() + time;
     let mut open = u64::MAX;
     let mut asked = Instant::now();
     loop {
@@ -113,7 +124,7 @@ pub(super) fn wait(scene: &Scene<'_>, before: Option<&Usage>) -> anyhow::Result<
             None => return Ok(usage),
             Some(what) if Instant::now() > deadline => {
                 let before = before.map_or(String::new(), |before| format!("; before: {before}"));
-                bail!("{TIME:?} after the load {what}; now: {usage}{before}");
+                bail!("{time:?} after the load {what}; now: {usage}{before}");
             }
             Some(_) => thread::sleep(BETWEEN_LOOKS),
         }

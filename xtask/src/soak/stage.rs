@@ -41,7 +41,7 @@ impl Stage<'_> {
             None => std::env::current_exe()?,
         };
         let mut command = Command::new(program);
-        command.args(plan::arguments(self.model));
+        command.args(plan::arguments(self.model)).envs(plan::MEMORY);
         let mut server = GuardedServer::launch(command, &self.log)?;
         let (deeds, tally, asking) = (Deeds::default(), Tally::default(), Mutex::default());
         let address = server.address().clone();
