@@ -65,6 +65,11 @@ impl Since {
         Since { at: Instant::now(), deaths: deeds.deaths.ended(), floods: deeds.floods.ended() }
     }
 
+    /// How old the connection is.
+    pub(super) fn age(self) -> Duration {
+        self.at.elapsed()
+    }
+
     /// The same, on a connection that may be as old as `other`.
     pub(super) fn as_old_as(self, other: Since) -> Since {
         Since { at: other.at, ..self }
@@ -92,21 +97,22 @@ pub(super) fn find(
     quiet: Duration,
 ) -> Option<Excuse> {
     let died = deeds.deaths.touch(since.deaths);
+    // Others are in the same process only where it has threads. A worker that crashes tells them.
+    let crashed = died && model == Model::PreforkThread;
     let flooded = plan::refuses(model) && deeds.floods.touch(since.floods);
-    let replaced = model.has_workers() && since.at.elapsed() >= plan::DRAIN;
+    let replaced = model.has_workers() && since.age() >= plan::DRAIN;
     let (found, executed) = match error {
         CallError::Rpc(error) => match error.known_code()? {
             ErrorCode::Busy if flooded => (Excuse::Refused, Executed::No),
             ErrorCode::ShuttingDown if replaced => (Excuse::Refused, Executed::No),
+            ErrorCode::ShuttingDown if crashed => (Excuse::Cut, Executed::No),
             ErrorCode::TimedOut if quiet >= plan::FIRST_REQUEST => (Excuse::Slow, Executed::No),
-            // Others are in the same process only where it has threads.
-            ErrorCode::Crashed if died && model == Model::PreforkThread => {
-                (Excuse::Cut, Executed::Maybe)
-            }
+            ErrorCode::Crashed if crashed => (Excuse::Cut, Executed::Maybe),
             _ => return None,
         },
         // The goodbye came in one piece with the last reply.
         CallError::Unusable if replaced => (Excuse::Refused, Executed::No),
+        CallError::Unusable if crashed => (Excuse::Cut, Executed::No),
         CallError::Closed(_) | CallError::NotSent(_) | CallError::Frame(_) => {
             let executed = match error {
                 CallError::NotSent(_) => Executed::No,
@@ -197,6 +203,11 @@ mod tests {
             (Model::Thread, answered(TimedOut, "no"), old, long, Some(Excuse::Slow)),
             (Model::Prefork, answered(Crashed, "maybe"), young, at_once, None),
             (Model::PreforkThread, answered(Crashed, "maybe"), young, at_once, Some(Excuse::Cut)),
+            (Model::Prefork, answered(ShuttingDown, "no"), young, at_once, None),
+            (Model::PreforkThread, answered(ShuttingDown, "no"), young, at_once, Some(Excuse::Cut)),
+            (Model::PreforkThread, CallError::Unusable, young, at_once, Some(Excuse::Cut)),
+            (Model::Prefork, CallError::Unusable, young, at_once, None),
+            (Model::Prefork, CallError::Unusable, old, at_once, Some(Excuse::Refused)),
             (Model::PreforkThread, answered(InternalError, "no"), young, long, None),
         ];
         for (model, error, since, quiet, expected) in cases {

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
@@ -126,7 +125,7 @@ pub(super) fn wait(scene: &Scene<'_>, before: Option<&Usage>) -> anyhow::Result<
                 let before = before.map_or(String::new(), |before| format!("; before: {before}"));
                 bail!("{time:?} after the load {what}; now: {usage}{before}");
             }
-            Some(_) => thread::sleep(BETWEEN_LOOKS),
+            Some(_) => scene.tally.await_failure(BETWEEN_LOOKS),
         }
     }
 }

@@ -1,7 +1,6 @@
 //! What everybody shares who does something to one server at the same time.
 
 use std::sync::{Mutex, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
@@ -14,8 +13,8 @@ use super::plan::PATIENCE;
 use super::tally::Tally;
 use crate::model::Model;
 
-/// How long nobody notices that the load has ended.
-const LOOK: Duration = Duration::from_millis(50);
+/// From one look at something that no event tells to the next.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(2);
 
 pub(super) struct Scene<'a> {
     pub(super) model: Model,
@@ -37,16 +36,10 @@ impl Scene<'_> {
         !self.tally.has_failed() && Instant::now() < self.end
     }
 
-    /// Does nothing for some time.
+    /// Does nothing for some time, or until the load ends.
     pub(super) fn pause(&self, time: Duration) {
-        let until = Instant::now() + time;
-        while self.goes_on() {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
-            }
-            thread::sleep(left.min(LOOK));
-        }
+        let left = self.end.saturating_duration_since(Instant::now());
+        self.tally.await_failure(time.min(left));
     }
 
     pub(super) fn dice(&self, roller: &str) -> Dice {
@@ -69,8 +62,9 @@ impl Scene<'_> {
             Some(Excuse::Cut) => self.tally.cut.add(1),
             Some(Excuse::Slow) => self.tally.slow.add(1),
             None => self.tally.fail(format!(
-                "{who}: nothing explains this failure, {quiet:?} after the last word: {error} \
-                 ({error:?}, {})",
+                "{who}: nothing explains this failure, {quiet:?} after the last word on a connection \
+                 {:?} old: {error} ({error:?}, {})",
+                since.age(),
                 error.executed()
             )),
         }
@@ -87,7 +81,7 @@ impl Scene<'_> {
                 Err(error) if Instant::now() > deadline => {
                     return Err(error).context("the server does not tell what it is doing");
                 }
-                Err(_) => thread::sleep(Duration::from_millis(1)),
+                Err(_) => self.tally.await_failure(BETWEEN_LOOKS),
             }
         }
     }
@@ -111,7 +105,7 @@ impl Scene<'_> {
         let deadline = Instant::now() + PATIENCE;
         while !holds()? {
             ensure!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
-            thread::sleep(Duration::from_millis(1));
+            self.tally.await_failure(BETWEEN_LOOKS);
         }
         Ok(())
     }

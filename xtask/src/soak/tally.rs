@@ -1,7 +1,7 @@
 //! What happened to a server and its clients, counted.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// How many failures are told. The first is the one that matters.
@@ -28,6 +28,7 @@ pub(super) struct Tally {
     slowest_nanos: AtomicU64,
     failed: AtomicBool,
     failures: Mutex<Vec<String>>,
+    has_failed: Condvar,
 }
 
 #[derive(Default)]
@@ -56,11 +57,19 @@ impl Tally {
 
     /// Something is not as it should be, which ends the run.
     pub(super) fn fail(&self, what: String) {
-        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut failures = self.lock();
         if failures.len() < TOLD {
             failures.push(what);
         }
         self.failed.store(true, Relaxed);
+        self.has_failed.notify_all();
+    }
+
+    /// Returns when the run has failed, at the latest after `time`.
+    pub(super) fn await_failure(&self, time: Duration) {
+        let waited =
+            self.has_failed.wait_timeout_while(self.lock(), time, |failures| failures.is_empty());
+        drop(waited);
     }
 
     pub(super) fn has_failed(&self) -> bool {
@@ -68,6 +77,10 @@ impl Tally {
     }
 
     pub(super) fn failures(&self) -> Vec<String> {
-        self.failures.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<String>> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
