@@ -9,6 +9,7 @@ pub mod boot;
 pub mod call;
 pub mod ci;
 pub mod demo;
+pub mod fuzz;
 mod guard;
 pub mod launch;
 pub mod log;

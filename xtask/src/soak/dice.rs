@@ -1,8 +1,9 @@
 //! Choices that a seed decides, so that a run can be made again.
 
-/// A source of numbers of one client: SplitMix64 (Steele, Lea, Flood 2014), which needs no crate
-/// and makes good numbers of any seed.
-pub(super) struct Dice(u64);
+use fastrand::Rng;
+
+/// What one client rolls.
+pub(super) struct Dice(Rng);
 
 impl Dice {
     /// Two rollers of the same seed have nothing to do with each other.
@@ -11,19 +12,12 @@ impl Dice {
         let hash = roller.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         });
-        Dice(seed ^ hash)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        Dice(Rng::with_seed(seed ^ hash))
     }
 
     /// A number from 0 to `end`, without `end`.
     pub(super) fn below(&mut self, end: usize) -> usize {
-        ((u128::from(self.next()) * end as u128) >> 64) as usize
+        self.0.usize(..end)
     }
 
     /// True once in `times`.
@@ -36,7 +30,7 @@ impl Dice {
     }
 
     pub(super) fn bytes(&mut self, len: usize) -> Vec<u8> {
-        (0..len).map(|_| self.next() as u8).collect()
+        (0..len).map(|_| self.0.u8(..)).collect()
     }
 
     /// About `len` bytes of text with all that JSON spells in a special way. It begins with `name`,
