@@ -19,6 +19,8 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 /// How much more a process may take than after the warm-up: heaps have holes, and pages that were
 /// shared with others are its own when those have ended.
 const MEMORY_A_PROCESS: u64 = 1 << 20;
+/// The same for all processes together: a short warm-up on a busy machine does not do everything.
+const MEMORY: u64 = 2 << 20;
 
 /// All processes of a server together.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +30,8 @@ pub(super) struct Usage {
     pub(super) descriptors: usize,
     /// Children that have ended and that nobody has waited for.
     pub(super) zombies: usize,
-    /// The proportional set size, in bytes.
+    /// The proportional set size without what belongs to files, in bytes: the share of the program's
+    /// text changes with every other process that runs the same program.
     pub(super) pss: u64,
     /// What the descriptors are, without their numbers.
     kinds: BTreeMap<String, usize>,
@@ -49,7 +52,7 @@ impl Usage {
         for pid in tree {
             usage.threads += proc::stat(pid).map_or(0, |stat| stat.threads);
             usage.zombies += proc::zombies(pid).len();
-            usage.pss += proc::memory(pid).map_or(0, |memory| memory.pss);
+            usage.pss += proc::memory(pid).map_or(0, |memory| memory.allocated);
             for (_, target) in proc::descriptors(pid).unwrap_or_default() {
                 usage.descriptors += 1;
                 let kind = target.split(['[', '/']).next().filter(|kind| !kind.is_empty());
@@ -61,7 +64,7 @@ impl Usage {
 
     /// Why this is more than it was `before`.
     fn growth(&self, before: &Usage) -> Option<String> {
-        let pss_limit = before.pss + MEMORY_A_PROCESS * before.processes as u64;
+        let pss_limit = before.pss + MEMORY + MEMORY_A_PROCESS * before.processes as u64;
         let grown = [
             ("threads", self.threads as u64, before.threads as u64),
             ("descriptors", self.descriptors as u64, before.descriptors as u64),
