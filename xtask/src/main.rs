@@ -32,6 +32,8 @@ enum Command {
     Bench(xtask::bench::Options),
     /// Send hostile bytes to the frame reader, the request parser and every model
     Fuzz(xtask::fuzz::Options),
+    /// Let good and bad clients, kills and reloads loose on every model, and check every reply
+    Soak(xtask::soak::Options),
     /// Run everything that has to pass before a change lands, the steps of .ci/run
     Ci,
     /// Check what docs/architecture.md promises about the code
@@ -57,6 +59,7 @@ fn main() -> ExitCode {
         Command::Call(options) => xtask::call::run(options),
         Command::Top(options) => xtask::top::run(options),
         Command::Fuzz(options) => xtask::fuzz::run(options),
+        Command::Soak(options) => xtask::soak::run(options),
         Command::Ci => xtask::ci::run(),
         Command::Tidy => xtask::tidy::run(),
         Command::Bench(options) => xtask::bench::run(options),
