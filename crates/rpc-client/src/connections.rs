@@ -29,6 +29,9 @@ struct State {
     unused: VecDeque<(usize, Client)>,
     /// All that exist or are being made.
     count: usize,
+    /// How often a call has begun to wait.
+    #[cfg(test)]
+    waits: usize,
 }
 
 /// How a call wants its connection.
@@ -71,6 +74,8 @@ impl Connections {
             book: AddressBook::new(addresses, Instant::now()),
             unused: VecDeque::new(),
             count: 0,
+            #[cfg(test)]
+            waits: 0,
         };
         let (state, changed) = (Mutex::new(state), Condvar::new());
         Connections { builder, max_connections, state, changed }
@@ -124,6 +129,10 @@ impl Connections {
                         wake_at = Some(wake_at.map_or(at, |deadline| deadline.min(at)));
                     }
                 }
+            }
+            #[cfg(test)]
+            {
+                state.waits += 1;
             }
             state = self.wait(state, wake_at, now);
         }
@@ -283,6 +292,13 @@ mod tests {
         Terms { timeout, deadline: Instant::now().checked_add(timeout), reuse }
     }
 
+    /// That a thread waits is an event that nobody sends.
+    fn wait_until(is_so: impl Fn() -> bool) {
+        while !is_so() {
+            thread::yield_now();
+        }
+    }
+
     /// The wake-up for a connection that was given back goes to one caller only.
     #[test]
     fn who_cannot_use_what_was_given_back_passes_the_word_on() {
@@ -300,13 +316,13 @@ mod tests {
         drop(state);
         thread::scope(|scope| {
             let connections = &connections;
-            let impatient = scope.spawn(|| connections.take(terms(300, false)).is_ok());
-            thread::sleep(Duration::from_millis(50));
+            let impatient = scope.spawn(|| connections.take(terms(1000, false)).is_ok());
+            wait_until(|| connections.lock().waits == 1);
             let patient = scope.spawn(|| {
                 let begun = Instant::now();
                 (connections.take(terms(10_000, true)).is_ok(), begun.elapsed())
             });
-            thread::sleep(Duration::from_millis(50));
+            wait_until(|| connections.lock().waits == 2);
             drop(held);
             assert!(!impatient.join().unwrap(), "its address may not be tried before it gives up");
             let (has_connection, waited) = patient.join().unwrap();
