@@ -30,6 +30,10 @@ enum Command {
     Top(xtask::top::Options),
     /// Measure the models against bare servers that parse nothing
     Bench(xtask::bench::Options),
+    /// Send hostile bytes to the frame reader, the request parser and every model
+    Fuzz(xtask::fuzz::Options),
+    /// Let good and bad clients, kills and reloads loose on every model, and check every reply
+    Soak(xtask::soak::Options),
     /// Run everything that has to pass before a change lands, the steps of .ci/run
     Ci,
     /// Check what docs/architecture.md promises about the code
@@ -54,6 +58,8 @@ fn main() -> ExitCode {
         Command::Serve(options) => xtask::serve::run(*options),
         Command::Call(options) => xtask::call::run(options),
         Command::Top(options) => xtask::top::run(options),
+        Command::Fuzz(options) => xtask::fuzz::run(options),
+        Command::Soak(options) => xtask::soak::run(options),
         Command::Ci => xtask::ci::run(),
         Command::Tidy => xtask::tidy::run(),
         Command::Bench(options) => xtask::bench::run(options),

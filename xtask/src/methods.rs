@@ -1,6 +1,7 @@
 //! The methods that `serve` offers.
 
 use std::borrow::Cow;
+use std::fs::File;
 use std::hint::black_box;
 use std::io::Read;
 use std::os::unix::net::UnixStream;
@@ -35,6 +36,9 @@ pub const OVERFLOW: Method<(), ()> = Method::new("overflow", "overflowed");
 
 /// Connects to the Unix socket of that path, and returns when the other side has closed.
 pub const HOLD: Method<PathBuf, ()> = Method::new("hold", "held");
+
+/// Opens a descriptor and forgets it.
+pub const LEAK: Method<(), ()> = Method::new("leak", "leaked");
 
 /// Never returns.
 pub const SPIN: Method<(), ()> = Method::new("spin", "spun");
@@ -86,6 +90,10 @@ pub fn add_fault_methods(registry: &mut Registry) -> Result<(), RegisterError> {
     registry.register(HOLD, |path, _ctx| {
         let mut held = UnixStream::connect(path).map_err(RpcError::internal)?;
         held.read_to_end(&mut Vec::new()).map(drop).map_err(RpcError::internal)
+    })?;
+    registry.register(LEAK, |(), _ctx| {
+        std::mem::forget(File::open("/dev/null").map_err(RpcError::internal)?);
+        Ok(())
     })?;
     registry.register(SPIN, |(), _ctx| {
         loop {

@@ -25,6 +25,7 @@ Methods with --fault-methods:
   abort     aborts its process
   raise     raises the signal of that number
   overflow  lets its stack overflow
+  leak      opens a file and forgets it
   hold      connects to a Unix socket and waits for its end
   brood     starts a program that runs for ten minutes
   spin      never returns";

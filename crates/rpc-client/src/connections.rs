@@ -90,12 +90,12 @@ impl Connections {
                     let client = Some(client);
                     return Ok(Lease { connections: self, index, trial: None, client });
                 }
-                state.forget(index);
+                self.close(&mut state, index);
             }
             // One that may not be used again makes room for a new one.
             let mut full = state.count >= self.max_connections;
             if full && let Some((index, _closed)) = state.unused.pop_front() {
-                state.forget(index);
+                self.close(&mut state, index);
                 full = false;
             }
             if terms.is_out_of_time(now) {
@@ -127,6 +127,13 @@ impl Connections {
             }
             state = self.wait(state, wake_at, now);
         }
+    }
+
+    /// A connection that lay unused is gone. Its place may be for somebody else: this caller may
+    /// have been woken for it and still have no address, or no time, to use it.
+    fn close(&self, state: &mut State, index: usize) {
+        state.forget(index);
+        self.changed.notify_all();
     }
 
     fn out_of_time(
@@ -261,5 +268,49 @@ impl Drop for Lease<'_> {
                 self.connections.changed.notify_all();
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::*;
+
+    fn terms(millis: u64, reuse: bool) -> Terms {
+        let timeout = Duration::from_millis(millis);
+        Terms { timeout, deadline: Instant::now().checked_add(timeout), reuse }
+    }
+
+    /// The wake-up for a connection that was given back goes to one caller only.
+    #[test]
+    fn who_cannot_use_what_was_given_back_passes_the_word_on() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = Address::Tcp(listener.local_addr().unwrap().to_string());
+        let connections = Connections::new(vec![address], Builder::default(), 1);
+        let Ok(mut held) = connections.take(terms(5000, true)) else { panic!("no connection") };
+        held.worked();
+        let mut state = connections.lock();
+        for _ in 0..10 {
+            let later = Instant::now() + Duration::from_secs(3600);
+            let Choice::Connect(trial) = state.book.choose(later) else { panic!("its time came") };
+            state.book.failed(trial, Instant::now(), &CallError::Unusable);
+        }
+        drop(state);
+        thread::scope(|scope| {
+            let connections = &connections;
+            let impatient = scope.spawn(|| connections.take(terms(300, false)).is_ok());
+            thread::sleep(Duration::from_millis(50));
+            let patient = scope.spawn(|| {
+                let begun = Instant::now();
+                (connections.take(terms(10_000, true)).is_ok(), begun.elapsed())
+            });
+            thread::sleep(Duration::from_millis(50));
+            drop(held);
+            assert!(!impatient.join().unwrap(), "its address may not be tried before it gives up");
+            let (has_connection, waited) = patient.join().unwrap();
+            assert!(has_connection, "after {waited:?}");
+        });
     }
 }

@@ -21,7 +21,7 @@ use crate::refusal::{access_denied, busy, out_of_resources, shutting_down};
 use crate::report::Report;
 use crate::scoreboard::{MAX_CONNECTIONS, own_pid};
 use crate::shutdown::{Control, Shutdown};
-use crate::socket::poll_timeout;
+use crate::waiting::{Beside, Ready, wait};
 
 /// How long requests in flight may take after a stop, unless told otherwise.
 const DEFAULT_GRACE: Duration = Duration::from_secs(30);
@@ -240,10 +240,23 @@ impl Acceptor {
             let nothing_else_to_do =
                 beside.fd().is_none() && self.farewells.is_empty() && self.paused_until.is_none();
             let accept_waits = self.is_shared && nothing_else_to_do && !self.did_not_wait;
-            let ready = accept_waits || self.wait(beside.fd())?;
-            beside.look_after();
+            let ready = match accept_waits {
+                true => Ready { connection: true, beside: false },
+                false => wait(
+                    &self.control,
+                    beside.fd(),
+                    self.listening_on(),
+                    &self.farewells,
+                    self.paused_until,
+                )?,
+            };
+            if ready.beside {
+                beside.look_after();
+            }
             self.farewells.retain_mut(|farewell| !farewell.drain());
-            if ready && let Some(conn) = self.accept_now()? {
+            if ready.connection
+                && let Some(conn) = self.accept_now()?
+            {
                 return Ok(Some(conn));
             }
         }
@@ -262,32 +275,6 @@ impl Acceptor {
         notify(Notice::Ready);
         self.has_said_ready = true;
         Ok(())
-    }
-
-    /// Blocks until there is something to do; `true` when a connection waits.
-    fn wait(&self, beside: Option<BorrowedFd<'_>>) -> Result<bool, ServeError> {
-        let now = Instant::now();
-        let paused_until = self.paused_until.filter(|until| now < *until);
-        let farewell_ends = self.farewells.iter().map(Farewell::deadline).min();
-        let wake_at = [farewell_ends, paused_until].into_iter().flatten().min();
-        let timeout =
-            wake_at.map_or(PollTimeout::NONE, |at| poll_timeout(at.saturating_duration_since(now)));
-        let listener = self.listener.as_ref().filter(|_| paused_until.is_none());
-
-        let mut events = vec![PollFd::new(self.control.wake(), PollFlags::POLLIN)];
-        let mut watch = |fd| events.push(PollFd::new(fd, PollFlags::POLLIN));
-        beside.into_iter().for_each(&mut watch);
-        self.farewells.iter().map(AsFd::as_fd).for_each(&mut watch);
-        listener.map(AsFd::as_fd).into_iter().for_each(&mut watch);
-        match poll(&mut events, timeout) {
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(errno) => return Err(ServeError::Watch(errno.into())),
-        }
-        if events[0].any() == Some(true) {
-            self.control.drain_wake();
-        }
-        let last = events.last().and_then(PollFd::any);
-        Ok(listener.is_some() && last == Some(true))
     }
 
     fn accept_now(&mut self) -> Result<Option<Connection>, ServeError> {
@@ -409,6 +396,16 @@ impl Acceptor {
         self.control.answer_unfinished();
     }
 
+    /// In a child that serves a connection: closes its copies of what only its parent needs.
+    ///
+    /// As dropping does, and frees no memory: that would copy pages which the child otherwise
+    /// shares with its parent, only to end a little later.
+    pub fn leave_to_parent(&mut self) {
+        self.farewells.clear();
+        self.reserve = None;
+        self.close();
+    }
+
     fn count_refused(&self, refusal: &RpcError) {
         self.control.scoreboard.tallies().count_refused(refusal.code);
     }
@@ -470,24 +467,6 @@ impl Acceptor {
 
 fn would_block<T>(result: &io::Result<T>) -> bool {
     result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
-}
-
-/// What an accept loop looks after while it waits for connections.
-pub(crate) trait Beside {
-    /// Readable when there is something to do.
-    fn fd(&self) -> Option<BorrowedFd<'_>>;
-
-    /// Does it, without blocking. Also called when there is nothing to do.
-    fn look_after(&mut self);
-}
-
-/// Nothing.
-impl Beside for () {
-    fn fd(&self) -> Option<BorrowedFd<'_>> {
-        None
-    }
-
-    fn look_after(&mut self) {}
 }
 
 impl Drop for Acceptor {

@@ -76,7 +76,10 @@ pub(crate) fn disarm() {
 
 /// In a new child: timers are not inherited, fork(2).
 pub(crate) fn forget_timer() {
-    ARMED_FOR.store(NEVER, Ordering::SeqCst);
+    // Most have nothing to forget, and to write is to copy a page.
+    if ARMED_FOR.load(Ordering::SeqCst) != NEVER {
+        ARMED_FOR.store(NEVER, Ordering::SeqCst);
+    }
 }
 
 /// What SIGALRM does. In a child, one that was sent and did not come from the timer is its parent's

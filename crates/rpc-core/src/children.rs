@@ -15,13 +15,14 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use rpc_proto::stats::WorkerState;
 
-use crate::acceptor::{Acceptor, Beside};
+use crate::acceptor::Acceptor;
 use crate::connection::Connection;
 use crate::death::Why;
 use crate::error::ServeError;
 use crate::ladder::Ladder;
 use crate::lifeline::Lifeline;
 use crate::member::Member;
+use crate::members::Members;
 use crate::pause::Pause;
 use crate::pid_file::PidFile;
 use crate::process::{Change, Exit, look_for_end, look_for_stop, pidfd_open, reap, refuse_threads};
@@ -31,6 +32,7 @@ use crate::shutdown::{Control, exit_now};
 use crate::signal_queue::SignalQueue;
 use crate::socket::poll_timeout;
 use crate::supervision::{Clock, Event, Order, Patience};
+use crate::waiting::Beside;
 
 /// The signals that a parent reads: they stop it.
 const OF_PARENT: [Signal; 3] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT];
@@ -58,9 +60,7 @@ pub struct Children {
     /// `None` if the children need not say that they are ready.
     pub(crate) patience: Option<Patience>,
     pub(crate) pid_file: Option<PidFile>,
-    /// In no order. A new member is written at the end: every page that a parent writes after a
-    /// fork costs a copy for each child that shares it, so a map would cost many.
-    pub(crate) members: Vec<Member>,
+    pub(crate) members: Members,
 }
 
 impl Children {
@@ -79,6 +79,8 @@ impl Children {
         let lifeline = Lifeline::new().map_err(ServeError::Watch)?;
         let control = acceptor.control();
         control.supervise(true);
+        // Children inherit the handlers, and need not make their own one by one.
+        control.watch_crashes();
         Ok(Children {
             control,
             happenings: Some(happenings),
@@ -88,7 +90,7 @@ impl Children {
             pause: Pause::default(),
             patience: None,
             pid_file: acceptor.pid_file.clone(),
-            members: Vec::new(),
+            members: Members::new(),
         })
     }
 
@@ -134,7 +136,7 @@ impl Children {
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.members.is_empty()
+        self.members.len() == 0
     }
 
     /// The time of this process, which stands still while it is suspended; as of the last
@@ -148,7 +150,7 @@ impl Children {
     /// that is not ready yet has a second.
     pub fn retire(&mut self, pid: i32, why: Why) {
         let (now, patience) = (self.clock.now(), self.patience.unwrap_or_default());
-        if let Some(member) = self.members.iter_mut().find(|member| member.pid == pid)
+        if let Some(member) = self.members.find(pid)
             && !member.is_told()
         {
             let ladder = member.if_ready(now, Ladder::retire(why, now, patience.drain));
@@ -187,7 +189,15 @@ impl Children {
     /// waits for them, so no zombie stays, however many end at once.
     pub fn look(&mut self) -> Vec<Event> {
         let mut happened = Vec::new();
-        let mut events = [EpollEvent::empty(); 64];
+        self.look_each(&mut |event| happened.push(event));
+        happened
+    }
+
+    /// As [`look`](Children::look), and makes no list. Not inlined: its buffer would make the stack
+    /// deeper that parent and child write after a fork, and each page of it is copied.
+    #[inline(never)]
+    fn look_each(&mut self, tell: &mut dyn FnMut(Event)) {
+        let mut events = [EpollEvent::empty(); 16];
         while let Some(happenings) = &self.happenings {
             let count = match happenings.wait(&mut events, EpollTimeout::ZERO) {
                 Ok(count) => count,
@@ -197,25 +207,24 @@ impl Children {
             for event in &events[..count] {
                 let pid = event.data() as u32 as i32;
                 match event.data() & !u64::from(u32::MAX) {
-                    SIGNALS => self.read_signals(&mut happened),
-                    STATUS => self.hear(pid, &mut happened),
-                    _ => self.bury(pid, &mut happened),
+                    SIGNALS => self.read_signals(tell),
+                    STATUS => self.hear(pid, tell),
+                    _ => self.bury(pid, tell),
                 }
             }
             if count < events.len() {
                 break;
             }
         }
-        happened
     }
 
-    fn read_signals(&mut self, happened: &mut Vec<Event>) {
+    fn read_signals(&mut self, tell: &mut dyn FnMut(Event)) {
         while let Some(signal) = self.signals.as_ref().and_then(SignalQueue::next) {
             match signal {
-                Signal::SIGHUP => happened.push(Event::Order(Order::Reload)),
-                Signal::SIGTTIN => happened.push(Event::Order(Order::OneMore)),
-                Signal::SIGTTOU => happened.push(Event::Order(Order::OneLess)),
-                Signal::SIGUSR2 => happened.push(Event::Order(Order::Upgrade)),
+                Signal::SIGHUP => tell(Event::Order(Order::Reload)),
+                Signal::SIGTTIN => tell(Event::Order(Order::OneMore)),
+                Signal::SIGTTOU => tell(Event::Order(Order::OneLess)),
+                Signal::SIGUSR2 => tell(Event::Order(Order::Upgrade)),
                 Signal::SIGCHLD => self.look_for_stopped(),
                 signal => self.control.obey(signal as libc::c_int),
             }
@@ -225,7 +234,7 @@ impl Children {
     /// A worker that somebody has stopped has a while until somebody must have let it go on.
     fn look_for_stopped(&mut self) {
         let (now, patience) = (self.clock.now(), self.patience.unwrap_or_default());
-        for member in &mut self.members {
+        for member in self.members.iter_mut() {
             let pid = member.pid;
             match look_for_stop(pid) {
                 Some(Change::Stopped) => member.is_stopped = true,
@@ -239,9 +248,9 @@ impl Children {
         }
     }
 
-    fn hear(&mut self, pid: i32, happened: &mut Vec<Event>) {
+    fn hear(&mut self, pid: i32, tell: &mut dyn FnMut(Event)) {
         let (now, patience) = (self.clock.now(), self.patience.unwrap_or_default());
-        let Some(member) = self.members.iter_mut().find(|member| member.pid == pid) else {
+        let Some(member) = self.members.find(pid) else {
             return;
         };
         let Some(status) = &mut member.status else {
@@ -261,9 +270,9 @@ impl Children {
                     }
                     // It may have been stopped before its word arrived.
                     member.mind_stop(now, patience.hung);
-                    happened.push(Event::Ready(pid));
+                    tell(Event::Ready(pid));
                 }
-                Report::Replace => happened.push(Event::WantsReplacement(pid)),
+                Report::Replace => tell(Event::WantsReplacement(pid)),
                 // Its death follows, and then this is the reason.
                 Report::Failed(_) => {}
             }
@@ -271,15 +280,17 @@ impl Children {
     }
 
     /// Takes leave of the child, if it has ended.
-    fn bury(&mut self, pid: i32, happened: &mut Vec<Event>) {
-        let Some(at) = self.members.iter().position(|member| member.pid == pid) else {
+    fn bury(&mut self, pid: i32, tell: &mut dyn FnMut(Event)) {
+        if !self.members.contains(pid) {
             return;
-        };
+        }
         let Some(exit) = look_for_end(pid) else {
             return;
         };
-        self.hear(pid, happened);
-        let member = self.members.swap_remove(at);
+        self.hear(pid, tell);
+        let Some(member) = self.members.remove(pid) else {
+            return;
+        };
         self.pause.end();
         if let Some(happenings) = &self.happenings {
             // Closing would not be enough: a sibling that was just forked has copies, and until it
@@ -301,13 +312,13 @@ impl Children {
             true => tracing::debug!(pid, "child {}", death.reason),
             false => tracing::warn!(pid, "child {}", death.reason),
         }
-        happened.push(Event::Ended(death));
+        tell(Event::Ended(death));
     }
 
     /// Sends the signals that are due.
     fn climb(&mut self) {
         let now = self.clock.now();
-        for member in &mut self.members {
+        for member in self.members.iter_mut() {
             while let Some(signal) = member.ladder.as_mut().and_then(|ladder| ladder.climb(now)) {
                 member.signal(signal);
             }
@@ -398,7 +409,7 @@ impl Children {
     }
 
     fn put_all_on(&mut self, ladder: impl Fn(&Member) -> Ladder) {
-        for member in &mut self.members {
+        for member in self.members.iter_mut() {
             member.ladder = Some(Box::new(ladder(member)));
         }
         self.climb();
@@ -411,7 +422,7 @@ impl Beside for Children {
     }
 
     fn look_after(&mut self) {
-        self.look();
+        self.look_each(&mut |_| {});
     }
 }
 
@@ -431,6 +442,10 @@ impl Acceptor {
 
 impl Drop for Children {
     fn drop(&mut self) {
+        // What has come since the last look was meant for a server that has ended. Let through, it
+        // would do to the program what it does by default: a second SIGTERM kills it, a SIGTTIN
+        // stops it. In a child there is no queue any more, so nothing that is the child's is lost.
+        while self.signals.as_ref().and_then(SignalQueue::next).is_some() {}
         self.control.supervise(false);
     }
 }

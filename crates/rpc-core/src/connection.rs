@@ -11,9 +11,11 @@ use nix::poll::PollFlags;
 use rpc_proto::{FrameReader, FrameWriter};
 
 use crate::alarm::{arm, moment};
+use crate::buffers::SpareBuffers;
 use crate::context::Peer;
+use crate::held_slot::HeldSlot;
 use crate::refusal::whole_millis;
-use crate::scoreboard::{HeldSlot, Scoreboard, Slot, own_pid};
+use crate::scoreboard::{Scoreboard, Slot, own_pid};
 use crate::shutdown::{Control, unread_len};
 use crate::socket::{NoWait, Socket, after, would_come_later};
 
@@ -38,7 +40,6 @@ pub(crate) enum Received {
 pub struct Connection {
     // Dropped first: the scoreboard must not name a descriptor that is closed.
     slot: HeldSlot,
-    control: Arc<Control>,
     pub(crate) socket: Socket,
     peer: Peer,
     /// Bytes that had come when the stop was noticed and are still to be read.
@@ -51,12 +52,10 @@ pub struct Connection {
 impl Connection {
     /// `Err` gives the socket back: every slot is taken.
     pub(crate) fn new(socket: Socket, peer: Peer, control: &Arc<Control>) -> Result<Self, Socket> {
-        let scoreboard = Arc::clone(&control.scoreboard);
-        scoreboard.tallies().count_accepted();
-        match HeldSlot::claim(scoreboard, socket.as_fd().as_raw_fd()) {
+        control.scoreboard.tallies().count_accepted();
+        match HeldSlot::claim(control, socket.as_fd().as_raw_fd()) {
             Some(slot) => Ok(Connection {
                 slot,
-                control: Arc::clone(control),
                 socket,
                 peer,
                 left_at_stop: Cell::new(None),
@@ -82,11 +81,15 @@ impl Connection {
     /// parent has said so.
     pub(crate) fn adopt(&self) {
         self.slot.set_owner(own_pid());
-        self.control.serve_here();
+        self.slot.control.serve_here();
     }
 
-    pub(crate) fn scoreboard(&self) -> Arc<Scoreboard> {
-        Arc::clone(&self.control.scoreboard)
+    pub(crate) fn scoreboard(&self) -> &Scoreboard {
+        &self.slot.control.scoreboard
+    }
+
+    pub(crate) fn spare_buffers(&self) -> &SpareBuffers {
+        &self.slot.control.spare_buffers
     }
 
     #[inline]
@@ -107,7 +110,8 @@ impl Connection {
     /// Gives the call that is being handled so much time from now on, and returns when it is over.
     pub(crate) fn limit_call(&self, limit: Duration) -> Instant {
         let deadline = after(limit);
-        if self.control.watches_time.load(Ordering::Relaxed) || self.control.watch_time() {
+        if self.slot.control.watches_time.load(Ordering::Relaxed) || self.slot.control.watch_time()
+        {
             let limit_ms = u32::try_from(whole_millis(limit)).unwrap_or(u32::MAX);
             let moment = moment(deadline);
             self.slot.set_deadline(moment, limit_ms);
@@ -270,11 +274,11 @@ impl Connection {
     /// One more call was served.
     #[inline]
     pub(crate) fn count_call(&self) {
-        self.control.count_call();
+        self.slot.control.count_call();
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
-        self.control.is_stopping()
+        self.slot.control.is_stopping()
     }
 
     /// Whether bytes wait that nobody will read: closing now would reset the connection.

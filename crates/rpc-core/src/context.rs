@@ -2,10 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-use crate::scoreboard::Scoreboard;
 
 /// Who is at the other end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,13 +40,12 @@ impl fmt::Display for Peer {
 #[derive(Debug)]
 pub struct Context {
     peer: Peer,
-    pub(crate) scoreboard: Arc<Scoreboard>,
     pub(crate) deadline: Option<Instant>,
 }
 
 impl Context {
-    pub(crate) fn new(peer: Peer, scoreboard: Arc<Scoreboard>) -> Context {
-        Context { peer, scoreboard, deadline: None }
+    pub(crate) fn new(peer: Peer) -> Context {
+        Context { peer, deadline: None }
     }
 
     /// Who sent the request.

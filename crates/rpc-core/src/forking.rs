@@ -19,6 +19,7 @@ use crate::process::{Fork, fork_only_thread, pidfd_open, reap, refuse_threads};
 use crate::report::{Reporter, StatusPipe};
 use crate::scoreboard::own_pid;
 use crate::signal_queue::SignalQueue;
+use crate::signals::heard_by_child;
 
 impl Children {
     /// Forks this process. Returns twice: [`Fork::Parent`] here, [`Fork::Child`] in the child.
@@ -46,13 +47,13 @@ impl Children {
         let parent = own_pid();
         let mask = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK);
         let mask = mask.map_err(|errno| ForkError::Fork(errno.into()))?;
-        let scoreboard = Arc::clone(&self.control.scoreboard);
-        let entry = scoreboard.expect_worker();
+        let control = Arc::clone(&self.control);
+        let entry = control.scoreboard.expect_worker();
         let forked = fork_only_thread(&self.control);
         drop(reserve);
         match forked {
             Ok(Fork::Child(child)) => {
-                scoreboard.become_worker(entry);
+                control.scoreboard.become_worker(entry);
                 drop(status);
                 if let Err(error) = self.become_child(parent, reporter) {
                     child.fail(&error);
@@ -60,19 +61,19 @@ impl Children {
                 // What the host program had blocked, and not what its supervision blocks.
                 let mask = self.signals.as_ref().map_or(mask, SignalQueue::mask_before);
                 self.signals = None;
-                let _ = mask.thread_set_mask();
+                let _ = heard_by_child(mask).thread_set_mask();
                 Ok(Fork::Child(child))
             }
             Ok(Fork::Parent(pid)) => {
                 let _ = mask.thread_set_mask();
                 self.pause.end();
-                entry.inspect(|&entry| scoreboard.workers().name(entry, pid));
+                entry.inspect(|&entry| control.scoreboard.workers().name(entry, pid));
                 self.watch(pid, status).map(|()| Fork::Parent(pid))
             }
             Err(error) => {
                 let _ = mask.thread_set_mask();
                 self.pause.begin(&error);
-                entry.inspect(|&entry| scoreboard.workers().cancel(entry));
+                entry.inspect(|&entry| control.scoreboard.workers().cancel(entry));
                 Err(ForkError::Fork(error))
             }
         }
@@ -80,7 +81,7 @@ impl Children {
 
     /// With all signals blocked. The queue of signals comes last: without it they are not.
     fn become_child(&mut self, parent: i32, reporter: Option<Reporter>) -> io::Result<()> {
-        self.members.clear();
+        self.members.close_in_child();
         self.happenings = None;
         // So that what a handler starts can be killed with it.
         let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
@@ -97,7 +98,10 @@ impl Children {
     pub(crate) fn watch(&mut self, pid: i32, status: Option<StatusPipe>) -> Result<(), ForkError> {
         let watched = pidfd_open(pid).and_then(|pidfd| {
             if let Some(happenings) = &self.happenings {
-                happenings.add(&pidfd, EpollEvent::new(EpollFlags::EPOLLIN, DEATH | pid as u64))?;
+                // Told once and not again and again: somebody who traces the child (ptrace(2)) can
+                // keep its death from us. When it lets go, the kernel tells us again.
+                let once = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
+                happenings.add(&pidfd, EpollEvent::new(once, DEATH | pid as u64))?;
                 if let Some(status) = &status {
                     let event = EpollEvent::new(EpollFlags::EPOLLIN, STATUS | pid as u64);
                     happenings.add(status, event)?;
@@ -122,16 +126,19 @@ impl Children {
                 });
                 Ok(())
             }
-            Err(error) => {
-                // ESRCH: it has ended and was waited for, since SIGCHLD is ignored.
-                if error.raw_os_error() != Some(libc::ESRCH) {
-                    let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
-                    reap(pid);
-                }
-                self.control.scoreboard.release_all_of(pid);
-                tracing::error!(pid, %error, "cannot watch the new child, which was killed");
-                Err(ForkError::Watch(error))
-            }
+            Err(error) => Err(self.kill_unwatched(pid, error)),
         }
+    }
+
+    #[cold]
+    fn kill_unwatched(&self, pid: i32, error: io::Error) -> ForkError {
+        // ESRCH: it has ended and was waited for, since SIGCHLD is ignored.
+        if error.raw_os_error() != Some(libc::ESRCH) {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            reap(pid);
+        }
+        self.control.scoreboard.release_all_of(pid);
+        tracing::error!(pid, %error, "cannot watch the new child, which was killed");
+        ForkError::Watch(error)
     }
 }

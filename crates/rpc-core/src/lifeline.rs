@@ -21,12 +21,16 @@ pub(crate) struct Lifeline {
     reader: OwnedFd,
     /// In the parent; nothing is ever written.
     writer: Option<OwnedFd>,
+    /// The pipe's name for whoever has inherited `reader`, made before the fork: a child that
+    /// allocates copies pages.
+    inherited: String,
 }
 
 impl Lifeline {
     pub(crate) fn new() -> io::Result<Lifeline> {
         let (reader, writer) = pipe2(OFlag::O_CLOEXEC)?;
-        Ok(Lifeline { reader, writer: Some(writer) })
+        let inherited = format!("/proc/self/fd/{}", reader.as_raw_fd());
+        Ok(Lifeline { reader, writer: Some(writer), inherited })
     }
 
     /// In a new child: SIGTERM when the parent is gone. Its death before this is not noticed.
@@ -34,9 +38,8 @@ impl Lifeline {
         self.writer = None;
         // Whom to signal belongs to the open file and not to the descriptor, so what a fork
         // inherits would be shared with all siblings: open it anew.
-        let inherited = format!("/proc/self/fd/{}", self.reader.as_raw_fd());
         let flags = OFlag::O_NONBLOCK.bits();
-        let own = File::options().read(true).custom_flags(flags).open(inherited)?;
+        let own = File::options().read(true).custom_flags(flags).open(&self.inherited)?;
         signal_on_event(own.as_fd(), libc::SIGTERM)?;
         self.reader = own.into();
         Ok(())

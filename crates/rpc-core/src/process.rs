@@ -7,7 +7,7 @@
 use std::fmt;
 use std::fs;
 use std::io::{self, Write};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -225,6 +225,19 @@ pub(crate) fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
     }
     // SAFETY: the call has just returned this descriptor; pidfds are close-on-exec by themselves.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// Closes the descriptors from `first` to `last`, which the caller owned and has forgotten.
+pub(crate) fn close_range(first: RawFd, last: RawFd) {
+    // SAFETY: close_range(2) takes three integers, and these descriptors are nobody else's.
+    if unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } == 0 {
+        return;
+    }
+    // Before Linux 5.9, or where a filter of system calls does not know it.
+    for fd in first..=last {
+        // SAFETY: as above.
+        unsafe { libc::close(fd) };
+    }
 }
 
 /// Lets the kernel send `signal` to this process when something happens to `fd` (fcntl(2),

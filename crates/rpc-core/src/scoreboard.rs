@@ -18,10 +18,8 @@
 
 use std::io;
 use std::num::NonZeroUsize;
-use std::ops::Deref;
 use std::os::fd::RawFd;
 use std::ptr::NonNull;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
@@ -165,7 +163,7 @@ impl Slot {
         self.owner.store(pid, Ordering::SeqCst);
     }
 
-    fn set_socket(&self, socket: RawFd) {
+    pub(crate) fn set_socket(&self, socket: RawFd) {
         self.socket.store(socket + 1, Ordering::SeqCst);
     }
 
@@ -385,7 +383,7 @@ impl Scoreboard {
     }
 
     /// Takes a free slot for the process `owner`; `None` when all are taken.
-    fn claim(&self, owner: i32) -> Option<usize> {
+    pub(crate) fn claim(&self, owner: i32) -> Option<usize> {
         let table = self.table();
         let start = table.hint.load(Ordering::Relaxed);
         let index = (0..MAX_CONNECTIONS)
@@ -393,6 +391,23 @@ impl Scoreboard {
             .find(|&index| table.claim(index, owner))?;
         table.hint.store(index + 1, Ordering::Relaxed);
         Some(index)
+    }
+
+    #[inline]
+    pub(crate) fn slot(&self, index: usize) -> &Slot {
+        &self.table().slots[index]
+    }
+
+    /// Gives a slot back, unless it was left to another process. The descriptor may be closed then.
+    pub(crate) fn release(&self, index: usize) {
+        let slot = self.slot(index);
+        if slot.owner.load(Ordering::SeqCst) == own_pid() {
+            slot.forget_socket();
+            slot.become_idle();
+            self.add_calls_of_worker(slot.calls.end_connection());
+            slot.set_owner(0);
+            self.table().hint.fetch_min(index, Ordering::Relaxed);
+        }
     }
 
     /// Ends the reading side of every connection that `owner`, this process, serves.
@@ -455,44 +470,6 @@ impl Drop for Scoreboard {
     fn drop(&mut self) {
         // SAFETY: the mapping was made by `new` with this length, and nobody borrows from it.
         let _ = unsafe { munmap(self.table.cast(), size_of::<Table>()) };
-    }
-}
-
-/// A slot that is held for a connection and given back on drop, if it still belongs to this
-/// process.
-pub(crate) struct HeldSlot {
-    scoreboard: Arc<Scoreboard>,
-    index: usize,
-}
-
-impl HeldSlot {
-    /// `None` when all slots are taken.
-    pub(crate) fn claim(scoreboard: Arc<Scoreboard>, socket: RawFd) -> Option<HeldSlot> {
-        let index = scoreboard.claim(own_pid())?;
-        let held = HeldSlot { scoreboard, index };
-        held.set_socket(socket);
-        Some(held)
-    }
-}
-
-impl Deref for HeldSlot {
-    type Target = Slot;
-
-    #[inline]
-    fn deref(&self) -> &Slot {
-        &self.scoreboard.table().slots[self.index]
-    }
-}
-
-impl Drop for HeldSlot {
-    fn drop(&mut self) {
-        if self.owner.load(Ordering::SeqCst) == own_pid() {
-            self.forget_socket();
-            self.become_idle();
-            self.scoreboard.add_calls_of_worker(self.calls.end_connection());
-            self.set_owner(0);
-            self.scoreboard.table().hint.fetch_min(self.index, Ordering::Relaxed);
-        }
     }
 }
 

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rpc_proto::stats::STATS;
-use rpc_proto::{FrameReader, FrameWriter, MAX_FRAME_LEN, ReplyHead, Request, RpcError};
+use rpc_proto::{FrameWriter, MAX_FRAME_LEN, ReplyHead, Request, RpcError};
 
+use crate::buffers::Buffers;
 use crate::connection::{Connection, Received};
 use crate::context::Context;
 use crate::farewell::Farewell;
@@ -151,21 +152,23 @@ impl Service {
         conn.adopt();
         let peer = conn.peer();
         tracing::debug!(%peer, "connection opened");
-        match self.exchange(&conn) {
+        let mut buffers = conn.spare_buffers().take(self.max_frame_len);
+        let ending = self.exchange(&conn, &mut buffers);
+        conn.spare_buffers().give_back(buffers);
+        match ending {
             Ok(Ending::Silent) => {}
             Ok(Ending::Refused) if conn.is_stopping() && !conn.has_unread() => {}
-            Ok(Ending::Refused) => Farewell::after_last_reply(conn.into_socket()).wait(),
+            Ok(Ending::Refused) => linger(conn),
             Err(error) => tracing::debug!(%peer, %error, "connection failed"),
         }
         tracing::debug!(%peer, "connection closed");
     }
 
-    fn exchange(&self, conn: &Connection) -> io::Result<Ending> {
+    fn exchange(&self, conn: &Connection, buffers: &mut Buffers) -> io::Result<Ending> {
+        let Buffers { requests, replies } = buffers;
         let mut patience = self.first_request_timeout.min(self.idle_timeout);
         conn.begin(patience)?;
-        let mut context = Context::new(conn.peer(), conn.scoreboard());
-        let mut requests = FrameReader::new(self.max_frame_len);
-        let mut replies = FrameWriter::new();
+        let mut context = Context::new(conn.peer());
         let mut frame_deadline = None;
         let mut doubt_deadline = None;
         let refusal = loop {
@@ -176,12 +179,12 @@ impl Service {
                         patience = self.idle_timeout;
                         conn.wait_for_requests(patience)?;
                     }
-                    if !self.answer(body, &mut context, conn, &mut replies) {
+                    if !self.answer(body, &mut context, conn, replies) {
                         return Ok(Ending::Refused);
                     }
                     conn.count_call();
                     if replies.as_bytes().len() >= FLUSH_LEN {
-                        conn.send(&mut replies, self.write_timeout)?;
+                        conn.send(replies, self.write_timeout)?;
                     }
                     continue;
                 }
@@ -189,19 +192,14 @@ impl Service {
                 Err(broken) => {
                     // A big-endian client may have sent its prefix alone.
                     let deadline = *doubt_deadline.get_or_insert_with(|| after(DOUBT_TIME));
-                    if requests.is_in_doubt() && conn.receive_until(&mut requests, deadline)? {
+                    if requests.is_in_doubt() && conn.receive_until(requests, deadline)? {
                         continue;
                     }
                     break RpcError::from(&broken);
                 }
             }
-            conn.send(&mut replies, self.write_timeout)?;
-            match conn.receive(
-                &mut requests,
-                &mut replies,
-                &mut frame_deadline,
-                self.frame_timeout,
-            )? {
+            conn.send(replies, self.write_timeout)?;
+            match conn.receive(requests, replies, &mut frame_deadline, self.frame_timeout)? {
                 Received::Bytes => {}
                 Received::EndOfStream if conn.is_stopping() => break shutting_down(),
                 Received::EndOfStream => {
@@ -217,9 +215,9 @@ impl Service {
             }
         };
         tracing::debug!(peer = %conn.peer(), reason = %refusal, "connection refused");
-        context.scoreboard.tallies().count_refused(refusal.code);
-        append_error(&mut replies, &refusal);
-        conn.send(&mut replies, self.write_timeout)?;
+        conn.scoreboard().tallies().count_refused(refusal.code);
+        append_error(replies, &refusal);
+        conn.send(replies, self.write_timeout)?;
         Ok(Ending::Refused)
     }
 
@@ -247,7 +245,7 @@ impl Service {
             Ok(Ok(())) => return true,
             Ok(Err(refusal)) => refusal,
             Err(panic) => {
-                tracing::error!(message = panic_message(&*panic), "handler panicked");
+                log_panic(&*panic);
                 let has_replied = replies.as_bytes().len() > waiting_len;
                 if has_replied {
                     // A destructor of the result panicked, behind its reply.
@@ -285,10 +283,25 @@ impl Service {
         {
             return Ok(());
         }
+        self.dispatch_unusual(body, context, conn, slot, replies)
+    }
+
+    /// Not inlined, so that a usual request needs little stack: a child of a fork copies each page
+    /// of it that it writes.
+    #[cold]
+    #[inline(never)]
+    fn dispatch_unusual(
+        &self,
+        body: &[u8],
+        context: &mut Context,
+        conn: &Connection,
+        slot: &Slot,
+        replies: &mut FrameWriter,
+    ) -> Result<(), RpcError> {
         let request = Request::parse(body)?;
         let Some(method) = self.registry.find(&request.method) else {
             return match self.offers_stats && request.method == STATS.name() {
-                true => self.give_stats(&request, context, slot, replies),
+                true => self.give_stats(&request, conn, replies),
                 false => Err(RpcError::method_not_found(&request.method)),
             };
         };
@@ -303,16 +316,16 @@ impl Service {
     fn give_stats(
         &self,
         request: &Request<'_>,
-        context: &Context,
-        slot: &Slot,
+        conn: &Connection,
         replies: &mut FrameWriter,
     ) -> Result<(), RpcError> {
+        let slot = conn.slot();
         if request.params.get() != "null" {
             return Err(RpcError::invalid_params(format_args!("`{}` takes none", STATS.name())));
         }
         slot.calls.enter(STATS_NUMBER);
         let reply_head = &ReplyHead::new(STATS.kind());
-        let stats = stats::look(&context.scoreboard, &self.registry);
+        let stats = stats::look(conn.scoreboard(), &self.registry);
         Answer { reply_head, slot, replies }.give(Ok(stats));
         Ok(())
     }
@@ -355,6 +368,16 @@ impl Service {
         }
         Ok(())
     }
+}
+
+#[cold]
+fn linger(conn: Connection) {
+    Farewell::after_last_reply(conn.into_socket()).wait();
+}
+
+#[cold]
+fn log_panic(panic: &(dyn Any + Send)) {
+    tracing::error!(message = panic_message(panic), "handler panicked");
 }
 
 /// How a connection ends that did not fail.

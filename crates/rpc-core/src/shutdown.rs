@@ -18,6 +18,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use rpc_proto::FrameWriter;
 
 use crate::alarm::{NEVER, moment};
+use crate::buffers::SpareBuffers;
 use crate::refusal::{append_error, stopped_before_the_end};
 use crate::report::{REPLACE, Report, Reporter};
 use crate::scoreboard::{End, Scoreboard, own_pid};
@@ -76,7 +77,7 @@ pub(crate) struct Control {
     /// Set in a worker that accepts no more and goes when its last connection has ended.
     retiring: AtomicBool,
     wake: EventFd,
-    pub(crate) scoreboard: Arc<Scoreboard>,
+    pub(crate) scoreboard: Scoreboard,
     grace_ms: AtomicU64,
     /// Set in a process whose children serve: it waits for them and ends them, so its own time
     /// must not be cut short.
@@ -109,6 +110,7 @@ pub(crate) struct Control {
     status_pipe: AtomicI32,
     /// Calls until this process asks for its replacement.
     calls_left: AtomicI64,
+    pub(crate) spare_buffers: SpareBuffers,
 }
 
 impl Control {
@@ -121,7 +123,7 @@ impl Control {
             stopping: AtomicBool::new(false),
             retiring: AtomicBool::new(false),
             wake: new_wake()?,
-            scoreboard: Arc::new(Scoreboard::new()?),
+            scoreboard: Scoreboard::new()?,
             grace_ms: AtomicU64::new(0),
             supervises: AtomicBool::new(false),
             serves_no_more: AtomicBool::new(false),
@@ -140,6 +142,7 @@ impl Control {
             reporter: Mutex::new(None),
             status_pipe: AtomicI32::new(-1),
             calls_left: AtomicI64::new(NO_LIMIT),
+            spare_buffers: SpareBuffers::new(),
         };
         control.set_grace(grace);
         Ok(control)

@@ -15,7 +15,7 @@ pub(crate) struct SignalQueue {
 
 impl SignalQueue {
     /// From here on no handler of `signals` runs in this, the only thread. What has come and was
-    /// not read is delivered when the queue is dropped.
+    /// not read by then is delivered when the queue is dropped.
     pub(crate) fn of(signals: &[Signal]) -> io::Result<SignalQueue> {
         let signals = SigSet::from_iter(signals.iter().copied());
         let queue = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;

@@ -29,7 +29,10 @@ impl Control {
         self.show_to_handlers(&lock);
         SIGNALLED.store(Arc::as_ptr(self).cast_mut(), Ordering::SeqCst);
         self.watches_time.store(true, Ordering::SeqCst);
-        STOPS.into_iter().chain([Signal::SIGALRM]).try_for_each(|signal| install(signal, &lock))
+        let signals = STOPS.into_iter().chain([Signal::SIGALRM]);
+        signals.clone().try_for_each(|signal| install(signal, &lock))?;
+        // A mask outlives exec(3), so whoever started this program may have left them blocked.
+        Ok(SigSet::from_iter(signals).thread_unblock()?)
     }
 
     /// Whether signals stop this acceptor, and not one that asked later.
@@ -62,7 +65,8 @@ impl Control {
     /// child, or one whose host program gave us the signals.
     #[cold]
     pub(crate) fn watch_crashes(self: &Arc<Control>) {
-        if !self.is_signalled() {
+        // A child has inherited them, and to lock is to write a page.
+        if !self.is_signalled() || CRASHES.into_iter().all(is_ours) {
             return;
         }
         let lock = lock_signals();
@@ -102,7 +106,7 @@ impl Control {
         let lock = lock_signals();
         self.grace_ends.store(NEVER, Ordering::SeqCst);
         if self.is_signalled() {
-            STOPS.into_iter().chain([Signal::SIGHUP]).for_each(|signal| give_back(signal, &lock));
+            STOPS.into_iter().for_each(|signal| give_back(signal, &lock));
             SIGNALLED.store(ptr::null_mut(), Ordering::SeqCst);
         }
         let own = ptr::from_ref(self).cast_mut();
@@ -134,7 +138,9 @@ impl Control {
         if !self.is_signalled() {
             self.stop_on_signals()?;
         }
-        install(Signal::SIGHUP, &lock_signals())
+        // What was there before is not kept: a child serves until it ends. That would be one more
+        // page to copy.
+        handle(Signal::SIGHUP, SaFlags::SA_RESTART)
     }
 
     /// The grace is not for this process, or no longer.
@@ -168,6 +174,15 @@ impl Control {
         }
         self.stop();
     }
+}
+
+/// `mask` without the signals that a child must hear.
+pub(crate) fn heard_by_child(mut mask: SigSet) -> SigSet {
+    STOPS
+        .into_iter()
+        .chain([Signal::SIGALRM, Signal::SIGHUP])
+        .for_each(|signal| mask.remove(signal));
+    mask
 }
 
 /// The acceptor that signals stop; one that is shown to the handlers.
@@ -260,13 +275,17 @@ fn install(signal: Signal, _lock: &MutexGuard<'static, ()>) -> io::Result<()> {
     }
     // First, because the handler may be needed as soon as it is installed.
     before(signal).store(Box::into_raw(Box::new(replaced)), Ordering::SeqCst);
-    let action = SigAction::new(SigHandler::SigAction(on_signal), flags, SigSet::all());
-    // SAFETY: `on_signal` calls async-signal-safe functions only and keeps errno.
-    let replaced = unsafe { sigaction(signal, &action) };
-    if replaced.is_err() {
+    let handled = handle(signal, flags);
+    if handled.is_err() {
         forget_before(signal);
     }
-    replaced.map(drop).map_err(io::Error::from)
+    handled
+}
+
+fn handle(signal: Signal, flags: SaFlags) -> io::Result<()> {
+    let action = SigAction::new(SigHandler::SigAction(on_signal), flags, SigSet::all());
+    // SAFETY: `on_signal` calls async-signal-safe functions only and keeps errno.
+    unsafe { sigaction(signal, &action) }.map(drop).map_err(io::Error::from)
 }
 
 fn give_back(signal: Signal, _lock: &MutexGuard<'static, ()>) {

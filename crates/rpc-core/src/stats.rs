@@ -85,27 +85,30 @@ fn name_of(number: u32, registry: &Registry) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::time::Duration;
 
     use super::*;
-    use crate::scoreboard::HeldSlot;
+    use crate::held_slot::HeldSlot;
+    use crate::shutdown::Control;
 
     /// Beyond pid_max, proc_sys_kernel(5).
     const DEAD: i32 = i32::MAX;
 
     #[test]
     fn calls_of_the_dead_count_and_belong_to_nobody() {
-        let scoreboard = Arc::new(Scoreboard::new().expect("memory"));
+        let control = Arc::new(Control::new(Duration::ZERO).expect("memory"));
+        let scoreboard = &control.scoreboard;
         let registry = Registry::new();
-        let held = HeldSlot::claim(Arc::clone(&scoreboard), 0).expect("a free slot");
+        let held = HeldSlot::claim(&control, 0).expect("a free slot");
         (0..3).for_each(|_| held.begin_handling(&[]));
         held.set_owner(DEAD);
-        let before = look(&scoreboard, &registry);
+        let before = look(scoreboard, &registry);
         let expected = CallStats { total: 3, handling: 1, lost: 0 };
         assert_eq!((before.connections.open, &before.calls), (1, &expected));
         assert_eq!((before.handling[0].pid, before.handling[0].call), (DEAD, 3));
 
         scoreboard.release_all_of(DEAD);
-        let after = look(&scoreboard, &registry);
+        let after = look(scoreboard, &registry);
         let expected = CallStats { total: 3, handling: 0, lost: 0 };
         assert_eq!((after.connections.open, &after.calls), (0, &expected));
         assert_eq!(held.calls.look().of_connection, 0, "the next connection begins at none");

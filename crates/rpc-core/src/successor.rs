@@ -100,12 +100,10 @@ impl Children {
 
     /// Lets the successor go its own way: it is nobody's child when this process has ended.
     pub fn let_go(&mut self, successor: i32) {
-        if let Some(at) = self.members.iter().position(|member| member.pid == successor) {
-            let member = self.members.swap_remove(at);
-            if let Some(happenings) = &self.happenings {
-                let _ = happenings.delete(&member.pidfd);
-                let _ = member.status.as_ref().map(|status| happenings.delete(&**status));
-            }
+        if let (Some(member), Some(happenings)) = (self.members.remove(successor), &self.happenings)
+        {
+            let _ = happenings.delete(&member.pidfd);
+            let _ = member.status.as_ref().map(|status| happenings.delete(&**status));
         }
     }
 }

@@ -13,7 +13,7 @@ pub const MAX_FRAME_LEN: usize = 8 * 1024 * 1024;
 /// The buffer a connection starts with, in bytes. Most calls fit; an idle connection costs little.
 /// Below 1 KiB, because glibc's malloc takes such a size as the occasion to tidy its whole heap
 /// (`malloc_consolidate`), and in a process that was just forked each page that it writes is copied.
-const INITIAL_BUFFER_LEN: usize = 512;
+pub const INITIAL_BUFFER_LEN: usize = 512;
 
 /// How far a buffer grows because reads fill it, in bytes, without one large frame asking for more.
 const PIPELINE_BUFFER_LEN: usize = 64 * 1024;
@@ -74,6 +74,12 @@ impl FrameReader {
     /// A reader that refuses bodies longer than `max_frame_len` bytes. Allocates nothing yet.
     pub fn new(max_frame_len: usize) -> FrameReader {
         FrameReader { buffer: Vec::new(), start: 0, end: 0, max_frame_len, at_first_frame: true }
+    }
+
+    /// As [`new`](FrameReader::new), and reads into all of `buffer`, whatever it holds. It grows
+    /// when it is too small.
+    pub fn with_buffer(max_frame_len: usize, buffer: Vec<u8>) -> FrameReader {
+        FrameReader { buffer, ..FrameReader::new(max_frame_len) }
     }
 
     /// The body of the next frame, or `None` until more bytes were read.
@@ -190,6 +196,15 @@ impl FrameReader {
         }
     }
 
+    /// Starts anew with another stream, which may send bodies of `max_frame_len` bytes, and keeps
+    /// the memory.
+    pub fn start_over(&mut self, max_frame_len: usize) {
+        self.start = 0;
+        self.end = 0;
+        self.max_frame_len = max_frame_len;
+        self.at_first_frame = true;
+    }
+
     /// Prefix and body of the frame that is being received, once its prefix is there.
     fn announced_frame_len(&self) -> Option<usize> {
         let prefix = self.buffer[self.start..self.end].first_chunk::<PREFIX_LEN>()?;
@@ -243,6 +258,12 @@ impl FrameWriter {
     /// An empty writer. Allocates nothing yet.
     pub fn new() -> FrameWriter {
         FrameWriter::default()
+    }
+
+    /// An empty writer that uses the memory of `buffer` and throws away what it holds.
+    pub fn with_buffer(mut buffer: Vec<u8>) -> FrameWriter {
+        buffer.clear();
+        FrameWriter { buffer, committed: 0 }
     }
 
     /// Appends one frame whose body `write_body` appends to the vector it is given.

@@ -64,7 +64,9 @@ mod text;
 pub use address::{Address, ParseAddressError};
 pub use error::{ErrorCode, RpcError};
 pub use foreign::ForeignProtocol;
-pub use frame::{FrameError, FrameReader, FrameWriter, MAX_FRAME_LEN, PREFIX_LEN};
+pub use frame::{
+    FrameError, FrameReader, FrameWriter, INITIAL_BUFFER_LEN, MAX_FRAME_LEN, PREFIX_LEN,
+};
 pub use message::{ERROR_KIND, MessageError, ReplyHead, Request, Response};
 pub use method::{Method, RESERVED_METHOD_PREFIX};
 pub use parse::{check_json, parse_json};

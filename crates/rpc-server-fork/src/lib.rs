@@ -94,7 +94,7 @@ impl Config {
             match children.fork() {
                 Ok(Fork::Parent(pid)) => conn.leave_to(pid),
                 Ok(Fork::Child(child)) => {
-                    drop(acceptor);
+                    acceptor.leave_to_parent();
                     service.serve_conn(conn);
                     child.exit(0)
                 }

@@ -12,6 +12,7 @@
 //!
 //! Signals, deaths and reports come from [`Children`]; this is what they mean.
 
+use std::fmt;
 use std::time::Duration;
 
 use rpc_core::{
@@ -60,8 +61,6 @@ struct Place {
     next: Option<Worker>,
     /// Whether the renewal is about this place.
     is_renewed: bool,
-    /// Whether its worker asked for a replacement.
-    wants_renewal: bool,
     backoff: Backoff,
     failed_boots: u32,
 }
@@ -69,6 +68,20 @@ struct Place {
 struct Worker {
     pid: i32,
     is_ready: bool,
+    /// Whether it asked for a replacement, which it does once: perhaps before it has taken over.
+    wants_replacement: bool,
+}
+
+impl Worker {
+    fn new(pid: i32) -> Worker {
+        Worker { pid, is_ready: false, wants_replacement: false }
+    }
+}
+
+impl Place {
+    fn wants_renewal(&self) -> bool {
+        self.current.as_ref().is_some_and(|worker| worker.wants_replacement)
+    }
 }
 
 /// A place where a worker is missing.
@@ -128,7 +141,7 @@ impl Crew {
         let place = &mut self.places[vacancy.place];
         match self.children.fork() {
             Ok(Fork::Parent(pid)) => {
-                let worker = Some(Worker { pid, is_ready: false });
+                let worker = Some(Worker::new(pid));
                 match vacancy.is_next {
                     true => place.next = worker,
                     false => place.current = worker,
@@ -146,6 +159,11 @@ impl Crew {
             }
             Err(error) => {
                 place.backoff.after_failure(self.children.now(), chance());
+                // What it lacks, the others of the renewal have; and while it waits, no other
+                // renewal can begin.
+                if vacancy.is_next {
+                    self.call_off_renewal(&format_args!("cannot be forked: {error}"));
+                }
                 Err(error)
             }
         }
@@ -182,7 +200,7 @@ impl Crew {
 
     /// When a worker that asked for its replacement may get it.
     fn renewal_due(&self) -> Option<Duration> {
-        let asking = self.places.iter().filter(|place| place.wants_renewal);
+        let asking = self.places.iter().filter(|place| place.wants_renewal());
         asking.map(|place| place.backoff.until()).min().filter(|_| self.renewal.is_none())
     }
 
@@ -190,9 +208,9 @@ impl Crew {
         match event {
             Event::Ready(pid) => self.note_ready(pid),
             Event::WantsReplacement(pid) => {
-                let is_it = |place: &&mut Place| is(&place.current, pid);
-                if let Some(place) = self.places.iter_mut().find(is_it) {
-                    place.wants_renewal = true;
+                let workers = self.places.iter_mut().flat_map(|p| [&mut p.current, &mut p.next]);
+                if let Some(worker) = workers.flatten().find(|worker| worker.pid == pid) {
+                    worker.wants_replacement = true;
                 }
             }
             Event::Ended(death) => self.note_death(&death),
@@ -219,13 +237,19 @@ impl Crew {
                 }
             }
         }
+        self.finish_renewal();
+        self.say_ready();
+    }
+
+    /// Once all places have a worker that is ready, says so to the service manager and to the
+    /// master before this one. That may also be because a place was given up or renewed.
+    fn say_ready(&mut self) {
         let is_ready = |place: &Place| place.current.as_ref().is_some_and(|worker| worker.is_ready);
         if !self.has_said_ready && self.places.iter().all(is_ready) {
             self.has_said_ready = true;
             self.children.report_ready();
             notify(Notice::Ready);
         }
-        self.finish_renewal();
     }
 
     fn note_death(&mut self, death: &Death) {
@@ -245,10 +269,7 @@ impl Crew {
         let is_next = is(&place.next, *pid);
         match is_next {
             true => place.next = None,
-            false => {
-                place.current = None;
-                place.wants_renewal = false;
-            }
+            false => place.current = None,
         }
         // A deadline says something about a call and nothing about the worker.
         if *reason != Reason::Deadline {
@@ -279,7 +300,7 @@ impl Crew {
         match self.children.start_successor(acceptor) {
             Ok(pid) => {
                 tracing::info!(pid, "upgrading: starting a new server");
-                self.successor = Some(Worker { pid, is_ready: false });
+                self.successor = Some(Worker::new(pid));
             }
             Err(error) => {
                 tracing::error!(%error, "cannot start a new server, this one goes on");
@@ -305,7 +326,7 @@ impl Crew {
             }
             return;
         }
-        let may_begin = |place: &&mut Place| place.wants_renewal && place.backoff.until() <= now;
+        let may_begin = |place: &&mut Place| place.wants_renewal() && place.backoff.until() <= now;
         if let Some(place) = self.places.iter_mut().find(may_begin) {
             self.renewal = Some(Renewal::Recycle);
             place.is_renewed = true;
@@ -327,7 +348,6 @@ impl Crew {
         };
         for place in self.places.iter_mut().filter(|place| place.is_renewed) {
             place.is_renewed = false;
-            place.wants_renewal = false;
             let old = std::mem::replace(&mut place.current, place.next.take());
             if let Some(old) = old {
                 self.children.retire(old.pid, why);
@@ -341,7 +361,7 @@ impl Crew {
     }
 
     /// The old workers go on. One that asked for its replacement gets it later.
-    fn call_off_renewal(&mut self, reason: &Reason) {
+    fn call_off_renewal(&mut self, reason: &dyn fmt::Display) {
         if self.renewal == Some(Renewal::Reload) {
             tracing::error!("reload called off, the old workers go on: a new one {reason}");
             notify(Notice::Ready);
@@ -370,6 +390,7 @@ impl Crew {
                 self.children.retire(worker.pid, Why::Retire);
             }
             self.finish_renewal();
+            self.say_ready();
         }
         tracing::info!(workers = self.places.len(), "one worker less");
     }

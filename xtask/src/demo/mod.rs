@@ -3,24 +3,22 @@
 //! Each file but these is one step, with the figures that it finds:
 //!
 //! - `plan`: how long and how often; `expectation`: what each step must show in each model.
-//! - `stage`: one model's way through the steps; `server`, `processes` and `guard`: the processes.
-//! - `report`, `rows`, `table`, `sentence`, `progress`: what the user gets to see.
+//! - `stage`: one model's way through the steps; `server` and `processes`: the processes.
+//! - `report`, `rows`, `table`, `sentence`: what the user gets to see.
 
 mod cores;
 mod expectation;
 mod faults;
-mod guard;
 mod idle;
 mod late;
 mod load;
 mod plan;
 mod processes;
-mod progress;
 mod report;
 mod rows;
 mod second_client;
 mod sentence;
-mod server;
+pub(crate) mod server;
 mod session;
 mod stage;
 mod step;
@@ -33,9 +31,10 @@ use std::time::Instant;
 use anyhow::bail;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
+use crate::guard;
 use crate::model::Model;
+use crate::progress::Progress;
 use plan::Plan;
-use progress::Progress;
 use report::{Circumstances, Report};
 
 /// The options of `demo`.
@@ -57,7 +56,7 @@ pub struct Options {
 pub fn run(options: Options) -> anyhow::Result<()> {
     let begun = Instant::now();
     leave_no_core_dumps()?;
-    guard::start(plan::TIME_LIMIT)?;
+    guard::start("demo", plan::TIME_LIMIT)?;
     let plan = if options.quick { Plan::quick() } else { Plan::full() };
     let load_before = report::load_average();
     let progress = Progress::new();
@@ -78,13 +77,13 @@ pub fn run(options: Options) -> anyhow::Result<()> {
 }
 
 /// Servers abort here on purpose, in whatever directory the user is. They inherit this limit.
-fn leave_no_core_dumps() -> io::Result<()> {
+pub(crate) fn leave_no_core_dumps() -> io::Result<()> {
     let (_, hard_limit) = getrlimit(Resource::RLIMIT_CORE)?;
     Ok(setrlimit(Resource::RLIMIT_CORE, 0, hard_limit)?)
 }
 
 /// A reader that has seen enough, such as `head`, is no failure.
-fn print(text: &str) -> io::Result<()> {
+pub(crate) fn print(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and(stdout.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),

@@ -113,6 +113,17 @@ impl ModelReport {
         ModelReport { server_log, ..report }
     }
 
+    /// Whether every step passed, and what there is to say in a line.
+    pub(super) fn outcome(&self) -> (bool, String) {
+        let problems = self.problems();
+        let session = self.steps.session.figures.as_ref();
+        let mut message = session.map_or_else(String::new, |session| session.summary());
+        for (step, problem) in &problems {
+            message = format!("✗ {step}: {problem}; {message}");
+        }
+        (problems.is_empty(), message)
+    }
+
     /// The names of the steps that did not pass, and why.
     pub(super) fn problems(&self) -> Vec<(&'static str, &str)> {
         let steps = &self.steps;

@@ -1,4 +1,4 @@
-//! A server of the demo: the real program, its log kept for the case that something goes wrong.
+//! A server of the demo or the soak: the real program, its log kept for the case that something goes wrong.
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader};
@@ -11,20 +11,20 @@ use std::time::Duration;
 use anyhow::Context as _;
 use rpc_client::{Client, Method};
 
-use super::guard;
 use super::plan::{PATIENCE, Plan};
+use crate::guard;
 use crate::launch::Server;
 use crate::model::Model;
 use crate::proc;
 
-pub(super) const PING: Method<String, String> = Method::new("ping", "pong");
+pub(crate) const PING: Method<String, String> = Method::new("ping", "pong");
 
 /// How many lines of a server's log are kept.
 const KEPT_LINES: usize = 20;
 
 /// What the servers of one model wrote last.
 #[derive(Clone, Default)]
-pub(super) struct ServerLog(Arc<Mutex<VecDeque<String>>>);
+pub(crate) struct ServerLog(Arc<Mutex<VecDeque<String>>>);
 
 impl ServerLog {
     fn push(&self, line: String) {
@@ -35,31 +35,38 @@ impl ServerLog {
         lines.push_back(line);
     }
 
-    pub(super) fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         lines.iter().cloned().collect()
     }
 }
 
 /// A server that the guard knows of.
-pub(super) struct GuardedServer {
+pub(crate) struct GuardedServer {
     server: Server,
 }
 
 impl GuardedServer {
     pub(super) fn start(model: Model, plan: &Plan, log: &ServerLog) -> anyhow::Result<Self> {
-        let (reader, writer) = io::pipe().context("cannot make a pipe for the server's log")?;
         let mut command = Command::new(std::env::current_exe()?);
-        command
-            .args(["serve", model.name(), "--addr", "127.0.0.1:0"])
-            .args(["--fault-methods", "--log", "warn"])
-            .stderr(writer);
+        command.args(["serve", model.name(), "--addr", "127.0.0.1:0"]).args([
+            "--fault-methods",
+            "--log",
+            "warn",
+        ]);
         if model.has_workers() {
             command.args(["--workers", &plan.workers.to_string()]);
         }
+        GuardedServer::launch(command, log)
+    }
+
+    /// Starts `command`, which prints `listening on ADDRESS`, and keeps what it logs last.
+    pub(crate) fn launch(mut command: Command, log: &ServerLog) -> anyhow::Result<Self> {
+        let (reader, writer) = io::pipe().context("cannot make a pipe for the server's log")?;
+        command.stderr(writer);
         // Ends with the last process of the server, which holds the writing end.
         let log = log.clone();
-        thread::Builder::new().name("demo-log".into()).spawn(move || {
+        thread::Builder::new().name("server-log".into()).spawn(move || {
             let lines = BufReader::new(reader).lines();
             lines.map_while(Result::ok).for_each(|line| log.push(line));
         })?;
@@ -67,7 +74,7 @@ impl GuardedServer {
         Ok(GuardedServer { server })
     }
 
-    pub(super) fn is_running(&self) -> bool {
+    pub(crate) fn is_running(&self) -> bool {
         proc::is_alive(self.server.pid())
     }
 

@@ -4,12 +4,12 @@ use std::time::Instant;
 
 use super::expectation::Expectation;
 use super::plan::Plan;
-use super::progress::{Line, Progress};
 use super::report::{ModelReport, Steps};
 use super::server::{GuardedServer, ServerLog};
 use super::step::Step;
 use super::{cores, faults, idle, late, load, second_client, session, stop};
 use crate::model::Model;
+use crate::progress::{Line, Progress};
 
 pub(super) fn play(model: Model, plan: &Plan, progress: &Progress) -> ModelReport {
     let line = progress.line(model, Steps::COUNT);
@@ -19,7 +19,8 @@ pub(super) fn play(model: Model, plan: &Plan, progress: &Progress) -> ModelRepor
     drop(stage);
 
     let report = ModelReport::new(model, steps, log.lines());
-    line.finish(&report);
+    let (passed, message) = report.outcome();
+    line.finish(passed, message);
     report
 }
 

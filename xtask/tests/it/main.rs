@@ -28,5 +28,6 @@ mod bench;
 mod demo;
 mod lifecycle;
 mod peers;
+mod soak;
 mod tidy;
 mod top;

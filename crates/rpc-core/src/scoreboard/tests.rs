@@ -3,16 +3,20 @@
 use std::io::Read;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::Duration;
 
 use super::*;
+use crate::held_slot::HeldSlot;
+use crate::shutdown::Control;
 
 const LATE: u64 = 100;
 
 fn slot_and_peer() -> (HeldSlot, UnixStream, UnixStream) {
     let (socket, peer) = UnixStream::pair().unwrap();
     peer.set_nonblocking(true).unwrap();
-    let scoreboard = Arc::new(Scoreboard::new().unwrap());
-    (HeldSlot::claim(scoreboard, socket.as_raw_fd()).unwrap(), socket, peer)
+    let control = Arc::new(Control::new(Duration::ZERO).unwrap());
+    (HeldSlot::claim(&control, socket.as_raw_fd()).unwrap(), socket, peer)
 }
 
 #[test]
@@ -20,10 +24,10 @@ fn a_late_call_is_answered_once_and_behind_what_waits() {
     let (slot, _socket, mut peer) = slot_and_peer();
     slot.begin_handling(b"what waits");
     slot.set_deadline(LATE, 7);
-    let watched = slot.scoreboard.answer_late(own_pid(), LATE - 1);
+    let watched = slot.control.scoreboard.answer_late(own_pid(), LATE - 1);
     assert_eq!((watched.next, watched.has_answered), (Some(LATE), false));
-    assert!(slot.scoreboard.answer_late(own_pid(), LATE).has_answered);
-    assert!(!slot.scoreboard.answer_late(own_pid(), LATE).has_answered);
+    assert!(slot.control.scoreboard.answer_late(own_pid(), LATE).has_answered);
+    assert!(!slot.control.scoreboard.answer_late(own_pid(), LATE).has_answered);
     slot.answer_any(b"last words", End::Now);
     assert!(slot.is_taken() && !slot.finish_handling());
     let mut told = Vec::new();
@@ -45,7 +49,7 @@ fn nobody_answers_the_next_call_in_place_of_the_last() {
         assert!(!slot.answer_instead(late, b"?", End::Now), "nothing to answer");
         slot.begin_handling(b"");
         assert!(!slot.answer_instead(late, b"?", End::Now), "another call");
-        let watched = slot.scoreboard.answer_late(own_pid(), LATE);
+        let watched = slot.control.scoreboard.answer_late(own_pid(), LATE);
         assert_eq!((watched.next, watched.has_answered), (None, false), "without a deadline");
         assert!(slot.finish_handling());
     }
@@ -59,8 +63,8 @@ fn a_call_whose_descriptor_is_in_use_is_looked_at_again() {
     slot.begin_handling(b"");
     slot.set_deadline(LATE, 7);
     slot.with_socket(|_| {
-        let watched = slot.scoreboard.answer_late(own_pid(), LATE);
+        let watched = slot.control.scoreboard.answer_late(own_pid(), LATE);
         assert!(!watched.has_answered && watched.next > Some(LATE));
     });
-    assert!(slot.scoreboard.answer_late(own_pid(), LATE).has_answered);
+    assert!(slot.control.scoreboard.answer_late(own_pid(), LATE).has_answered);
 }

@@ -1,10 +1,9 @@
 use std::io::Read;
-use std::mem;
 use std::time::Duration;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use rpc_proto::{FrameReader, FrameWriter, Request, Response};
+use rpc_proto::{FrameError, FrameReader, FrameWriter, Request, Response};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -109,6 +108,10 @@ fn near_misses() -> impl Strategy<Value = String> {
         (r#"{"in":""#, r#"","timeout_ms":20,"params":"#, "}"),
         (r#"{"in": ""#, r#"", "timeout_ms": 20, "params": "#, "}"),
         (r#"{"in":""#, r#"","timeout_ms":,"params":"#, "}"),
+        (r#"{"in":""#, r#"","timeout_ms":00,"params":"#, "}"),
+        (r#"{"in":""#, r#"","timeout_ms":18446744073709551615,"params":"#, "}"),
+        (r#"{"in": ""#, r#"", "timeout_ms": 18446744073709551616, "params": "#, "}"),
+        (r#"{"in":""#, r#"","timeout_ms":null,"params":"#, "}"),
         (r#"{"out":""#, r#"","result":"#, "}"),
         (r#"{"out": ""#, r#"", "result": "#, "}"),
         ("", "", ""),
@@ -165,15 +168,16 @@ struct Options {
     params: Option<Value>,
 }
 
-/// `Response::parse` takes the fast way itself; this is what it has to agree with.
+/// Name, time-out and payload. `Response::parse` takes the fast way itself; this is what it has to
+/// agree with.
 fn by_value<'a>(
     body: &'a str,
     name: &str,
     payload: &str,
-) -> Option<(String, Option<&'a RawValue>)> {
+) -> Option<(String, Option<Duration>, Option<&'a RawValue>)> {
     let fields: Vec<(String, &RawValue)> = all_fields(body)?;
     let mut found = (None, None);
-    let mut has_timeout = false;
+    let mut timeout = None;
     for (key, raw) in fields {
         if key == name && found.0.replace(serde_json::from_str::<String>(raw.get()).ok()?).is_some()
         {
@@ -183,16 +187,23 @@ fn by_value<'a>(
             return None;
         }
         let is_timeout = name == "in" && key == "timeout_ms";
-        if is_timeout && (!is_a_timeout(raw) || mem::replace(&mut has_timeout, true)) {
+        if is_timeout && timeout.replace(as_timeout(raw)?).is_some() {
             return None;
         }
     }
-    Some((found.0?, found.1))
+    Some((found.0?, timeout.flatten(), found.1))
 }
 
-fn is_a_timeout(raw: &RawValue) -> bool {
+/// The outer `None`: it is none.
+fn as_timeout(raw: &RawValue) -> Option<Option<Duration>> {
     let is_digit = |character| char::is_ascii_digit(&character);
-    raw.get() == "null" || raw.get().chars().all(is_digit)
+    match raw.get() {
+        "null" => Some(None),
+        digits if digits.chars().all(is_digit) => {
+            Some(Some(Duration::from_millis(digits.parse().unwrap_or(u64::MAX))))
+        }
+        _ => None,
+    }
 }
 
 /// The fields of a JSON object in their order, doubles included.
@@ -249,6 +260,43 @@ proptest! {
         }
         prop_assert_eq!(came, bodies);
         prop_assert_eq!(reader.end_of_stream(), Ok(()));
+    }
+
+    #[test]
+    fn a_body_beyond_the_limit_ends_the_stream_behind_those_before_it(
+        bodies in vec(vec(any::<u8>(), 0..60), 1..12),
+        limit in 0_usize..60,
+        piece in 1_usize..200,
+        drain in any::<bool>(),
+    ) {
+        let wire: Vec<u8> = bodies.iter().flat_map(|body| frame(body)).collect();
+        let mut reader = FrameReader::new(limit);
+        let mut came = Vec::new();
+        let mut end = None;
+        for mut source in wire.chunks(piece) {
+            while !source.is_empty() {
+                reader.read_from(&mut source).unwrap();
+                while drain && end.is_none() {
+                    match reader.next_frame() {
+                        Ok(Some(body)) => came.push(body.to_vec()),
+                        Ok(None) => break,
+                        Err(error) => end = Some(error),
+                    }
+                }
+            }
+        }
+        while end.is_none() {
+            match reader.next_frame() {
+                Ok(Some(body)) => came.push(body.to_vec()),
+                Ok(None) => break,
+                Err(error) => end = Some(error),
+            }
+        }
+        let whole = bodies.iter().take_while(|body| body.len() <= limit).count();
+        prop_assert_eq!(&came[..], &bodies[..whole]);
+        let too_large =
+            bodies.get(whole).map(|body| FrameError::TooLarge { len: body.len(), max: limit });
+        prop_assert_eq!(end, too_large);
     }
 
     #[test]
@@ -352,14 +400,16 @@ proptest! {
         let request = Request::parse(body.as_bytes()).ok();
         let fields = by_value(&body, "in", "params");
         prop_assert_eq!(
-            request.map(|request| (request.method.into_owned(), request.params.get())),
-            fields.map(|(name, raw)| (name, raw.map_or("null", RawValue::get)))
+            request.map(|request| {
+                (request.method.into_owned(), request.timeout, request.params.get())
+            }),
+            fields.map(|(name, time, raw)| (name, time, raw.map_or("null", RawValue::get)))
         );
         let reply = Response::parse(body.as_bytes()).ok();
         let fields = by_value(&body, "out", "result");
         prop_assert_eq!(
             reply.map(|reply| (reply.kind.into_owned(), reply.result.get())),
-            fields.and_then(|(name, raw)| Some((name, raw?.get())))
+            fields.and_then(|(name, _, raw)| Some((name, raw?.get())))
         );
     }
 }

@@ -262,3 +262,16 @@ fn reading_on_while_frames_wait_is_not_taken_for_the_end_of_the_stream() {
     let (bodies, end) = read_all(&mut reader, &mut source);
     assert_eq!((bodies.len(), end), (1000, Ok(())));
 }
+
+#[test]
+fn a_reader_that_starts_over_knows_nothing_of_the_stream_before() {
+    let mut reader = FrameReader::with_buffer(100, vec![7; 64]);
+    assert_eq!(reader.next_frame(), Ok(None), "what the buffer held was never received");
+    let half_a_frame: &[u8] = b"\x05\0\0\0ab";
+    reader.read_from(&mut &half_a_frame[..]).unwrap();
+    reader.start_over(3);
+    assert_eq!((reader.buffered_len(), reader.next_frame()), (0, Ok(None)));
+    reader.read_from(&mut &b"\x03\0\0\0xyz\x04\0\0\0"[..]).unwrap();
+    assert_eq!(reader.next_frame(), Ok(Some(&b"xyz"[..])));
+    assert!(reader.next_frame().is_err(), "the new limit holds");
+}

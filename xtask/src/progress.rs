@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::report::ModelReport;
 use crate::model::Model;
 
 const TICK: Duration = Duration::from_millis(120);
@@ -15,23 +14,23 @@ const RUNNING: &str = "{spinner:.cyan} {prefix:14} {pos}/{len} {wide_msg}";
 const PASSED: &str = "{spinner:.green} {prefix:14} {wide_msg}";
 const FAILED: &str = "{spinner:.red} {prefix:14} {wide_msg}";
 
-pub(super) struct Progress {
+pub(crate) struct Progress {
     lines: MultiProgress,
     moves: bool,
 }
 
-pub(super) struct Line {
+pub(crate) struct Line {
     bar: ProgressBar,
     moves: bool,
 }
 
 impl Progress {
-    pub(super) fn new() -> Progress {
+    pub(crate) fn new() -> Progress {
         let target = ProgressDrawTarget::stderr();
         Progress { moves: !target.is_hidden(), lines: MultiProgress::with_draw_target(target) }
     }
 
-    pub(super) fn line(&self, model: Model, steps: u64) -> Line {
+    pub(crate) fn line(&self, model: Model, steps: u64) -> Line {
         let bar = ProgressBar::new(steps)
             .with_style(style(RUNNING, "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏ "))
             .with_prefix(model.name());
@@ -43,7 +42,7 @@ impl Progress {
     }
 
     /// The lines stay; what follows begins below them.
-    pub(super) fn finish(&self) {
+    pub(crate) fn finish(&self) {
         if self.moves {
             say("");
         }
@@ -52,31 +51,25 @@ impl Progress {
 
 impl Line {
     /// The next step begins.
-    pub(super) fn next(&self, step: &str) {
+    pub(crate) fn next(&self, step: &str) {
         self.bar.inc(1);
         self.say(step);
     }
 
     /// What the step is doing.
-    pub(super) fn say(&self, what: &str) {
+    pub(crate) fn say(&self, what: &str) {
         self.bar.set_message(what.to_owned());
     }
 
-    pub(super) fn finish(&self, report: &ModelReport) {
-        let problems = report.problems();
-        let session = report.steps.session.figures.as_ref();
-        let mut message = session.map_or_else(String::new, |session| session.summary());
-        for (step, problem) in &problems {
-            message = format!("✗ {step}: {problem}; {message}");
-        }
-        let passed = problems.is_empty();
+    /// The line stays, with how it ended.
+    pub(crate) fn finish(&self, passed: bool, message: String) {
         if self.moves {
             let (template, mark) = if passed { (PASSED, "✓✓") } else { (FAILED, "✗✗") };
             self.bar.set_style(style(template, mark));
             self.bar.finish_with_message(message);
         } else {
             let mark = if passed { "ok" } else { "FAILED" };
-            say(&format!("{:14} {mark}  {message}", report.model));
+            say(&format!("{:14} {mark}  {message}", self.bar.prefix()));
         }
     }
 }

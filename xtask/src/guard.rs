@@ -1,4 +1,5 @@
-//! No server outlives the demo: not when it is interrupted, and not when it takes too long.
+//! No server outlives the command that started it: not when that is interrupted, and not when it
+//! takes too long.
 
 use std::io::{self, IsTerminal};
 use std::process;
@@ -19,17 +20,17 @@ const EXIT_INTERRUPTED: i32 = 130;
 const EXIT_TOO_LATE: i32 = 1;
 
 /// The servers that run now. A terminal's Ctrl-C reaches them by itself, since they belong to the
-/// same process group; a signal that is sent to the demo alone does not.
+/// same process group; a signal that is sent to the command alone does not.
 static RUNNING: Mutex<Vec<i32>> = Mutex::new(Vec::new());
 
 fn running() -> MutexGuard<'static, Vec<i32>> {
     RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Runs `start`, and from then on kills that server if the demo has to end.
+/// Runs `start`, and from then on kills that server if the command has to end.
 ///
 /// The lock is held meanwhile, so that no server can start while the others are being killed.
-pub(super) fn watch_from_start(
+pub(crate) fn watch_from_start(
     start: impl FnOnce() -> anyhow::Result<Server>,
 ) -> anyhow::Result<Server> {
     let mut running = running();
@@ -38,13 +39,13 @@ pub(super) fn watch_from_start(
     Ok(server)
 }
 
-pub(super) fn forget(server: &Server) {
+pub(crate) fn forget(server: &Server) {
     running().retain(|&pid| pid != server.pid());
 }
 
-/// From now on SIGINT, SIGTERM, or the end of `limit` kills the servers and ends this process.
-/// To be called while this is the only thread.
-pub(super) fn start(limit: Duration) -> anyhow::Result<()> {
+/// From now on SIGINT, SIGTERM, or the end of `limit` kills the servers and ends this process, the
+/// `command` of that name. To be called while this is the only thread.
+pub(crate) fn start(command: &'static str, limit: Duration) -> anyhow::Result<()> {
     let deadline = Instant::now() + limit;
     // Nobody connects to this one. It is the library's way to wait for a stop signal, and unlike
     // a blocked signal, a handled one is not inherited by the servers.
@@ -62,7 +63,7 @@ pub(super) fn start(limit: Duration) -> anyhow::Result<()> {
         let status = if stop.is_stopping() {
             EXIT_INTERRUPTED
         } else {
-            log::say_error(&anyhow!("the demo did not end within {limit:?}"));
+            log::say_error(&anyhow!("the {command} did not end within {limit:?}"));
             EXIT_TOO_LATE
         };
         let servers = running();
@@ -77,6 +78,6 @@ pub(super) fn start(limit: Duration) -> anyhow::Result<()> {
         }
         process::exit(status)
     };
-    thread::Builder::new().name("demo-guard".into()).spawn(wait)?;
+    thread::Builder::new().name("guard".into()).spawn(wait)?;
     Ok(())
 }

@@ -1,0 +1,187 @@
+//! The children that were not reaped yet, kept so that a fork copies little.
+
+use std::mem;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+
+use crate::member::Member;
+use crate::process::close_range;
+
+/// How many members are kept in the value itself.
+const NEWEST: usize = 4;
+
+/// How many descriptor numbers one look at the members covers.
+const WINDOW: usize = 1024;
+
+/// In no order.
+///
+/// A page that the parent writes between two forks is copied, and the child of the first keeps the
+/// old copy for as long as it lives. The stack is such a page anyway. So the newest members are in
+/// the value itself, which its owner has on the stack, and the heap is written once in a while. A
+/// map would write many pages.
+pub(crate) struct Members {
+    newest: [Option<Member>; NEWEST],
+    others: Vec<Member>,
+}
+
+impl Members {
+    pub(crate) const fn new() -> Members {
+        Members { newest: [const { None }; NEWEST], others: Vec::new() }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Member> + Clone {
+        self.newest.iter().flatten().chain(&self.others)
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Member> {
+        self.newest.iter_mut().flatten().chain(&mut self.others)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.iter().count()
+    }
+
+    pub(crate) fn contains(&self, pid: i32) -> bool {
+        self.iter().any(|member| member.pid == pid)
+    }
+
+    pub(crate) fn find(&mut self, pid: i32) -> Option<&mut Member> {
+        self.iter_mut().find(|member| member.pid == pid)
+    }
+
+    pub(crate) fn push(&mut self, member: Member) {
+        if self.newest.iter().all(Option::is_some) {
+            self.others.extend(self.newest.iter_mut().filter_map(Option::take));
+        }
+        let free = self.newest.iter_mut().find(|place| place.is_none());
+        *free.expect("there is a free place, or all were made free") = Some(member);
+    }
+
+    pub(crate) fn remove(&mut self, pid: i32) -> Option<Member> {
+        let is_it = |member: &Member| member.pid == pid;
+        if let Some(place) = self.newest.iter_mut().find(|place| place.as_ref().is_some_and(is_it))
+        {
+            return place.take();
+        }
+        let at = self.others.iter().position(is_it)?;
+        Some(self.others.swap_remove(at))
+    }
+
+    /// In a new child: closes its copies of what its parent has of its siblings.
+    ///
+    /// In a few system calls, since there may be hundreds. Nothing on the heap is written or given
+    /// back: either would copy pages. Not inlined, because the stack is copied too.
+    #[inline(never)]
+    pub(crate) fn close_in_child(&mut self) {
+        let pidfds = self.iter().map(|member| member.pidfd.as_raw_fd());
+        let pipes = self.iter().filter_map(|member| member.status.as_ref());
+        each_range(pidfds.chain(pipes.map(|pipe| pipe.as_fd().as_raw_fd())), close_range);
+        self.newest.iter_mut().filter_map(Option::take).for_each(mem::forget);
+        mem::forget(mem::take(&mut self.others));
+    }
+}
+
+/// Calls `act` with the first and the last of descriptors that follow each other, until it has
+/// seen all. Allocates nothing.
+fn each_range(descriptors: impl Iterator<Item = RawFd> + Clone, mut act: impl FnMut(RawFd, RawFd)) {
+    let mut from = 0;
+    while let Some(start) = descriptors.clone().filter(|&fd| fd >= from).min() {
+        let mut words = [0_u64; WINDOW / 64];
+        for offset in descriptors.clone().filter_map(|fd| usize::try_from(fd - start).ok()) {
+            if let Some(word) = words.get_mut(offset / 64) {
+                *word |= 1 << (offset % 64);
+            }
+        }
+        for (index, word) in words.into_iter().enumerate() {
+            let mut left = word;
+            while left != 0 {
+                let first = left.trailing_zeros();
+                let end = first + (left >> first).trailing_ones();
+                let last = start + (index * 64) as RawFd + (end - 1) as RawFd;
+                act(last - (end - 1 - first) as RawFd, last);
+                left &= u64::MAX.checked_shl(end).unwrap_or(0);
+            }
+        }
+        let Some(next) = start.checked_add(WINDOW as RawFd) else {
+            return;
+        };
+        from = next;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::report::StatusPipe;
+
+    fn member(pid: i32) -> Member {
+        Member {
+            pid,
+            born: Instant::now(),
+            pidfd: std::fs::File::open("/dev/null").unwrap().into(),
+            status: None,
+            ladder: None,
+            is_stopped: false,
+        }
+    }
+
+    #[test]
+    fn ranges_hold_exactly_the_descriptors() {
+        let check = |descriptors: &[RawFd], at_most: usize| {
+            let mut seen = Vec::new();
+            let mut calls = 0;
+            each_range(descriptors.iter().copied(), |first, last| {
+                seen.extend(first..=last);
+                calls += 1;
+            });
+            seen.sort_unstable();
+            let mut expected = descriptors.to_vec();
+            expected.sort_unstable();
+            assert_eq!(seen, expected);
+            assert!(calls <= at_most, "{calls} ranges for {descriptors:?}");
+        };
+        check(&[], 0);
+        check(&[7], 1);
+        check(&[9, 7, 8], 1);
+        check(&[5, 7, 9, 8], 2);
+        check(&(3..515).rev().collect::<Vec<_>>(), 8);
+        check(&(0..64).collect::<Vec<_>>(), 1);
+        check(&(100..3000).filter(|fd| fd % 5 != 0).collect::<Vec<_>>(), 700);
+        check(&[3, 1026, 1027, 1028, 5000, RawFd::MAX], 5);
+    }
+
+    #[test]
+    fn members_are_found_wherever_they_are() {
+        let mut members = Members::new();
+        for pid in 1..=100 {
+            members.push(member(pid));
+        }
+        let mut left: Vec<i32> = (1..=100).collect();
+        for pid in [1, 100, 50, 99, 8, 9, 92] {
+            assert_eq!(members.remove(pid).map(|member| member.pid), Some(pid));
+            assert!(members.remove(pid).is_none(), "{pid} is gone");
+            left.retain(|&other| other != pid);
+            let mut found: Vec<i32> = members.iter().map(|member| member.pid).collect();
+            found.sort_unstable();
+            assert_eq!(found, left);
+            assert_eq!(members.len(), left.len());
+        }
+    }
+    /// The writers see it: a pipe whose last reader is closed takes nothing any more.
+    #[test]
+    fn a_child_keeps_no_status_pipe_of_a_sibling() {
+        let mut members = Members::new();
+        let mut reporters = Vec::new();
+        for pid in 1..=10 {
+            let (status, reporter) = StatusPipe::new().unwrap();
+            reporters.push(reporter);
+            members.push(Member { status: Some(Box::new(status)), ..member(pid) });
+        }
+        members.close_in_child();
+        assert_eq!(members.len(), 0);
+        for reporter in reporters {
+            assert_eq!(nix::unistd::write(&reporter, b"x"), Err(nix::errno::Errno::EPIPE));
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! What an accept loop waits for.
+
+use std::iter;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Instant;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::error::ServeError;
+use crate::farewell::Farewell;
+use crate::shutdown::Control;
+use crate::socket::poll_timeout;
+
+/// What a wait came to.
+pub(crate) struct Ready {
+    pub(crate) connection: bool,
+    pub(crate) beside: bool,
+}
+
+/// What an accept loop looks after while it waits for connections.
+pub(crate) trait Beside {
+    /// Readable when there is something to do.
+    fn fd(&self) -> Option<BorrowedFd<'_>>;
+
+    /// Does it, without blocking.
+    fn look_after(&mut self);
+}
+
+/// Nothing.
+impl Beside for () {
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    fn look_after(&mut self) {}
+}
+
+/// Blocks until there is something to do; for `listener` there is nothing before `paused_until`.
+///
+/// Allocates nothing as long as nobody is refused: a parent does this before every fork, and each
+/// page that it writes between two forks is copied.
+#[inline(never)]
+pub(crate) fn wait(
+    control: &Control,
+    beside: Option<BorrowedFd<'_>>,
+    listener: Option<BorrowedFd<'_>>,
+    farewells: &[Farewell],
+    paused_until: Option<Instant>,
+) -> Result<Ready, ServeError> {
+    let now = Instant::now();
+    let paused_until = paused_until.filter(|until| now < *until);
+    let farewell_ends = farewells.iter().map(Farewell::deadline).min();
+    let wake_at = [farewell_ends, paused_until].into_iter().flatten().min();
+    let timeout =
+        wake_at.map_or(PollTimeout::NONE, |at| poll_timeout(at.saturating_duration_since(now)));
+    let listener = listener.filter(|_| paused_until.is_none());
+
+    let wake = control.wake();
+    let watch = |fd| PollFd::new(fd, PollFlags::POLLIN);
+    let mut watched = iter::once(wake)
+        .chain(beside)
+        .chain(listener)
+        .chain(farewells.iter().map(AsFd::as_fd))
+        .map(watch);
+    let (mut few, mut many);
+    let events = if farewells.is_empty() {
+        let count = 1 + usize::from(beside.is_some()) + usize::from(listener.is_some());
+        few = [wake; 3].map(|wake| watched.next().unwrap_or(watch(wake)));
+        &mut few[..count]
+    } else {
+        many = watched.collect::<Vec<_>>();
+        &mut many[..]
+    };
+    match poll(events, timeout) {
+        Ok(_) | Err(Errno::EINTR) => {}
+        Err(errno) => return Err(ServeError::Watch(errno.into())),
+    }
+    let mut ready = events.iter().map(|event| event.any() == Some(true));
+    if ready.next() == Some(true) {
+        control.drain_wake();
+    }
+    Ok(Ready {
+        beside: beside.is_some() && ready.next() == Some(true),
+        connection: listener.is_some() && ready.next() == Some(true),
+    })
+}

@@ -1,0 +1,117 @@
+//! What mutations start from: good messages, and pieces in which parsers have gone wrong.
+
+/// Request bodies that a server takes: those of docs/wire.md, the session of the first programs,
+/// and every spelling that the protocol allows.
+pub(super) const REQUESTS: [&str; 23] = [
+    r#"{"in": "ping", "params": "ireader 0"}"#,
+    r#"{"in": "ping", "params": "ireader 9"}"#,
+    r#"{"in": "pi", "params": 3}"#,
+    r#"{"in":"pi","params":0}"#,
+    r#"{"in":"ping","params":"ireader 0"}"#,
+    r#"{"in":"ping","timeout_ms":90000,"params":[1,2]}"#,
+    r#"{"in": "ping", "timeout_ms": 90000, "params": {"a": 1.50}}"#,
+    r#"{"params":"before the name","in":"ping"}"#,
+    r#"{"timeout_ms":null,"params":null,"in":"ping"}"#,
+    r#"{"in":"ping"}"#,
+    r#"{"in":"ping","params":null,"id":7,"jsonrpc":"2.0"}"#,
+    r#"{"in":"p\u0069ng","params":"a name with an escape"}"#,
+    " {\t\"in\" : \"ping\" ,\r\n\"params\" : [ ] } ",
+    r#"{"in":"echo","params":"text with \" and \\ and \u00e9 and 😀"}"#,
+    r#"{"in": "echo", "params": "\ud83d\ude00"}"#,
+    r#"{"in":"echo","params":7}"#,
+    r#"{"in":"nobody","params":{}}"#,
+    r#"{"in":"rpc.stats","params":null}"#,
+    r#"{"in":"panic","params":null}"#,
+    r#"{"in":"ping","params":[0.1,-0,1e9,12345678901234567890123,5e-324]}"#,
+    r#"{"in":"ping","params":{"in":"ping","params":{"params":"}"}}}"#,
+    r#"{"in":"ping","timeout_ms":99999999999999999999,"params":1}"#,
+    r#"{"in":"ping","timeout_ms":0,"params":"too late"}"#,
+];
+
+/// Replies, for the parser of the other side.
+pub(super) const REPLIES: [&str; 5] = [
+    r#"{"out":"pong","result":"ireader 0"}"#,
+    r#"{"out": "pi_r", "result": 2.8284271247461903}"#,
+    r#"{"result":null,"out":"pong"}"#,
+    r#"{"out":"error","result":{"code":-32601,"message":"no method `x`"}}"#,
+    r#"{"out":"error","result":{"code":-32000,"message":"busy","data":{"executed":"no"}}}"#,
+];
+
+/// What a mutation puts somewhere.
+pub(super) const FRAGMENTS: [&[u8]; 44] = [
+    b"{",
+    b"}",
+    b"[",
+    b"]",
+    b"\"",
+    b"\\",
+    b",",
+    b":",
+    b" ",
+    b"\n",
+    b"\0",
+    b"\x1f",
+    b"\x7f",
+    b"\\u0000",
+    b"\\ud800",
+    b"\\udc00",
+    b"\\ud800\\ud800",
+    b"\\ud83d\\ude00",
+    b"\\u00",
+    b"\\x41",
+    // Bytes that are no UTF-8: alone, cut short, too long, a surrogate, beyond the last character.
+    b"\xff",
+    b"\x80",
+    b"\xc3",
+    b"\xf0\x9f\x98",
+    b"\xc0\xaf",
+    b"\xed\xa0\x80",
+    b"\xf4\x90\x80\x80",
+    b"\xef\xbb\xbf",
+    b"\xe2\x80\xa8",
+    b"\"in\":\"ping\",",
+    b",\"in\":\"echo\"",
+    b"\"params\":",
+    b",\"params\":1",
+    b"\"timeout_ms\":",
+    b",\"timeout_ms\":0.5",
+    b",\"timeout_ms\":18446744073709551616",
+    b"\",\"params\":",
+    b"\", \"params\": ",
+    b"{\"in\":\"",
+    b"{\"out\":\"",
+    b"null",
+    b"tru",
+    b"-0",
+    b"NaN",
+];
+
+/// Numbers at which something ends.
+pub(super) const NUMBERS: [&str; 14] = [
+    "0",
+    "-1",
+    "00",
+    "2147483648",
+    "4294967295",
+    "9007199254740993",
+    "9223372036854775808",
+    "18446744073709551615",
+    "18446744073709551616",
+    "340282366920938463463374607431768211456",
+    "1e308",
+    "1e309",
+    "-1e-999999999",
+    "0.1000000000000000055511151231257827021181583404541015625",
+];
+
+/// Beginnings of other protocols.
+pub(super) const FOREIGN: [&[u8]; 8] = [
+    b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    b"\x16\x03\x01\x00\x50\x01\x00\x00\x4c",
+    b"{\"in\":\"ping\",\"params\":1}\n",
+    b" \r\n[1]",
+    b"\x00\x00\x00\x16{\"in\":\"ping\",\"params\":1}",
+    b"\xff\xff\xff\xff",
+];

@@ -1,0 +1,110 @@
+//! `cargo xtask soak`: every model under good and bad load, with kills, reloads and limits reached.
+//!
+//! A good reply that is wrong, a failure that nothing explains, and anything that is left at the
+//! end fail the run. The other files:
+//!
+//! - `stage`: one model's server; `plan`: its limits; `scene`: what all who act on it share.
+//! - `good`, `pipelined`: clients that check; `bad`, `raw`: clients that misbehave.
+//! - `chaos`, `flood`: deaths, reloads, limits; `excuse`: what these explain.
+//! - `rest`: what a server takes when all have gone; `tally`, `figures`: what is told.
+//! - `dice`: choices by a seed; `leak`: a fault that the soak must find.
+
+mod bad;
+mod chaos;
+mod dice;
+mod excuse;
+mod figures;
+mod flood;
+mod good;
+mod leak;
+mod pipelined;
+mod plan;
+mod raw;
+mod rest;
+mod scene;
+mod stage;
+mod tally;
+
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use anyhow::bail;
+
+use crate::demo::server::ServerLog;
+use crate::demo::{leave_no_core_dumps, print};
+use crate::guard;
+use crate::log;
+use crate::model::Model;
+use crate::progress::Progress;
+use stage::Stage;
+
+/// What warm-up, waits for the end of connections and the stop may take beside the load.
+const TIME_BESIDE_THE_LOAD: Duration = Duration::from_secs(150);
+
+/// The options of `soak`.
+#[derive(clap::Args, Debug)]
+pub struct Options {
+    /// How long the load lasts, all models together
+    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    seconds: u64,
+    /// What decides all choices of the clients; another one each time unless given
+    #[arg(long, value_name = "SEED")]
+    seed: Option<u64>,
+    /// Only these models
+    #[arg(long, value_enum)]
+    model: Vec<Model>,
+    /// Servers of another build
+    #[arg(long, value_name = "PATH", hide = true)]
+    program: Option<PathBuf>,
+    /// Make the server leak a descriptor, to see that this is noticed
+    #[arg(long, hide = true)]
+    leak: bool,
+}
+
+/// Soaks one model after the other and prints a line of figures for each. Blocks for the load, and
+/// some 10 s more a model with threads, whose idle threads it waits for.
+///
+/// # Errors
+///
+/// When a model did not do what it should. The others are soaked nevertheless.
+pub fn run(options: Options) -> anyhow::Result<()> {
+    leave_no_core_dumps()?;
+    let load = Duration::from_secs(options.seconds);
+    let models = if options.model.is_empty() { Model::ALL.to_vec() } else { options.model.clone() };
+    guard::start("soak", load + TIME_BESIDE_THE_LOAD * models.len() as u32)?;
+    // From another number each time, which is told.
+    let since_epoch = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+    let seed = options.seed.unwrap_or(u64::from(since_epoch.subsec_nanos()));
+    print(&format!("seed {seed}\n"))?;
+
+    let progress = Progress::new();
+    let mut failures = 0;
+    for &model in &models {
+        let line = progress.line(model, Stage::STEPS);
+        let log = ServerLog::default();
+        let stage = Stage {
+            model,
+            options: &options,
+            seed,
+            load: load / models.len() as u32,
+            line: &line,
+            log: log.clone(),
+        };
+        match stage.context(stage.play()) {
+            Ok(figures) => {
+                line.finish(true, String::new());
+                print(&format!("{figures}\n"))?;
+            }
+            Err(error) => {
+                failures += 1;
+                line.finish(false, format!("{error:#}"));
+                log.lines().iter().for_each(|line| log::say_aside(line));
+            }
+        }
+    }
+    progress.finish();
+    match failures {
+        0 => Ok(()),
+        _ => bail!("{failures} of {} models did not do what they should", models.len()),
+    }
+}

@@ -1,0 +1,144 @@
+//! What a server takes when nobody is connected, and whether that is as much as before.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use anyhow::bail;
+
+use super::plan;
+use super::scene::Scene;
+use crate::model::Model;
+use crate::proc;
+
+/// Threads of `rpc-server-thread` end after 10 s without a connection. Idle ones are used in turn,
+/// so whoever asks more often than that keeps them all.
+const BETWEEN_QUESTIONS: Duration = Duration::from_secs(12);
+const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
+
+/// How much more a process may take than after the warm-up: heaps have holes, and pages that were
+/// shared with others are its own when those have ended.
+const MEMORY_A_PROCESS: u64 = 1 << 20;
+/// The same for all processes together: a short warm-up on a busy machine does not do everything.
+const MEMORY: u64 = 2 << 20;
+
+/// All processes of a server together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Usage {
+    pub(super) processes: usize,
+    pub(super) threads: usize,
+    pub(super) descriptors: usize,
+    /// Children that have ended and that nobody has waited for.
+    pub(super) zombies: usize,
+    /// The proportional set size without what belongs to files, in bytes: the share of the program's
+    /// text changes with every other process that runs the same program.
+    pub(super) pss: u64,
+    /// What the descriptors are, without their numbers.
+    kinds: BTreeMap<String, usize>,
+}
+
+impl Usage {
+    pub(super) fn of(root: i32) -> Usage {
+        let tree = proc::tree(root);
+        let mut usage = Usage {
+            processes: tree.len(),
+            threads: 0,
+            descriptors: 0,
+            zombies: 0,
+            pss: 0,
+            kinds: BTreeMap::new(),
+        };
+        // A process that has ended meanwhile holds nothing.
+        for pid in tree {
+            usage.threads += proc::stat(pid).map_or(0, |stat| stat.threads);
+            usage.zombies += proc::zombies(pid).len();
+            usage.pss += proc::memory(pid).map_or(0, |memory| memory.allocated);
+            for (_, target) in proc::descriptors(pid).unwrap_or_default() {
+                usage.descriptors += 1;
+                let kind = target.split(['[', '/']).next().filter(|kind| !kind.is_empty());
+                *usage.kinds.entry(kind.unwrap_or("file").to_owned()).or_default() += 1;
+            }
+        }
+        usage
+    }
+
+    /// Why this is more than it was `before`.
+    fn growth(&self, before: &Usage) -> Option<String> {
+        let pss_limit = before.pss + MEMORY + MEMORY_A_PROCESS * before.processes as u64;
+        let grown = [
+            ("threads", self.threads as u64, before.threads as u64),
+            ("descriptors", self.descriptors as u64, before.descriptors as u64),
+            ("zombies", self.zombies as u64, 0),
+            ("bytes of memory (PSS)", self.pss, pss_limit),
+        ];
+        let grown = grown.into_iter().filter(|(_, now, limit)| now > limit);
+        let grown = grown
+            .map(|(what, now, limit)| format!("{now} {what} are left, at most {limit} should be"));
+        let grown: Vec<String> = grown.collect();
+        (!grown.is_empty()).then(|| grown.join(", "))
+    }
+}
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Usage { processes, threads, descriptors, zombies, pss, kinds } = self;
+        write!(
+            f,
+            "processes: {processes}, threads: {threads}, descriptors: {descriptors} {kinds:?}, \
+             zombies: {zombies}, PSS: {} KiB",
+            pss / 1024
+        )
+    }
+}
+
+/// How long a server may take until it is at rest.
+fn time(model: Model) -> Duration {
+    Duration::from_secs(match model {
+        Model::Single | Model::Fork => 10,
+        // Threads end late, and a worker that has died often is replaced after some seconds.
+        Model::Thread | Model::Prefork | Model::PreforkThread => 50,
+    })
+}
+
+/// Waits until nobody is connected and the processes are those of a server at rest, and then until
+/// it takes no more than `before`, if that is given.
+pub(super) fn wait(scene: &Scene<'_>, before: Option<&Usage>) -> anyhow::Result<Usage> {
+    let processes = 1 + plan::workers(scene.model);
+    let time = time(scene.model);
+    let deadline = Instant::now() + time;
+    let mut open = u64::MAX;
+    let mut asked = Instant::now();
+    loop {
+        // The connection that asks is one. It also wakes a worker that holds the last goodbye open.
+        if open > 1 || asked.elapsed() > BETWEEN_QUESTIONS {
+            open = scene.ask()?.connections.open;
+            asked = Instant::now();
+        }
+        let usage = Usage::of(scene.root);
+        let unrest = if open > 1 {
+            Some(format!("{} connections are open that nobody has", open - 1))
+        } else if usage.processes != processes {
+            Some(format!("it has {} processes instead of {processes}", usage.processes))
+        } else {
+            before.and_then(|before| usage.growth(before))
+        };
+        match unrest {
+            None => return Ok(usage),
+            Some(what) if Instant::now() > deadline => {
+                let before = before.map_or(String::new(), |before| format!("; before: {before}"));
+                bail!("{time:?} after the load {what}; now: {usage}{before}");
+            }
+            Some(_) => scene.tally.await_failure(BETWEEN_LOOKS),
+        }
+    }
+}
+
+/// What a server of this model takes at rest: one thread a process, whatever the warm-up has left.
+pub(super) fn without_idle_threads(model: Model, usage: Usage) -> Usage {
+    let threads = if matches!(model, Model::Thread | Model::PreforkThread) {
+        usage.processes
+    } else {
+        usage.threads
+    };
+    Usage { threads, ..usage }
+}

@@ -1,0 +1,86 @@
+//! What happened to a server and its clients, counted.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// How many failures are told. The first is the one that matters.
+const TOLD: usize = 3;
+
+/// Shared by all clients of one server.
+#[derive(Default)]
+pub(super) struct Tally {
+    /// Good calls with the right reply.
+    pub(super) good: Count,
+    /// Good calls that were refused as they should be.
+    pub(super) refused: Count,
+    /// Connections that ended with their process, each with one call or batch of calls.
+    pub(super) cut: Count,
+    /// Calls that the machine held up for longer than the server waits.
+    pub(super) slow: Count,
+    /// Things that bad clients did.
+    pub(super) bad: Count,
+    pub(super) kills: Count,
+    pub(super) crashes: Count,
+    pub(super) reloads: Count,
+    /// Connections of floods that were refused.
+    pub(super) flooded: Count,
+    slowest_nanos: AtomicU64,
+    failed: AtomicBool,
+    failures: Mutex<Vec<String>>,
+    has_failed: Condvar,
+}
+
+#[derive(Default)]
+pub(super) struct Count(AtomicU64);
+
+impl Count {
+    pub(super) fn add(&self, count: u64) {
+        self.0.fetch_add(count, Relaxed);
+    }
+
+    pub(super) fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+impl Tally {
+    pub(super) fn good(&self, took: Duration) {
+        self.good.add(1);
+        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        self.slowest_nanos.fetch_max(nanos, Relaxed);
+    }
+
+    pub(super) fn slowest(&self) -> Duration {
+        Duration::from_nanos(self.slowest_nanos.load(Relaxed))
+    }
+
+    /// Something is not as it should be, which ends the run.
+    pub(super) fn fail(&self, what: String) {
+        let mut failures = self.lock();
+        if failures.len() < TOLD {
+            failures.push(what);
+        }
+        self.failed.store(true, Relaxed);
+        self.has_failed.notify_all();
+    }
+
+    /// Returns when the run has failed, at the latest after `time`.
+    pub(super) fn await_failure(&self, time: Duration) {
+        let waited =
+            self.has_failed.wait_timeout_while(self.lock(), time, |failures| failures.is_empty());
+        drop(waited);
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed.load(Relaxed)
+    }
+
+    pub(super) fn failures(&self) -> Vec<String> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<String>> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
