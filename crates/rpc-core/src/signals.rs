@@ -189,11 +189,19 @@ pub(crate) fn heard_by_child(mut mask: SigSet) -> SigSet {
 static SIGNALLED: AtomicPtr<Control> = AtomicPtr::new(ptr::null_mut());
 
 /// In a process that is about to execute another program: what has a handler here has its default
-/// there, and should have it already when it is let through.
+/// there, and should have it already when it is let through. What was ignored before us stays so,
+/// as nohup(1) wants it.
 pub(crate) fn forget_handlers() {
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGALRM, Signal::SIGHUP] {
-        let action = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
-        // SAFETY: the default action is no handler.
+        // SAFETY: null, or a box as in `put_back`.
+        let replaced = unsafe { before(signal).load(Ordering::SeqCst).as_ref() };
+        let replaced = replaced.map_or_else(|| installed(signal), |action| *action);
+        let handler = match replaced.sa_sigaction {
+            libc::SIG_IGN => SigHandler::SigIgn,
+            _ => SigHandler::SigDfl,
+        };
+        let action = SigAction::new(handler, SaFlags::empty(), SigSet::empty());
+        // SAFETY: neither is a handler.
         let _ = unsafe { sigaction(signal, &action) };
     }
 }
