@@ -5,7 +5,9 @@ use std::fmt;
 use nix::libc;
 use nix::sys::signal::Signal;
 
+use crate::error::ForkError;
 use crate::process::{EXIT_PANICKED, Exit};
+use crate::refusal::with_causes;
 use crate::shutdown::EXIT_GRACE_EXPIRED;
 
 /// The status of a process that ended because one of its handlers was past its deadline. It has
@@ -96,6 +98,11 @@ impl Reason {
         "deadline",
         "unknown",
     ];
+
+    /// Why there is no child at all: it could not be forked.
+    pub fn not_forked(error: &ForkError) -> Reason {
+        Reason::BootFailed(with_causes(error))
+    }
 
     /// Where the reason stands in [`NAMES`](Reason::NAMES).
     pub fn index(&self) -> usize {

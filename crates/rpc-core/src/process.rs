@@ -36,7 +36,7 @@ pub(crate) const EXIT_PANICKED: i32 = 101;
 /// From asm-generic/fcntl.h; the libc crate does not have it.
 const F_SETSIG: libc::c_int = 10;
 
-/// What [`Children::fork`] is, on either side.
+/// What [`Children::fork`](crate::Children::fork) is, on either side.
 #[must_use = "both sides have work to do"]
 pub enum Fork {
     /// This is the parent; the child has this process id.

@@ -163,6 +163,9 @@ impl Crew {
                 // renewal can begin.
                 if vacancy.is_next {
                     self.call_off_renewal(&format_args!("cannot be forked: {error}"));
+                } else {
+                    place.failed_boots += 1;
+                    self.give_up_if_hopeless(&Reason::not_forked(&error));
                 }
                 Err(error)
             }
@@ -281,6 +284,10 @@ impl Crew {
         if is_next && !was_ready {
             self.call_off_renewal(reason);
         }
+        self.give_up_if_hopeless(reason);
+    }
+
+    fn give_up_if_hopeless(&mut self, reason: &Reason) {
         if !self.was_ever_ready
             && self.places.iter().all(|place| place.failed_boots >= BOOT_ATTEMPTS)
         {
