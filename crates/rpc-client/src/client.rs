@@ -239,6 +239,9 @@ impl Client {
         params: &P,
     ) -> Result<&[u8], CallError> {
         let begun = Instant::now();
+        if let Some(goodbye) = self.goodbye() {
+            return Err(goodbye);
+        }
         self.check_usable(begun)?;
         let (timeout, deadline) = (self.call_timeout, begun.checked_add(self.call_timeout));
         self.requests
@@ -263,6 +266,18 @@ impl Client {
         }
         let body = self.replies.next_frame().map_err(CallError::Frame)?;
         Ok(body.expect("`receive` returns when a frame is there"))
+    }
+
+    /// The error with which the server has ended the connection, if it came together with the last
+    /// reply: it is the answer to the next request.
+    fn goodbye(&mut self) -> Option<CallError> {
+        if !self.usable || !self.replies.frame_is_ready() {
+            return None;
+        }
+        self.usable = false;
+        let reply = Response::parse(self.replies.next_frame().ok()??).ok()?;
+        let error = (reply.kind == ERROR_KIND).then(|| error_reply(reply.result))?;
+        ends_the_connection(&error).then_some(error)
     }
 
     fn check_usable(&self, now: Instant) -> Result<(), CallError> {

@@ -1,4 +1,6 @@
-use rpc_client::{CallError, Client, ForeignProtocol, FrameError, MessageError, Method};
+use rpc_client::{
+    CallError, Client, ErrorCode, Executed, ForeignProtocol, FrameError, MessageError, Method,
+};
 
 use crate::peer::{Peer, expect_end, frame, read_request};
 
@@ -137,6 +139,29 @@ fn another_protocol_is_named_and_ends_the_connection() {
     check_ends(bare, &FrameError::Foreign(ForeignProtocol::BareJson));
     let big_endian = [&[0, 0, 0, 27], &bare[..]].concat();
     check_ends(&big_endian, &FrameError::Foreign(ForeignProtocol::BigEndianPrefix));
+}
+
+#[test]
+fn a_goodbye_behind_the_last_reply_answers_the_next_request() {
+    let goodbye =
+        r#"{"out":"error","result":{"code":-32002,"message":"stopping","data":{"executed":"no"}}}"#;
+    let both = [frame(GOOD), frame(goodbye)].concat();
+    let peers = Peer::both(move |stream| {
+        read_request(stream);
+        stream.write_all(&both).unwrap();
+        expect_end(stream);
+    });
+    for peer in peers {
+        let mut client = peer.client();
+        assert_eq!(ping(&mut client).unwrap(), "x");
+        let error = ping(&mut client).expect_err("nobody reads it");
+        let code = error.rpc_error().and_then(|error| error.known_code());
+        assert_eq!(code, Some(ErrorCode::ShuttingDown), "{error:?}");
+        assert_eq!(error.executed(), Executed::No);
+        assert!(matches!(ping(&mut client), Err(CallError::Unusable)));
+        drop(client);
+        peer.join();
+    }
 }
 
 #[test]
