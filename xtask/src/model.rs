@@ -41,7 +41,8 @@ pub struct ModelOptions {
     /// Connections that fork serves at a time [default: 512]
     #[arg(long, value_name = "N", value_parser = up_to(MAX_CONNECTIONS as u64))]
     pub max_children: Option<usize>,
-    /// Replace a worker once it has served so many calls, and up to a tenth more
+    /// Replace a worker once it has served so many calls, and up to a tenth more; its connections
+    /// go on until they end, at most for --drain
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub max_requests: Option<u64>,
     /// How long a new worker may take until it accepts [default: 60s]

@@ -133,8 +133,9 @@ impl Registry {
         self.insert(name.into(), kind.into(), Box::new(erased))
     }
 
-    /// How long a call of the method `name` may take that does not say so itself, in place of
-    /// [`Service::default_deadline`](crate::Service::default_deadline).
+    /// How long a call of the method `name` may take, whatever the request says; in place of
+    /// [`Service::default_deadline`](crate::Service::default_deadline) for one that says nothing.
+    /// A request that asks for less has less.
     ///
     /// ```
     /// # use rpc_core::{Method, Registry};

@@ -112,7 +112,8 @@ impl Service {
     }
 
     /// How long a call may take that does not say so itself, and whose method has no
-    /// [deadline of its own](Registry::set_deadline); without a bound unless told.
+    /// [deadline of its own](Registry::set_deadline); without a bound unless told. `rpc-client`
+    /// says in every call how long it waits, so its calls are bounded by the other two only.
     ///
     /// The time of a call begins at its turn: when its whole request is there and the requests
     /// before it on the same connection are answered. A call whose time is up is answered with
@@ -346,8 +347,8 @@ impl Service {
         }
     }
 
-    /// The deadline is the one that the request asks for, or the method's, or the service's, and
-    /// never more than the maximum.
+    /// The deadline is the nearest of the request's, the method's and the maximum; the default is
+    /// for calls that have neither of the first two.
     #[inline(never)]
     fn begin_limited_time(
         &self,
@@ -356,11 +357,9 @@ impl Service {
         context: &mut Context,
         conn: &Connection,
     ) -> Result<(), RpcError> {
-        let limit = asked.or(method.deadline()).or(self.default_deadline);
-        let limit = match (limit, self.max_deadline) {
-            (Some(limit), Some(max)) => Some(limit.min(max)),
-            (limit, max) => limit.or(max),
-        };
+        let bounds = [asked, method.deadline(), self.max_deadline];
+        let default = self.default_deadline.filter(|_| bounds[..2] == [None, None]);
+        let limit = bounds.into_iter().chain([default]).flatten().min();
         match limit {
             None => {}
             Some(Duration::ZERO) => return Err(deadline_was_over()),

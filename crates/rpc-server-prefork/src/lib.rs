@@ -134,8 +134,9 @@ impl Config {
     /// Replaces a worker once it has served so many calls, and up to a tenth more, drawn for each
     /// worker so that they do not come all at once; no bound unless told. For handlers that leak.
     ///
-    /// The worker serves on until its replacement is ready, and one is replaced at a time: calls
-    /// may be some more than were asked for.
+    /// The worker accepts until its replacement is ready, and one is replaced at a time. Then it
+    /// serves the connections that it has until they end, at most for the
+    /// [drain time](Config::drain): with lasting connections that is what bounds its calls.
     #[must_use]
     pub const fn max_requests(self, calls: u64) -> Config {
         self.max_requests_with_jitter(calls, 0.1)

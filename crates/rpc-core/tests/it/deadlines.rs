@@ -67,7 +67,8 @@ fn the_nearest_to_the_call_decides_and_the_maximum_bounds_it() {
         (Some(hour), Some(2 * hour), None, asks_none, Some(hour)),
         (Some(4 * hour), Some(2 * hour), None, asks_none, Some(4 * hour)),
         (Some(4 * hour), Some(2 * hour), Some(3 * hour), asks_none, Some(3 * hour)),
-        (Some(hour), Some(2 * hour), None, asks_ten_hours, Some(10 * hour)),
+        (Some(hour), Some(2 * hour), None, asks_ten_hours, Some(hour)),
+        (Some(20 * hour), None, None, asks_ten_hours, Some(10 * hour)),
         (Some(Duration::MAX), None, Some(hour), asks_none, Some(hour)),
     ] {
         let (mut registry, _release) = registry();
@@ -84,8 +85,9 @@ fn the_nearest_to_the_call_decides_and_the_maximum_bounds_it() {
         let server = start(service);
         let mut peer = server.peer();
         expect_left(&mut peer, timeout, expected);
+        let bound = [method, max, Some(10 * hour)].into_iter().flatten().min();
         // Nothing of it is left for the next call.
-        expect_left(&mut peer, r#","timeout_ms":36000000"#, max.or(Some(10 * hour)));
+        expect_left(&mut peer, r#","timeout_ms":36000000"#, bound);
         expect_left(&mut peer, timeout, expected);
         drop(peer);
         server.stop();
