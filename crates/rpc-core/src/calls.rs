@@ -27,11 +27,13 @@ pub(crate) struct CallsLook {
 }
 
 impl Calls {
-    /// Takes up a request. The owner publishes its phase behind this.
+    /// Takes up a request, and returns its number. The owner publishes its phase behind this.
     #[inline]
-    pub(crate) fn begin(&self) {
+    pub(crate) fn begin(&self) -> u64 {
         self.method.store(0, Ordering::Relaxed);
-        self.ever.store(self.ever.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        let call = self.ever.load(Ordering::Relaxed) + 1;
+        self.ever.store(call, Ordering::Relaxed);
+        call
     }
 
     /// Says which method is handled, by its number in the registry, which was made before any fork

@@ -110,9 +110,8 @@ impl Slot {
     pub(crate) fn begin_handling(&self, waiting: &[u8]) {
         self.waiting_start.store(waiting.as_ptr() as usize, Ordering::Relaxed);
         self.waiting_len.store(waiting.len(), Ordering::Relaxed);
-        self.calls.begin();
         self.deadline.store(0, Ordering::Relaxed);
-        let call = (self.phase.load(Ordering::Relaxed) & !PHASE).wrapping_add(ONE_CALL);
+        let call = (self.calls.begin() as u32).wrapping_mul(ONE_CALL);
         self.phase.store(call | HANDLING, Ordering::Release);
     }
 
