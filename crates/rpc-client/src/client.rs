@@ -243,23 +243,23 @@ impl Client {
             return Err(goodbye);
         }
         self.check_usable(begun)?;
-        let (timeout, deadline) = (self.call_timeout, begun.checked_add(self.call_timeout));
+        let mut time = CallTime::new(begun, self.call_timeout);
         self.requests
-            .append(|body| match deadline {
-                Some(_) => Request::encode_with_timeout(body, method, timeout, params),
+            .append(|body| match time.deadline {
+                Some(_) => Request::encode_with_timeout(body, method, time.limit, params),
                 None => Request::encode(body, method, params),
             })
             .map_err(CallError::Params)?;
         // Whatever ends the exchange early leaves the connection in an unknown state.
         self.usable = false;
-        let sent = self.send(deadline);
+        let sent = self.send(&mut time);
         self.requests.clear();
         match sent {
             // The server may have said why before it closed.
-            Err(CallError::NotSent(_)) if self.receive(deadline).is_ok() => {}
+            Err(CallError::NotSent(_)) if self.receive(&mut time).is_ok() => {}
             sent => {
                 sent?;
-                self.receive(deadline)?;
+                self.receive(&mut time)?;
                 self.usable = true;
                 self.last_used = Some(Instant::now());
             }
@@ -294,17 +294,23 @@ impl Client {
     }
 
     /// An error here means that the server has not got the whole request, and never will.
-    fn send(&mut self, deadline: Option<Instant>) -> Result<(), CallError> {
+    fn send(&mut self, time: &mut CallTime) -> Result<(), CallError> {
         let mut sent = 0;
         while sent < self.requests.as_bytes().len() {
-            let left = self.time_left(deadline, Executed::No)?;
-            if needs_setting(self.write_timeout, left) {
-                self.stream.set_write_timeout(left).map_err(CallError::NotSent)?;
-                self.write_timeout = Some(left);
-            }
-            match self.stream.write(&self.requests.as_bytes()[sent..]) {
+            let left = time.left(Executed::No)?;
+            let rest = &self.requests.as_bytes()[sent..];
+            let written = if time.has_waited {
+                if needs_setting(self.write_timeout, left) {
+                    self.stream.set_write_timeout(left).map_err(CallError::NotSent)?;
+                    self.write_timeout = Some(left);
+                }
+                self.stream.write(rest)
+            } else {
+                self.stream.write_now(rest)
+            };
+            match written {
                 Ok(count) => sent += count,
-                Err(error) if should_look_at_the_clock(&error) => {}
+                Err(error) if should_look_at_the_clock(&error) => time.has_waited = true,
                 Err(error) => return Err(CallError::NotSent(error)),
             }
         }
@@ -312,14 +318,16 @@ impl Client {
     }
 
     /// Reads until a frame is there.
-    fn receive(&mut self, deadline: Option<Instant>) -> Result<(), CallError> {
+    fn receive(&mut self, time: &mut CallTime) -> Result<(), CallError> {
         while !self.replies.frame_is_ready() {
-            let left = self.time_left(deadline, Executed::Maybe)?;
+            let left = time.left(Executed::Maybe)?;
             if needs_setting(self.read_timeout, left) {
                 self.stream.set_read_timeout(left).map_err(CallError::Closed)?;
                 self.read_timeout = Some(left);
             }
-            match self.replies.read_from(&mut self.stream) {
+            let read = self.replies.read_from(&mut self.stream);
+            time.has_waited = true;
+            match read {
                 Ok(0) => {
                     self.replies.end_of_stream().map_err(CallError::Frame)?;
                     return Err(CallError::Closed(io::ErrorKind::UnexpectedEof.into()));
@@ -331,16 +339,31 @@ impl Client {
         }
         Ok(())
     }
+}
 
-    fn time_left(
-        &self,
-        deadline: Option<Instant>,
-        executed: Executed,
-    ) -> Result<Duration, CallError> {
-        let left =
-            deadline.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()));
+/// The time of one call. As long as nothing has had to wait, all of it is left, and the clock need
+/// not be asked.
+struct CallTime {
+    limit: Duration,
+    /// `None` if it lies beyond what the clock can tell.
+    deadline: Option<Instant>,
+    has_waited: bool,
+}
+
+impl CallTime {
+    fn new(begun: Instant, limit: Duration) -> CallTime {
+        CallTime { limit, deadline: begun.checked_add(limit), has_waited: false }
+    }
+
+    #[inline]
+    fn left(&self, executed: Executed) -> Result<Duration, CallError> {
+        let left = match self.deadline {
+            None => Duration::MAX,
+            Some(_) if !self.has_waited => self.limit,
+            Some(deadline) => deadline.saturating_duration_since(Instant::now()),
+        };
         if left.is_zero() {
-            return Err(CallError::TimedOut { limit: self.call_timeout, executed });
+            return Err(CallError::TimedOut { limit: self.limit, executed });
         }
         Ok(left)
     }
@@ -362,9 +385,13 @@ fn ends_the_connection(error: &CallError) -> bool {
     })
 }
 
+#[inline]
 fn needs_setting(current: Option<Duration>, wanted: Duration) -> bool {
+    let Some(current) = current.filter(|current| *current != wanted) else {
+        return current.is_none();
+    };
     let precision = (wanted / TIMEOUT_PRECISION).max(Duration::from_millis(1));
-    current.is_none_or(|current| current.abs_diff(wanted) > precision)
+    current.abs_diff(wanted) > precision
 }
 
 fn should_look_at_the_clock(error: &io::Error) -> bool {

@@ -2,14 +2,14 @@
 
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, recv, socket,
+    AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, recv, send, socket,
 };
 use rpc_proto::Address;
 
@@ -52,12 +52,15 @@ impl Stream {
 
     /// Whether there is nothing to read, not even the end or an error. Does not block.
     pub(crate) fn is_silent(&self) -> bool {
-        let descriptor = match self {
-            Stream::Tcp(stream) => stream.as_raw_fd(),
-            Stream::Unix(stream) => stream.as_raw_fd(),
-        };
         let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
-        recv(descriptor, &mut [0], flags) == Err(Errno::EAGAIN)
+        recv(self.as_raw_fd(), &mut [0], flags) == Err(Errno::EAGAIN)
+    }
+
+    /// Writes what the socket takes, without waiting.
+    #[inline]
+    pub(crate) fn write_now(&self, bytes: &[u8]) -> io::Result<usize> {
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+        Ok(send(self.as_raw_fd(), bytes, flags)?)
     }
 
     pub(crate) fn set_read_timeout(&self, timeout: Duration) -> io::Result<()> {
@@ -71,6 +74,16 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => stream.set_write_timeout(Some(timeout)),
             Stream::Unix(stream) => stream.set_write_timeout(Some(timeout)),
+        }
+    }
+}
+
+impl AsRawFd for Stream {
+    #[inline]
+    fn as_raw_fd(&self) -> RawFd {
+        match self {
+            Stream::Tcp(stream) => stream.as_raw_fd(),
+            Stream::Unix(stream) => stream.as_raw_fd(),
         }
     }
 }

@@ -125,7 +125,8 @@ pub(crate) fn crashed_frame(signal: Signal) -> Box<[u8]> {
 
 /// Milliseconds, rounded up.
 pub(crate) fn whole_millis(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+    let in_the_second = u64::from(time.subsec_nanos().div_ceil(1_000_000));
+    time.as_secs().saturating_mul(1000).saturating_add(in_the_second)
 }
 
 pub(crate) fn append_error(replies: &mut FrameWriter, error: &RpcError) {

@@ -357,15 +357,21 @@ impl Service {
         context: &mut Context,
         conn: &Connection,
     ) -> Result<(), RpcError> {
-        let bounds = [asked, method.deadline(), self.max_deadline];
-        let default = self.default_deadline.filter(|_| bounds[..2] == [None, None]);
-        let limit = bounds.into_iter().chain([default]).flatten().min();
-        match limit {
+        let said = nearest(asked, method.deadline());
+        match nearest(said.or(self.default_deadline), self.max_deadline) {
             None => {}
             Some(Duration::ZERO) => return Err(deadline_was_over()),
             Some(limit) => context.deadline = Some(conn.limit_call(limit)),
         }
         Ok(())
+    }
+}
+
+#[inline]
+fn nearest(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
     }
 }
 
