@@ -12,26 +12,46 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::time::{Duration, Instant};
 
+use nix::time::{ClockId, clock_gettime};
+
 use crate::death::EXIT_DEADLINE;
 use crate::scoreboard::own_pid;
 use crate::shutdown::{Control, EXIT_GRACE_EXPIRED, exit_now};
 use crate::signals::{each_control, set_timer};
 
+const NANOS_PER_SEC: u64 = 1_000_000_000;
+
 /// A moment that does not come.
 pub(crate) const NEVER: u64 = u64::MAX;
-
-/// What moments are counted from. Set before any fork, so that all processes of a server agree.
-static EPOCH: OnceLock<Instant> = OnceLock::new();
 
 /// The moment that the timer of this process is set for.
 static ARMED_FOR: AtomicU64 = AtomicU64::new(NEVER);
 
-/// `at` in nanoseconds, counted by CLOCK_MONOTONIC from a moment that all processes of the server
-/// share; at least 1. Async-signal-safe once it was called, since clock_gettime(2) is.
-pub(crate) fn moment(at: Instant) -> u64 {
-    let epoch = *EPOCH.get_or_init(Instant::now);
-    let nanos = at.saturating_duration_since(epoch).as_nanos();
-    u64::try_from(nanos).unwrap_or(NEVER - 1).clamp(1, NEVER - 1)
+/// What time it is in nanoseconds, by CLOCK_MONOTONIC: in all processes the same, never 0, and
+/// [`NEVER`] not for centuries. An `Instant` can neither be shared nor stored in one atomic.
+/// Async-signal-safe, as clock_gettime(2) is.
+#[inline]
+pub(crate) fn now() -> u64 {
+    let time = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("every Linux has this clock");
+    time.tv_sec() as u64 * NANOS_PER_SEC + time.tv_nsec() as u64
+}
+
+/// The moment `time` from now. Async-signal-safe.
+#[inline]
+pub(crate) fn moment_in(time: Duration) -> u64 {
+    let nanos = time.as_secs().saturating_mul(NANOS_PER_SEC);
+    let nanos = nanos.saturating_add(time.subsec_nanos().into());
+    now().saturating_add(nanos).min(NEVER - 1)
+}
+
+/// The same moment as the standard library counts, each time the same.
+pub(crate) fn as_instant(moment: u64) -> Instant {
+    static SAME_MOMENT: OnceLock<(Instant, u64)> = OnceLock::new();
+    let (instant, same) = *SAME_MOMENT.get_or_init(|| (Instant::now(), now()));
+    match moment.checked_sub(same) {
+        Some(later) => instant + Duration::from_nanos(later),
+        None => instant - Duration::from_nanos(same - moment),
+    }
 }
 
 /// Sees to it that the timer expires at `until` or before. For a process that has a handler for
@@ -57,7 +77,7 @@ pub(crate) fn arm(until: u64) {
     let mut aim = until;
     while aim != NEVER {
         // Never zero, which would switch the timer off.
-        let left = aim.saturating_sub(moment(Instant::now())).max(1);
+        let left = aim.saturating_sub(now()).max(1);
         set_timer(Duration::from_nanos(left));
         let wanted = ARMED_FOR.load(Ordering::SeqCst);
         if wanted == aim {
@@ -86,7 +106,7 @@ pub(crate) fn forget_timer() {
 /// word that the grace is over. Async-signal-safe.
 pub(crate) fn on_alarm(was_sent: bool) {
     ARMED_FOR.store(NEVER, Ordering::SeqCst);
-    let now = moment(Instant::now());
+    let now = now();
     let mut next = NEVER;
     let mut grace_is_over = false;
     each_control(|control| {
@@ -126,12 +146,21 @@ mod tests {
 
     #[test]
     fn moments_are_ordered_as_time_is() {
-        let first = moment(Instant::now());
-        let now = Instant::now();
-        let century = Duration::from_secs(100 * 366 * 24 * 3600);
+        let first = now();
         assert!(first >= 1, "0 means that there is no deadline");
-        assert!(first <= moment(now) && moment(now) < moment(now + Duration::from_nanos(2)));
-        assert!(moment(now + century) < moment(now + 10 * century));
-        assert!(moment(now + 10 * century) < NEVER, "more than 64 bits hold");
+        let century = Duration::from_secs(100 * 366 * 24 * 3600);
+        let later = [Duration::ZERO, Duration::from_secs(1), century, Duration::MAX].map(moment_in);
+        assert!(first <= later[0] && later.is_sorted_by(|a, b| a < b), "{later:?}");
+        assert!(later[3] < NEVER, "more than 64 bits hold");
+    }
+
+    #[test]
+    fn a_moment_is_an_instant() {
+        let before = Instant::now();
+        let (early, late) = (now(), moment_in(Duration::from_secs(60)));
+        assert_eq!(as_instant(late) - as_instant(early), Duration::from_nanos(late - early));
+        assert!(as_instant(early).duration_since(before) < Duration::from_secs(30));
+        let future = as_instant(late).duration_since(before);
+        assert!(future >= Duration::from_secs(59), "{future:?}");
     }
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use nix::poll::PollFlags;
 use rpc_proto::{FrameReader, FrameWriter};
 
-use crate::alarm::{arm, moment};
+use crate::alarm::{arm, moment_in};
 use crate::buffers::SpareBuffers;
 use crate::context::Peer;
 use crate::held_slot::HeldSlot;
@@ -108,14 +108,13 @@ impl Connection {
     }
 
     /// Gives the call that is being handled so much time from now on, and returns when it is over.
-    pub(crate) fn limit_call(&self, limit: Duration) -> Instant {
-        let deadline = after(limit);
+    pub(crate) fn limit_call(&self, limit: Duration) -> u64 {
+        let deadline = moment_in(limit);
         if self.slot.control.watches_time.load(Ordering::Relaxed) || self.slot.control.watch_time()
         {
             let limit_ms = u32::try_from(whole_millis(limit)).unwrap_or(u32::MAX);
-            let moment = moment(deadline);
-            self.slot.set_deadline(moment, limit_ms);
-            arm(moment);
+            self.slot.set_deadline(deadline, limit_ms);
+            arm(deadline);
         }
         deadline
     }

@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use crate::alarm::{as_instant, now};
+
 /// Who is at the other end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -40,7 +42,8 @@ impl fmt::Display for Peer {
 #[derive(Debug)]
 pub struct Context {
     peer: Peer,
-    pub(crate) deadline: Option<Instant>,
+    /// As [`now`] counts.
+    pub(crate) deadline: Option<u64>,
 }
 
 impl Context {
@@ -57,13 +60,13 @@ impl Context {
     /// `None` when the call has no deadline. See
     /// [`Service::default_deadline`](crate::Service::default_deadline).
     pub fn deadline(&self) -> Option<Instant> {
-        self.deadline
+        self.deadline.map(as_instant)
     }
 
     /// How much time is left for the call, zero when it is over; `None` when it has no deadline.
     ///
     /// A handler that looks at it now and then can stop working for a caller who has gone.
     pub fn remaining(&self) -> Option<Duration> {
-        self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
+        self.deadline.map(|deadline| Duration::from_nanos(deadline.saturating_sub(now())))
     }
 }

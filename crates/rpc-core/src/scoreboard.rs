@@ -71,7 +71,7 @@ pub(crate) struct Slot {
     /// late must not answer the next one in its place.
     phase: AtomicU32,
     /// How long the call may take, in milliseconds, and when that time is up, as
-    /// [`moment`](crate::alarm::moment) counts; 0 when it has no deadline.
+    /// [`now`](crate::alarm::now) counts; 0 when it has no deadline.
     limit_ms: AtomicU32,
     deadline: AtomicU64,
     /// Replies that are finished but not yet written, for the last words to send first.

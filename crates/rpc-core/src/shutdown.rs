@@ -11,13 +11,13 @@ use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::libc;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use rpc_proto::FrameWriter;
 
-use crate::alarm::{NEVER, moment};
+use crate::alarm::NEVER;
 use crate::buffers::SpareBuffers;
 use crate::refusal::{append_error, stopped_before_the_end};
 use crate::report::{REPLACE, Report, Reporter};
@@ -86,7 +86,7 @@ pub(crate) struct Control {
     pub(crate) interrupted: AtomicBool,
     /// The status with which a supervising process ends at once, 0 while it does not.
     pub(crate) ends_at_once: AtomicI32,
-    /// When the grace after a signal is over, as [`moment`] counts; [`NEVER`] before the signal.
+    /// When the grace after a signal is over, as [`now`](crate::alarm::now) counts; [`NEVER`] before the signal.
     pub(crate) grace_ends: AtomicU64,
     /// Whether SIGALRM's handler looks after the deadlines of this process, or cannot.
     pub(crate) watches_time: AtomicBool,
@@ -117,8 +117,6 @@ impl Control {
     pub(crate) fn new(grace: Duration) -> io::Result<Control> {
         let mut frame = FrameWriter::new();
         append_error(&mut frame, &stopped_before_the_end());
-        // What moments are counted from is decided here, before any fork.
-        let _ = moment(Instant::now());
         let control = Control {
             stopping: AtomicBool::new(false),
             retiring: AtomicBool::new(false),

@@ -10,12 +10,12 @@ use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::libc;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
-use crate::alarm::{NEVER, arm, disarm, forget_timer, moment, on_alarm};
+use crate::alarm::{NEVER, arm, disarm, forget_timer, moment_in, on_alarm};
 use crate::crash::{CRASHES, happens_again, on_crash, prepare_last_words};
 use crate::scoreboard::own_pid;
 use crate::shutdown::{Control, EXIT_INTERRUPTED, EXIT_QUIT, exit_now};
@@ -167,8 +167,7 @@ impl Control {
         // Before the stop: a server that has nothing to do returns at once, in another thread, and
         // calls off what is set by then.
         if !supervises && self.grace_ends.load(Ordering::SeqCst) == NEVER {
-            let grace = u64::try_from(self.grace().as_nanos()).unwrap_or(NEVER);
-            let ends = moment(Instant::now()).saturating_add(grace);
+            let ends = moment_in(self.grace());
             self.grace_ends.store(ends, Ordering::SeqCst);
             arm(ends);
         }
@@ -427,7 +426,7 @@ mod tests {
             unsafe { libc::signal(libc::SIGALRM, before) };
             let (first, second) = (control(), control());
             assert!(first.watch_time() && second.watch_time());
-            arm(moment(Instant::now() + Duration::from_secs(60)));
+            arm(moment_in(Duration::from_secs(60)));
             first.serve_no_more();
             assert_ne!(installed(Signal::SIGALRM).sa_sigaction, before, "one is left");
             second.serve_no_more();
