@@ -238,16 +238,15 @@ impl Client {
         method: &str,
         params: &P,
     ) -> Result<&[u8], CallError> {
-        let begun = Instant::now();
+        let mut time = CallTime::begin(self.call_timeout);
         if let Some(goodbye) = self.goodbye() {
             return Err(goodbye);
         }
-        self.check_usable(begun)?;
-        let mut time = CallTime::new(begun, self.call_timeout);
+        self.check_usable(time.begun)?;
         self.requests
-            .append(|body| match time.deadline {
-                Some(_) => Request::encode_with_timeout(body, method, time.limit, params),
-                None => Request::encode(body, method, params),
+            .append(|body| match time.limit {
+                Duration::MAX => Request::encode(body, method, params),
+                limit => Request::encode_with_timeout(body, method, limit, params),
             })
             .map_err(CallError::Params)?;
         // Whatever ends the exchange early leaves the connection in an unknown state.
@@ -270,10 +269,16 @@ impl Client {
 
     /// The error with which the server has ended the connection, if it came together with the last
     /// reply: it is the answer to the next request.
+    #[inline]
     fn goodbye(&mut self) -> Option<CallError> {
-        if !self.usable || !self.replies.frame_is_ready() {
-            return None;
+        match self.usable && self.replies.buffered_len() > 0 {
+            true => self.read_goodbye(),
+            false => None,
         }
+    }
+
+    #[cold]
+    fn read_goodbye(&mut self) -> Option<CallError> {
         self.usable = false;
         let reply = Response::parse(self.replies.next_frame().ok()??).ok()?;
         let error = (reply.kind == ERROR_KIND).then(|| error_reply(reply.result))?;
@@ -344,23 +349,21 @@ impl Client {
 /// The time of one call. As long as nothing has had to wait, all of it is left, and the clock need
 /// not be asked.
 struct CallTime {
+    begun: Instant,
     limit: Duration,
-    /// `None` if it lies beyond what the clock can tell.
-    deadline: Option<Instant>,
     has_waited: bool,
 }
 
 impl CallTime {
-    fn new(begun: Instant, limit: Duration) -> CallTime {
-        CallTime { limit, deadline: begun.checked_add(limit), has_waited: false }
+    fn begin(limit: Duration) -> CallTime {
+        CallTime { begun: Instant::now(), limit, has_waited: false }
     }
 
     #[inline]
     fn left(&self, executed: Executed) -> Result<Duration, CallError> {
-        let left = match self.deadline {
-            None => Duration::MAX,
-            Some(_) if !self.has_waited => self.limit,
-            Some(deadline) => deadline.saturating_duration_since(Instant::now()),
+        let left = match self.has_waited {
+            false => self.limit,
+            true => self.limit.saturating_sub(self.begun.elapsed()),
         };
         if left.is_zero() {
             return Err(CallError::TimedOut { limit: self.limit, executed });
