@@ -69,7 +69,8 @@ impl Case {
         let echo = |model, load: Load, at_least| {
             Step::new(self.name(), move |settings, progress| {
                 let target = Target::Ratio { at_least };
-                contest(settings, model, load, target)?.run(self.name(), settings, progress)
+                let begin = || contest(settings, model, load, target);
+                Contest::run(self.name(), settings, progress, begin)
             })
         };
         let load = Load::of(settings);
@@ -87,11 +88,11 @@ impl Case {
                 echo(Model::Fork, load.churn(), 0.90),
             ],
             Case::Large => vec![echo(Model::Single, load.payload(LARGE), 0.50)],
-            Case::OwnClient => vec![Step::new(self.name(), |settings, progress| {
-                own_client(settings)?.run(Case::OwnClient.name(), settings, progress)
+            Case::OwnClient => vec![Step::new(self.name(), move |settings, progress| {
+                Contest::run(self.name(), settings, progress, || own_client(settings))
             })],
-            Case::SeedClient => vec![Step::new(self.name(), |settings, progress| {
-                seed_client(settings)?.run(Case::SeedClient.name(), settings, progress)
+            Case::SeedClient => vec![Step::new(self.name(), move |settings, progress| {
+                Contest::run(self.name(), settings, progress, || seed_client(settings))
             })],
             Case::IdleMemory => {
                 let idle = |model, kibibytes: u64| {
@@ -113,8 +114,8 @@ impl Case {
                 .filter_map(|model| Some((model, seed_server::program(model)?)))
                 .map(|(model, source)| {
                     Step::new(self.name(), move |settings, progress| {
-                        let contest = seed_server(settings, model, source)?;
-                        contest.run(Case::SeedServers.name(), settings, progress)
+                        let begin = || seed_server(settings, model, source);
+                        Contest::run(self.name(), settings, progress, begin)
                     })
                 })
                 .collect(),
@@ -210,6 +211,19 @@ fn seed_server(settings: &Settings, model: Model, source: &str) -> anyhow::Resul
 
 /// One active connection of a thread server, with and without many idle ones beside it.
 fn crowd(settings: &Settings, progress: &ProgressBar) -> anyhow::Result<Row> {
+    let wanted = settings.crowd;
+    let mut shortage = None;
+    let mut row = Contest::run(Case::Crowd.name(), settings, progress, || {
+        let (contest, found) = beside_a_crowd(settings)?;
+        shortage = shortage.take().or(found);
+        Ok(contest)
+    })?;
+    row.note = shortage.map(|(count, reason)| format!("ONLY {count} of {wanted} idle: {reason}"));
+    Ok(row)
+}
+
+/// With how many idle connections there are if not all could be opened, and why.
+fn beside_a_crowd(settings: &Settings) -> anyhow::Result<(Contest, Option<(usize, String)>)> {
     let model = Model::Thread;
     let load = Load::of(settings);
     let exchange = Exchange::new(settings.called, settings.payload);
@@ -240,7 +254,5 @@ fn crowd(settings: &Settings, progress: &ProgressBar) -> anyhow::Result<Row> {
         measure: Measure::Latency,
         target: Target::Ratio { at_least: 0.90 },
     };
-    let mut row = contest.run(Case::Crowd.name(), settings, progress)?;
-    row.note = (count < wanted).then(|| format!("ONLY {count} of {wanted} idle: {reason}"));
-    Ok(row)
+    Ok((contest, (count < wanted).then_some((count, reason))))
 }

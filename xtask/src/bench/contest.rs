@@ -63,28 +63,37 @@ pub(super) struct Contest {
 }
 
 impl Contest {
-    /// A warm-up, then `settings.rounds` rounds of one turn each. The ratio is taken round by
+    /// `settings.rounds` rounds of one turn each, after a warm-up. The ratio is taken round by
     /// round, so that what slows both down for a while cancels out.
+    ///
+    /// Each round has servers and connections of its own: where the kernel happens to put a
+    /// process and its sockets makes a call up to a hundredth faster or slower for as long as they
+    /// live, so rounds with the same ones would agree with each other and not with the next run.
     pub(super) fn run(
-        mut self,
         case: &'static str,
         settings: &Settings,
         progress: &ProgressBar,
+        mut begin: impl FnMut() -> anyhow::Result<Contest>,
     ) -> anyhow::Result<Row> {
-        let mut subject = Series::new(self.measure)?;
-        let mut against = Series::new(self.measure)?;
-        for side in [&mut self.subject, &mut self.against] {
-            side.driver.turn(settings.turn / 3)?;
-        }
-        for _ in 0..settings.rounds {
-            subject.add(self.subject.driver.turn(settings.turn)?);
-            against.add(self.against.driver.turn(settings.turn)?);
+        let mut contest = begin()?;
+        let mut subject = Series::new(contest.measure)?;
+        let mut against = Series::new(contest.measure)?;
+        for round in 0..settings.rounds {
+            if round > 0 {
+                drop(contest);
+                contest = begin()?;
+            }
+            for side in [&mut contest.subject, &mut contest.against] {
+                side.driver.turn(settings.turn / 3)?;
+            }
+            subject.add(contest.subject.driver.turn(settings.turn)?);
+            against.add(contest.against.driver.turn(settings.turn)?);
             progress.inc(1);
         }
         let ratios = subject.speeds.iter().zip(&against.speeds);
         let ratio = Quartiles::of(ratios.map(|(subject, against)| subject / against).collect());
         let figure = subject.figure();
-        let verdict = match self.target {
+        let verdict = match contest.target {
             Target::None => Verdict::None,
             // An upper bound in absolute terms: noise can only make it worse.
             Target::Latency { at_most } => Verdict::reached(figure.latency() <= Some(at_most)),
@@ -94,12 +103,12 @@ impl Contest {
         };
         Ok(Row {
             case,
-            subject: self.subject.name,
-            against: Some(self.against.name),
+            subject: contest.subject.name,
+            against: Some(contest.against.name),
             figure,
             floor: Some(against.figure()),
             ratio: Some(ratio),
-            target: self.target,
+            target: contest.target,
             verdict,
             note: None,
         })

@@ -38,6 +38,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use cases::{Case, Step};
 use clap::ValueEnum;
+use contest::Contest;
 use exchange::Called;
 use indicatif::{ProgressBar, ProgressStyle};
 use load::Load;
@@ -282,7 +283,8 @@ fn custom_steps(options: &Options, load: Load) -> Vec<Step> {
     let possible = |model: &Model| *model != Model::Single || load.connections == 1 || load.churn;
     let step = |model| {
         Step::new("custom", move |settings, progress| {
-            cases::contest(settings, model, load, Target::None)?.run("custom", settings, progress)
+            let begin = || cases::contest(settings, model, load, Target::None);
+            Contest::run("custom", settings, progress, begin)
         })
     };
     models(options).into_iter().filter(possible).map(step).collect()
@@ -298,7 +300,7 @@ fn how_it_was_made(options: &Options, settings: &Settings) -> anyhow::Result<Vec
         format!("servers and driver on processor {cpu}")
     };
     let mut made = vec![format!(
-        "{} rounds of {} s each in turns, {place}; method {}, {} characters.",
+        "{} rounds of {} s each in turns, each with new servers, {place}; method {}, {} characters.",
         settings.rounds,
         settings.turn.as_secs_f64(),
         settings.called.method(),
