@@ -80,7 +80,7 @@ impl Acceptor {
     ) -> Result<Acceptor, ServeError> {
         let control = Control::new(DEFAULT_GRACE).map_err(ServeError::Setup)?;
         let mut acceptor = Acceptor {
-            control: Arc::new(control),
+            control,
             listener: Some(listener),
             address,
             creator: own_pid(),

@@ -1,6 +1,7 @@
 //! The buffers of a connection, and a pair that is kept for the next one.
 
-use std::sync::{Mutex, PoisonError};
+use std::ptr;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rpc_proto::{FrameReader, FrameWriter, INITIAL_BUFFER_LEN};
 
@@ -30,8 +31,8 @@ pub(crate) struct SpareBuffers {
 }
 
 impl SpareBuffers {
-    pub(crate) fn new() -> SpareBuffers {
-        SpareBuffers { pair: Mutex::new(Some(new_pair_on_one_page())) }
+    pub(crate) fn none() -> SpareBuffers {
+        SpareBuffers { pair: Mutex::new(None) }
     }
 
     /// The pair, or a new one if another connection has it. For requests of `max_frame_len` bytes.
@@ -56,18 +57,35 @@ fn new_pair() -> Buffers {
     from_memory(memory())
 }
 
-/// A pair that begins on one page, so that a child which writes both copies one. malloc gives what
-/// it happens to have, so this asks until two pieces fit, and gives the others back.
-fn new_pair_on_one_page() -> Buffers {
+/// Shares `owner`, and fills its spare buffers with a pair that begins on the same page, so that a
+/// child which writes all three copies one. malloc gives what it happens to have, so this asks
+/// until they fit, and gives the others back.
+pub(crate) fn share_on_one_page<Owner>(
+    mut owner: Owner,
+    spare_buffers: impl Fn(&Owner) -> &SpareBuffers,
+) -> Arc<Owner> {
+    /// The two counts in front of what an `Arc` shares.
+    const COUNTS_LEN: usize = 2 * size_of::<usize>();
     let mut tried = Vec::new();
     loop {
+        let shared = Arc::new(owner);
         let pair = memory();
-        let [page, same_page] =
-            [&pair[0], &pair[1]].map(|piece| piece.as_ptr() as usize / PAGE_LEN);
-        if page == same_page || tried.len() == MOST_TRIED {
-            return from_memory(pair);
+        let begin = ptr::from_ref(&*shared).addr();
+        let places = [
+            begin - COUNTS_LEN,
+            begin + size_of::<Owner>() - 1,
+            pair[0].as_ptr().addr(),
+            pair[1].as_ptr().addr(),
+        ];
+        let [page, others @ ..] = places.map(|place| place / PAGE_LEN);
+        if others == [page; 3] || tried.len() == MOST_TRIED {
+            spare_buffers(&shared).give_back(from_memory(pair));
+            return shared;
         }
-        tried.push(pair);
+        owner = Arc::into_inner(shared).expect("nobody else has it yet");
+        // Takes the place that was just given back, so that the next one is another.
+        let place = Vec::<u8>::with_capacity(COUNTS_LEN + size_of::<Owner>());
+        tried.push((place, pair));
     }
 }
 

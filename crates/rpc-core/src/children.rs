@@ -3,6 +3,7 @@
 //!
 //! Nobody calls `waitpid(-1)`, so children that the host program started itself are never touched.
 
+use std::io::{self, Write as _};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -66,12 +67,17 @@ pub struct Children {
 impl Children {
     /// No children yet; they will serve what `acceptor` accepts and stop when it is told to.
     ///
+    /// Standard output is flushed here and not at each fork, since a lock that the parent takes
+    /// after a fork is a page that each child has of its own. So what this process prints later
+    /// should end its lines: a child has a copy of a line that is not ended, and prints it too.
+    ///
     /// # Errors
     ///
     /// [`ServeError::Fork`] when this process has other threads, [`ServeError::Watch`] when there
     /// is no descriptor for watching children.
     pub fn new(acceptor: &Acceptor) -> Result<Children, ServeError> {
         refuse_threads()?;
+        let _ = io::stdout().flush();
         // Every child will need one; a system without them is better told at the start.
         drop(pidfd_open(own_pid()).map_err(ServeError::Watch)?);
         let happenings = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC);

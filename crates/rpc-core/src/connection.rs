@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use nix::poll::PollFlags;
-use rpc_proto::{FrameReader, FrameWriter};
+use rpc_proto::{ErrorCode, FrameReader, FrameWriter};
 
 use crate::alarm::{arm, moment_in};
 use crate::buffers::SpareBuffers;
@@ -268,6 +268,18 @@ impl Connection {
             }
         }
         Ok(())
+    }
+
+    /// Says that the server stops.
+    pub(crate) fn say_goodbye(
+        &self,
+        replies: &mut FrameWriter,
+        timeout: Duration,
+    ) -> io::Result<()> {
+        tracing::debug!(peer = %self.peer, "connection ended by the stop");
+        self.scoreboard().tallies().count_refused(ErrorCode::ShuttingDown.code());
+        replies.append(|body| io::Write::write_all(body, &self.slot.control.goodbye))?;
+        self.send(replies, timeout)
     }
 
     /// One more call was served.

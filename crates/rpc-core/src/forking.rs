@@ -1,7 +1,7 @@
 //! The fork of a child: nothing is lost between the two sides, and nothing is shared that should not
 //! be.
 
-use std::io::{self, Write};
+use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -43,7 +43,6 @@ impl Children {
         let (status, reporter) = status.map_or((None, None), |(a, b)| (Some(a), Some(b)));
         // The pidfd needs a number. Holding one now means that only the parent can fail for it.
         let reserve = self.control.wake().try_clone_to_owned().map_err(ForkError::Descriptor)?;
-        let _ = io::stdout().flush();
         let parent = own_pid();
         let mask = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK);
         let mask = mask.map_err(|errno| ForkError::Fork(errno.into()))?;

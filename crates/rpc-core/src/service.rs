@@ -13,7 +13,7 @@ use crate::buffers::Buffers;
 use crate::connection::{Connection, Received};
 use crate::context::Context;
 use crate::farewell::Farewell;
-use crate::refusal::{append_error, deadline_was_over, shutting_down, timed_out};
+use crate::refusal::{append_error, deadline_was_over, timed_out};
 use crate::registry::{Answer, Found, Registry};
 use crate::scoreboard::Slot;
 use crate::socket::after;
@@ -202,7 +202,10 @@ impl Service {
             conn.send(replies, self.write_timeout)?;
             match conn.receive(requests, replies, &mut frame_deadline, self.frame_timeout)? {
                 Received::Bytes => {}
-                Received::EndOfStream if conn.is_stopping() => break shutting_down(),
+                Received::EndOfStream if conn.is_stopping() => {
+                    conn.say_goodbye(replies, self.write_timeout)?;
+                    return Ok(Ending::Refused);
+                }
                 Received::EndOfStream => {
                     if let Err(error) = requests.end_of_stream() {
                         tracing::debug!(peer = %conn.peer(), %error, "connection broken");

@@ -15,11 +15,11 @@ use std::time::Duration;
 
 use nix::libc;
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use rpc_proto::FrameWriter;
+use rpc_proto::{ERROR_KIND, FrameWriter, Response};
 
 use crate::alarm::NEVER;
-use crate::buffers::SpareBuffers;
-use crate::refusal::{append_error, stopped_before_the_end};
+use crate::buffers::{SpareBuffers, share_on_one_page};
+use crate::refusal::{append_error, shutting_down, stopped_before_the_end};
 use crate::report::{REPLACE, Report, Reporter};
 use crate::scoreboard::{End, Scoreboard, own_pid};
 
@@ -100,6 +100,9 @@ pub(crate) struct Control {
     pub(crate) serves_beside_accepting: AtomicBool,
     /// The framed error for callers whose handlers run when the grace is over.
     pub(crate) last_words: Box<[u8]>,
+    /// The body of the error for those who are connected and wait for nothing. Written before any
+    /// fork, or each child of many would write it at the same time.
+    pub(crate) goodbye: Box<[u8]>,
     /// The thread that accepts on a socket that it shares with other processes, 0 when none does,
     /// and that socket.
     accepting_thread: AtomicI32,
@@ -114,9 +117,11 @@ pub(crate) struct Control {
 }
 
 impl Control {
-    pub(crate) fn new(grace: Duration) -> io::Result<Control> {
+    pub(crate) fn new(grace: Duration) -> io::Result<Arc<Control>> {
         let mut frame = FrameWriter::new();
         append_error(&mut frame, &stopped_before_the_end());
+        let mut goodbye = Vec::new();
+        Response::encode(&mut goodbye, ERROR_KIND, &shutting_down())?;
         let control = Control {
             stopping: AtomicBool::new(false),
             retiring: AtomicBool::new(false),
@@ -135,15 +140,16 @@ impl Control {
             accepting_mark: AtomicUsize::new(0),
             serves_beside_accepting: AtomicBool::new(false),
             last_words: frame.as_bytes().into(),
+            goodbye: goodbye.into(),
             accepting_thread: AtomicI32::new(0),
             accepting_on: AtomicI32::new(-1),
             reporter: Mutex::new(None),
             status_pipe: AtomicI32::new(-1),
             calls_left: AtomicI64::new(NO_LIMIT),
-            spare_buffers: SpareBuffers::new(),
+            spare_buffers: SpareBuffers::none(),
         };
         control.set_grace(grace);
-        Ok(control)
+        Ok(share_on_one_page(control, |control| &control.spare_buffers))
     }
 
     pub(crate) fn set_grace(&self, grace: Duration) {

@@ -406,7 +406,7 @@ mod tests {
     extern "C" fn handler_of_the_program(_: libc::c_int) {}
 
     fn control() -> Arc<Control> {
-        Arc::new(Control::new(Duration::from_secs(1)).unwrap())
+        Control::new(Duration::from_secs(1)).unwrap()
     }
 
     /// One test, because signals belong to the whole process.

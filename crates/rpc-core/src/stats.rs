@@ -84,7 +84,6 @@ fn name_of(number: u32, registry: &Registry) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::time::Duration;
 
     use super::*;
@@ -96,7 +95,7 @@ mod tests {
 
     #[test]
     fn calls_of_the_dead_count_and_belong_to_nobody() {
-        let control = Arc::new(Control::new(Duration::ZERO).expect("memory"));
+        let control = Control::new(Duration::ZERO).expect("memory");
         let scoreboard = &control.scoreboard;
         let registry = Registry::new();
         let held = HeldSlot::claim(&control, 0).expect("a free slot");

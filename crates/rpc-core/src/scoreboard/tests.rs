@@ -3,7 +3,6 @@
 use std::io::Read;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
@@ -15,7 +14,7 @@ const LATE: u64 = 100;
 fn slot_and_peer() -> (HeldSlot, UnixStream, UnixStream) {
     let (socket, peer) = UnixStream::pair().unwrap();
     peer.set_nonblocking(true).unwrap();
-    let control = Arc::new(Control::new(Duration::ZERO).unwrap());
+    let control = Control::new(Duration::ZERO).unwrap();
     (HeldSlot::claim(&control, socket.as_raw_fd()).unwrap(), socket, peer)
 }
 
