@@ -67,15 +67,39 @@ pub struct Children {
 impl Children {
     /// No children yet; they will serve what `acceptor` accepts and stop when it is told to.
     ///
+    /// If `acceptor` stops on signals, they are read from now on and no handler runs in this
+    /// process any more; SIGQUIT ends it and its children at once, with status 131. Until the
+    /// children are dropped SIGTERM, SIGINT and SIGQUIT are blocked, also in programs that the
+    /// host program starts meanwhile.
+    ///
     /// Standard output is flushed here and not at each fork, since a lock that the parent takes
     /// after a fork is a page that each child has of its own. So what this process prints later
     /// should end its lines: a child has a copy of a line that is not ended, and prints it too.
     ///
     /// # Errors
     ///
-    /// [`ServeError::Fork`] when this process has other threads, [`ServeError::Watch`] when there
-    /// is no descriptor for watching children.
+    /// [`ServeError::Fork`] when this process has other threads, [`ServeError::Watch`] and
+    /// [`ServeError::Signals`] when there is no descriptor for watching children or for signals.
     pub fn new(acceptor: &Acceptor) -> Result<Children, ServeError> {
+        Children::reading(acceptor, None, &OF_PARENT)
+    }
+
+    /// As [`new`](Children::new), and these children are workers: each says when it is ready, and
+    /// has `patience` for that. SIGHUP, SIGTTIN, SIGTTOU and SIGUSR2 become [`Event::Order`], and
+    /// SIGCHLD tells of stopped workers.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Children::new).
+    pub fn of_workers(acceptor: &Acceptor, patience: Patience) -> Result<Children, ServeError> {
+        Children::reading(acceptor, Some(patience), &[&OF_PARENT[..], &OF_MASTER[..]].concat())
+    }
+
+    fn reading(
+        acceptor: &Acceptor,
+        patience: Option<Patience>,
+        signals: &[Signal],
+    ) -> Result<Children, ServeError> {
         refuse_threads()?;
         let _ = io::stdout().flush();
         // Every child will need one; a system without them is better told at the start.
@@ -87,44 +111,22 @@ impl Children {
         control.supervise(true);
         // Children inherit the handlers, and need not make their own one by one.
         control.watch_crashes();
-        Ok(Children {
+        let mut children = Children {
             control,
             happenings: Some(happenings),
             signals: None,
             lifeline,
             clock: Clock::default(),
             pause: Pause::default(),
-            patience: None,
+            patience,
             pid_file: acceptor.pid_file.clone(),
             members: Members::new(),
-        })
+        };
+        children.read_queue_of(signals)?;
+        Ok(children)
     }
 
-    /// If `acceptor` stops on signals, they are read from now on and no handler runs in this
-    /// process any more; SIGQUIT ends it and its children at once, with status 131. Until the
-    /// children are dropped SIGTERM, SIGINT and SIGQUIT are blocked, also in programs that the
-    /// host program starts meanwhile.
-    ///
-    /// # Errors
-    ///
-    /// [`ServeError::Signals`] when there is no descriptor for it.
-    pub fn reading_signals(self) -> Result<Children, ServeError> {
-        self.with_queue_of(&OF_PARENT)
-    }
-
-    /// These children are workers: each says when it is ready, and has `patience` for that. Also
-    /// reads signals as [`reading_signals`](Children::reading_signals) does; SIGHUP, SIGTTIN,
-    /// SIGTTOU and SIGUSR2 become [`Event::Order`], and SIGCHLD tells of stopped workers.
-    ///
-    /// # Errors
-    ///
-    /// [`ServeError::Signals`] when there is no descriptor for signals.
-    pub fn of_workers(mut self, patience: Patience) -> Result<Children, ServeError> {
-        self.patience = Some(patience);
-        self.with_queue_of(&[&OF_PARENT[..], &OF_MASTER[..]].concat())
-    }
-
-    fn with_queue_of(mut self, signals: &[Signal]) -> Result<Children, ServeError> {
+    fn read_queue_of(&mut self, signals: &[Signal]) -> Result<(), ServeError> {
         if let (true, Some(happenings)) = (self.control.is_signalled(), &self.happenings) {
             let queue = SignalQueue::of(signals).map_err(ServeError::Signals)?;
             let event = EpollEvent::new(EpollFlags::EPOLLIN, SIGNALS);
@@ -132,7 +134,7 @@ impl Children {
             added.map_err(|errno| ServeError::Watch(errno.into()))?;
             self.signals = Some(queue);
         }
-        Ok(self)
+        Ok(())
     }
 
     /// How many children there are that were not reaped yet.

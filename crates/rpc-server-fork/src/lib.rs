@@ -84,7 +84,7 @@ impl Config {
     /// [`ServeError`] when the listening socket breaks. Nothing that a client does ends the loop,
     /// and neither does a fork that fails: that client is told -32000.
     pub fn serve(&self, mut acceptor: Acceptor, service: &Service) -> Result<(), ServeError> {
-        let mut children = Children::new(&acceptor)?.reading_signals()?;
+        let mut children = Children::new(&acceptor)?;
 
         while let Some(conn) = acceptor.accept_and_reap(&mut children)? {
             if children.len() >= self.max_children {

@@ -93,7 +93,7 @@ pub(crate) struct Vacancy {
 
 impl Crew {
     pub(crate) fn new(acceptor: &mut Acceptor, config: Config) -> Result<Crew, ServeError> {
-        let children = Children::new(acceptor)?.of_workers(config.patience)?;
+        let children = Children::of_workers(acceptor, config.patience)?;
         acceptor.share_with_workers()?;
         Ok(Crew {
             children,
