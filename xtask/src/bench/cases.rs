@@ -11,7 +11,7 @@ use super::exchange::{Called, Exchange, text};
 use super::load::Load;
 use super::report::{Row, Target};
 use super::server::Running;
-use super::{Settings, memory, seed_server};
+use super::{Settings, memory, seed_server, stopping};
 use crate::model::Model;
 
 /// The text of a large call, in bytes.
@@ -41,6 +41,8 @@ pub(super) enum Case {
     SeedClient,
     /// Memory of an idle connection
     IdleMemory,
+    /// From SIGTERM to the end, with 1,000 connections open
+    Stop,
     /// One active connection beside 10,000 idle ones
     Crowd,
     /// The servers in Python that this project grew from
@@ -59,6 +61,7 @@ impl Case {
             Case::OwnClient => "own-client",
             Case::SeedClient => "seed-client",
             Case::IdleMemory => "idle-memory",
+            Case::Stop => "stop",
             Case::Crowd => "crowd",
             Case::SeedServers => "seed-servers",
         }
@@ -108,6 +111,14 @@ impl Case {
                     }),
                 ]
             }
+            Case::Stop => Model::ALL
+                .map(|model| {
+                    Step::new(self.name(), move |settings, progress| {
+                        let at_most = Duration::from_millis(100);
+                        stopping::of_idle_server(settings, model, at_most, progress)
+                    })
+                })
+                .into(),
             Case::Crowd => vec![Step::new(self.name(), crowd)],
             Case::SeedServers => Model::ALL
                 .into_iter()

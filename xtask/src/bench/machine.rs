@@ -1,17 +1,21 @@
 //! The machine: where this process may run, how many files it may open, what it says of itself.
 
 use std::fs;
+use std::sync::OnceLock;
 
 use anyhow::Context as _;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::Pid;
 
+/// The processors that this process was given.
+static ALLOWED: OnceLock<CpuSet> = OnceLock::new();
+
 /// Binds this thread, and so all threads and processes that it starts from now on, to one
 /// processor: `wanted`, or the last one that it may use. Returns which.
 pub(super) fn pin(wanted: Option<usize>) -> anyhow::Result<usize> {
     let this_thread = Pid::from_raw(0);
-    let allowed = sched_getaffinity(this_thread)?;
+    let allowed = *ALLOWED.get_or_init(|| sched_getaffinity(this_thread).unwrap_or_default());
     let last = || (0..CpuSet::count()).rfind(|&cpu| allowed.is_set(cpu) == Ok(true));
     let cpu = wanted.or_else(last).context("no processor is allowed")?;
     let mut only = CpuSet::new();
@@ -19,6 +23,19 @@ pub(super) fn pin(wanted: Option<usize>) -> anyhow::Result<usize> {
     sched_setaffinity(this_thread, &only)
         .with_context(|| format!("cannot run on processor {cpu}"))?;
     Ok(cpu)
+}
+
+/// Runs `work` as if this thread had never been bound.
+pub(super) fn on_all_processors<T>(work: impl FnOnce() -> T) -> T {
+    let this_thread = Pid::from_raw(0);
+    let bound = sched_getaffinity(this_thread);
+    let (Ok(bound), Some(allowed)) = (bound, ALLOWED.get()) else {
+        return work();
+    };
+    let _ = sched_setaffinity(this_thread, allowed);
+    let outcome = work();
+    let _ = sched_setaffinity(this_thread, &bound);
+    outcome
 }
 
 /// Allows this process, and those that it starts, as many open files as the system lets it.

@@ -28,6 +28,7 @@ mod report;
 mod scratch;
 mod seed_server;
 mod server;
+mod stopping;
 mod system_calls;
 
 use std::env;

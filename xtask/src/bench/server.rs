@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail, ensure};
 
 use super::Settings;
 use super::exchange::Called;
@@ -81,6 +81,18 @@ impl Running {
         match self {
             Running::Project(server) => socket_address(server),
             Running::Seed(server) => Ok(server.address()),
+        }
+    }
+
+    /// SIGTERM, and then the wait for the end.
+    pub(super) fn stop(&mut self) -> anyhow::Result<()> {
+        match self {
+            Running::Project(server) => {
+                let status = server.stop(STOP_TIMEOUT)?;
+                ensure!(status.success(), "the server ended with {status}");
+                Ok(())
+            }
+            Running::Seed(_) => bail!("the first servers know no stop"),
         }
     }
 

@@ -1,0 +1,86 @@
+//! How long a server with many open connections takes to stop.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use indicatif::ProgressBar;
+
+use super::exchange::Exchange;
+use super::report::{Figure, Row, Target, Verdict};
+use super::server::Running;
+use super::{Settings, machine, memory};
+use crate::model::Model;
+
+/// No reply and no goodbye takes this long unless something hangs.
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// The time from SIGTERM until the server's process has ended, with `settings.idle` connections
+/// open: idle ones as far as the model serves so many, the others in the queue. Each of them must
+/// have been told. Each round has a server of its own, on all processors, since children end in
+/// parallel.
+pub(super) fn of_idle_server(
+    settings: &Settings,
+    model: Model,
+    at_most: Duration,
+    progress: &ProgressBar,
+) -> anyhow::Result<Row> {
+    let count = settings.idle;
+    let mut times = Vec::new();
+    for _ in 0..settings.rounds {
+        times.push(machine::on_all_processors(|| time_of_stop(settings, model, count))?);
+        progress.inc(1);
+    }
+    times.sort_unstable();
+    let median = times[times.len() / 2];
+    let longest = times[times.len() - 1];
+    Ok(Row {
+        case: "stop",
+        subject: format!("{model}, {count} open"),
+        against: None,
+        figure: Figure::Latency { median, p99: longest },
+        floor: None,
+        ratio: None,
+        target: Target::Latency { at_most },
+        verdict: Verdict::reached(median <= at_most),
+        note: None,
+    })
+}
+
+fn time_of_stop(settings: &Settings, model: Model, count: usize) -> anyhow::Result<Duration> {
+    let mut server = Running::ours(settings, model, settings.workers, &memory::patience(count))?;
+    let address = server.address()?;
+    let exchange = Exchange::new(settings.called, settings.payload);
+    let served = match model {
+        Model::Single => 1,
+        Model::Prefork => settings.workers,
+        Model::Thread | Model::Fork | Model::PreforkThread => count,
+    };
+    let mut connections = (0..count)
+        .map(|number| open(address, (number < served).then_some(&exchange)))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let begin = Instant::now();
+    server.stop()?;
+    let time = begin.elapsed();
+    for connection in &mut connections {
+        let mut goodbye = Vec::new();
+        connection.read_to_end(&mut goodbye).context("a connection was not ended in order")?;
+        let was_told = goodbye.windows(6).any(|bytes| bytes == b"-32002");
+        ensure!(was_told, "a connection ended without a word");
+    }
+    Ok(time)
+}
+
+/// A connection, and one call on it if it is served.
+fn open(address: SocketAddr, exchange: Option<&Exchange>) -> anyhow::Result<TcpStream> {
+    let mut connection = TcpStream::connect(address)?;
+    connection.set_read_timeout(Some(TIMEOUT))?;
+    if let Some(exchange) = exchange {
+        connection.write_all(&exchange.request)?;
+        let mut reply = vec![0; exchange.reply.len()];
+        connection.read_exact(&mut reply).context("no reply")?;
+        ensure!(reply == exchange.reply, "not an echo");
+    }
+    Ok(connection)
+}
