@@ -21,6 +21,7 @@ use crate::refusal::{access_denied, busy, out_of_resources, shutting_down};
 use crate::report::Report;
 use crate::scoreboard::{MAX_CONNECTIONS, own_pid};
 use crate::shutdown::{Control, Shutdown};
+use crate::socket::poll_timeout;
 use crate::waiting::{Beside, Ready, wait};
 
 /// How long requests in flight may take after a stop, unless told otherwise.
@@ -68,6 +69,8 @@ pub struct Acceptor {
     /// Given up for a moment when descriptors run out, so that the next peer can be told.
     reserve: Option<OwnedFd>,
     paused_until: Option<Instant>,
+    /// Set at a stop: until then somebody may still come into the queue.
+    last_comes: Option<Instant>,
     next_warning: Option<Instant>,
 }
 
@@ -94,6 +97,7 @@ impl Acceptor {
             farewells: Vec::new(),
             reserve: None,
             paused_until: None,
+            last_comes: None,
             next_warning: None,
         };
         acceptor.restore_reserve();
@@ -432,8 +436,8 @@ impl Acceptor {
     /// accept who is in it.
     pub(crate) fn admit_no_more(&mut self) {
         let is_ours = self.is_ours_alone && self.creator == own_pid();
-        if let (true, Some(listener)) = (is_ours, &mut self.listener) {
-            listener.admit_no_more();
+        if let (true, None, Some(listener)) = (is_ours, self.last_comes, &mut self.listener) {
+            self.last_comes = Some(Instant::now() + listener.admit_no_more());
         }
     }
 
@@ -459,10 +463,25 @@ impl Acceptor {
                 Ok((socket, _)) => drop(Farewell::say(socket, &shutting_down()).drain()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if !somebody_comes(&listener, self.last_comes) {
+                        break;
+                    }
+                }
                 Err(_) => break,
             }
         }
     }
+}
+
+/// Blocks until somebody is in the queue, at most until `deadline`.
+fn somebody_comes(listener: &Listener, deadline: Option<Instant>) -> bool {
+    let now = Instant::now();
+    let Some(deadline) = deadline.filter(|deadline| now < *deadline) else {
+        return false;
+    };
+    let mut events = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
+    !matches!(poll(&mut events, poll_timeout(deadline - now)), Ok(0))
 }
 
 fn would_block<T>(result: &io::Result<T>) -> bool {

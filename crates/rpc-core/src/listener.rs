@@ -4,6 +4,7 @@ use std::io;
 use std::net::TcpListener;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::time::Duration;
 
 use nix::sys::socket::{
     AddressFamily, Backlog, SockType, SockaddrLike, SockaddrStorage, UnixAddr, getsockname,
@@ -20,6 +21,11 @@ use crate::socket_file::{SocketFile, bind_unix};
 /// Connections that the kernel completes and keeps until they are accepted; it lowers this to
 /// net.core.somaxconn (listen(2)).
 const BACKLOG: i32 = 4096;
+
+/// How long the handshake of a connection may take that has begun when a stop comes: a round trip
+/// in a local network, or the time for which a busy machine lets one of its processes wait. Who
+/// needs longer is reset by the close(2) of the listening socket.
+const HANDSHAKE_TIME: Duration = Duration::from_millis(10);
 
 /// Who may connect to a Unix socket unless told otherwise: its owner.
 const SOCKET_FILE_MODE: u32 = 0o600;
@@ -130,17 +136,21 @@ impl Listener {
         }
     }
 
-    /// Nobody can connect from now on, so that the queue can be emptied for good: whoever comes into
-    /// it between the last look and the close(2) would be reset. What cannot be done here is left
-    /// to that close.
-    pub(crate) fn admit_no_more(&mut self) {
+    /// Nobody can begin to connect from now on, so that the queue can be emptied for good: whoever
+    /// comes into it between the last look and the close(2) would be reset. What cannot be done
+    /// here is left to that close. Returns how long somebody may still come who has begun before.
+    pub(crate) fn admit_no_more(&mut self) -> Duration {
         match self {
             Listener::Tcp(listener) => {
                 if let Err(error) = admit_no_more(listener.as_fd()) {
                     tracing::debug!(%error, "newcomers may be reset");
                 }
+                HANDSHAKE_TIME
             }
-            Listener::Unix(file, _) => drop(file.take()),
+            Listener::Unix(file, _) => {
+                drop(file.take());
+                Duration::ZERO
+            }
         }
     }
 

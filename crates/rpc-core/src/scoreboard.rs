@@ -200,11 +200,17 @@ impl Slot {
 
     /// Ends the reading side of the connection. Async-signal-safe.
     fn stop_reading(&self) {
-        self.with_socket(|fd| {
-            // SAFETY: shutdown(2) takes no pointer. `fd` is this slot's connection in this
-            // process, which does not close it while SOCKET_HELD is set.
-            unsafe { libc::shutdown(fd, libc::SHUT_RD) };
-        });
+        for _ in 0..MAX_LOOKS {
+            let ended = self.with_socket(|fd| {
+                // SAFETY: shutdown(2) takes no pointer. `fd` is this slot's connection in this
+                // process, which does not close it while SOCKET_HELD is set.
+                unsafe { libc::shutdown(fd, libc::SHUT_RD) };
+            });
+            if ended.is_some() || self.socket.load(Ordering::SeqCst) & SOCKET_HELD == 0 {
+                return;
+            }
+            std::thread::yield_now();
+        }
     }
 
     /// The phase with the number of its call, if a handler runs.
