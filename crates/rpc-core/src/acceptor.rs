@@ -17,11 +17,10 @@ use crate::listener::Listener;
 use crate::notify::{Notice, notify};
 use crate::pid_file::PidFile;
 use crate::privileges::Account;
-use crate::refusal::{access_denied, busy, out_of_resources, shutting_down};
+use crate::refusal::{access_denied, busy, out_of_resources};
 use crate::report::Report;
 use crate::scoreboard::{MAX_CONNECTIONS, own_pid};
 use crate::shutdown::{Control, Shutdown};
-use crate::socket::poll_timeout;
 use crate::waiting::{Beside, Ready, wait};
 
 /// How long requests in flight may take after a stop, unless told otherwise.
@@ -33,9 +32,6 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// Refused connections that may wait for their peers to read why. The oldest makes room.
 const MAX_FAREWELLS: usize = 64;
 
-/// Connections that are told of a stop before they were accepted.
-const MAX_QUEUED: usize = 8192;
-
 /// The least time between two warnings about connections that are not served.
 const WARN_EVERY: Duration = Duration::from_secs(10);
 
@@ -45,17 +41,17 @@ const WARN_EVERY: Duration = Duration::from_secs(10);
 /// calls, connections that died in the queue, running out of descriptors, stop signals and the
 /// slow goodbyes of refused peers are dealt with in here.
 pub struct Acceptor {
-    control: Arc<Control>,
+    pub(crate) control: Arc<Control>,
     /// `None` once the server was told to stop.
-    listener: Option<Listener>,
+    pub(crate) listener: Option<Listener>,
     address: Address,
     /// The process that made this acceptor, not one of its children.
-    creator: i32,
+    pub(crate) creator: i32,
     /// Whether nobody else listens on the socket. Its creator then answers for what is left in its
     /// queue at the end.
-    is_ours_alone: bool,
+    pub(crate) is_ours_alone: bool,
     has_begun: bool,
-    has_said_ready: bool,
+    pub(crate) has_said_ready: bool,
     /// The users whose processes are served; `None` is everybody.
     allowed_uids: Option<Vec<u32>>,
     pub(crate) pid_file: Option<PidFile>,
@@ -70,7 +66,7 @@ pub struct Acceptor {
     reserve: Option<OwnedFd>,
     paused_until: Option<Instant>,
     /// Set at a stop: until then somebody may still come into the queue.
-    last_comes: Option<Instant>,
+    pub(crate) last_comes: Option<Instant>,
     next_warning: Option<Instant>,
 }
 
@@ -236,7 +232,12 @@ impl Acceptor {
                 self.control.accept_in_this_thread(listener.as_fd());
             }
             if self.control.accepts_no_more() {
-                self.close();
+                // Closing may take a moment, in which whoever has children can tell them.
+                match beside.fd() {
+                    Some(_) => self.turn_away(),
+                    None => self.close(),
+                }
+                return Ok(None);
             }
             if self.listener.is_none() {
                 return Ok(None);
@@ -431,68 +432,8 @@ impl Acceptor {
             self.next_warning = Some(now + WARN_EVERY);
         }
     }
-
-    /// Lets nobody into the queue any more, unless others listen on the socket. Workers may still
-    /// accept who is in it.
-    pub(crate) fn admit_no_more(&mut self) {
-        let is_ours = self.is_ours_alone && self.creator == own_pid();
-        if let (true, None, Some(listener)) = (is_ours, self.last_comes, &mut self.listener) {
-            self.last_comes = Some(Instant::now() + listener.admit_no_more());
-        }
-    }
-
-    /// Ends the listening. In the process that bound the socket, tells those who wait in the queue,
-    /// unless others listen on it.
-    fn close(&mut self) {
-        self.admit_no_more();
-        let Some(listener) = self.listener.take() else {
-            return;
-        };
-        self.control.forget_accepting_thread();
-        if self.creator != own_pid() {
-            return;
-        }
-        if self.has_said_ready {
-            notify(Notice::Stopping);
-        }
-        if !self.is_ours_alone || listener.set_blocking(false).is_err() {
-            return;
-        }
-        for _ in 0..MAX_QUEUED {
-            match listener.accept() {
-                Ok((socket, _)) => drop(Farewell::say(socket, &shutting_down()).drain()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if !somebody_comes(&listener, self.last_comes) {
-                        break;
-                    }
-                }
-                Err(_) => break,
-            }
-        }
-    }
-}
-
-/// Blocks until somebody is in the queue, at most until `deadline`.
-fn somebody_comes(listener: &Listener, deadline: Option<Instant>) -> bool {
-    let now = Instant::now();
-    let Some(deadline) = deadline.filter(|deadline| now < *deadline) else {
-        return false;
-    };
-    let mut events = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
-    !matches!(poll(&mut events, poll_timeout(deadline - now)), Ok(0))
 }
 
 fn would_block<T>(result: &io::Result<T>) -> bool {
     result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
-}
-
-impl Drop for Acceptor {
-    fn drop(&mut self) {
-        self.close();
-        if self.creator == own_pid() {
-            self.control.serve_no_more();
-        }
-    }
 }

@@ -370,8 +370,8 @@ impl Children {
         let grace = self.control.grace();
         let now = self.clock.now();
         self.put_all_on(|member| member.if_ready(now, Ladder::stop(now, grace)));
-        drop(acceptor);
-        match self.wait_for_all(true)? {
+        acceptor.turn_away();
+        match self.wait_for_all(true, Some(acceptor))? {
             0 => Ok(()),
             count => Err(ServeError::Unfinished { count, grace }),
         }
@@ -388,11 +388,16 @@ impl Children {
         let ladder = || Ladder::retire(Why::Retire, now, patience.drain);
         self.put_all_on(|member| member.if_ready(now, ladder()));
         drop(acceptor);
-        self.wait_for_all(false).map(drop)
+        self.wait_for_all(false, None).map(drop)
     }
 
-    /// How many did not finish what they had begun.
-    fn wait_for_all(&mut self, mut are_told_to_stop: bool) -> Result<usize, ServeError> {
+    /// How many did not finish what they had begun. Meanwhile `acceptor` is closed, as soon as
+    /// nobody comes any more.
+    fn wait_for_all(
+        &mut self,
+        mut are_told_to_stop: bool,
+        mut acceptor: Option<Acceptor>,
+    ) -> Result<usize, ServeError> {
         let mut unfinished = 0;
         while !self.is_empty() {
             let now = self.clock.now();
@@ -403,7 +408,11 @@ impl Children {
                 let grace = self.control.grace();
                 self.put_all_on(|member| member.if_ready(now, Ladder::stop(now, grace)));
             }
-            let happened = self.wait(None)?;
+            let awaited = acceptor.as_ref().and_then(Acceptor::awaits_handshakes);
+            if awaited.is_none() {
+                acceptor = None;
+            }
+            let happened = self.wait(awaited)?;
             let is_unfinished = |event: &&Event| match event {
                 Event::Ended(death) => death.reason.is_unfinished(),
                 _ => false,
@@ -435,7 +444,8 @@ impl Beside for Children {
 }
 
 impl Acceptor {
-    /// As [`accept`](Acceptor::accept), and meanwhile reaps the children that end.
+    /// As [`accept`](Acceptor::accept), and meanwhile reaps the children that end. After `None`
+    /// it is for [`Children::stop`] to close this acceptor.
     ///
     /// # Errors
     ///

@@ -54,6 +54,7 @@ mod binding;
 mod buffers;
 mod calls;
 mod children;
+mod closing;
 mod connection;
 mod context;
 mod crash;

@@ -1,0 +1,82 @@
+//! The end of the listening: nobody new gets in, and who waits in the queue is told.
+
+use std::io;
+use std::mem;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, poll};
+
+use crate::acceptor::Acceptor;
+use crate::farewell::Farewell;
+use crate::notify::{Notice, notify};
+use crate::refusal::shutting_down;
+use crate::scoreboard::own_pid;
+use crate::socket::poll_timeout;
+
+/// Connections that are told of a stop before they were accepted.
+const MAX_QUEUED: usize = 8192;
+
+impl Acceptor {
+    /// Lets nobody into the queue any more, unless others listen on the socket. Workers may still
+    /// accept who is in it.
+    pub(crate) fn admit_no_more(&mut self) {
+        let is_ours = self.is_ours_alone && self.creator == own_pid();
+        if let (true, None, Some(listener)) = (is_ours, self.last_comes, &mut self.listener) {
+            self.last_comes = Some(Instant::now() + listener.admit_no_more());
+        }
+    }
+
+    /// Tells those who wait in the queue that the server stops, in the process that bound the
+    /// socket, unless others listen on it. Nobody new gets into it.
+    pub(crate) fn turn_away(&mut self) {
+        if self.creator != own_pid() {
+            return;
+        }
+        if mem::take(&mut self.has_said_ready) {
+            notify(Notice::Stopping);
+        }
+        self.admit_no_more();
+        let Some(listener) = self.listener.as_ref().filter(|_| self.is_ours_alone) else {
+            return;
+        };
+        if listener.set_blocking(false).is_err() {
+            return;
+        }
+        for _ in 0..MAX_QUEUED {
+            match listener.accept() {
+                Ok((socket, _)) => drop(Farewell::say(socket, &shutting_down()).drain()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(_) => break,
+            }
+        }
+    }
+
+    /// For how long somebody may still come into the queue; `None` if nobody does any more.
+    pub(crate) fn awaits_handshakes(&self) -> Option<Duration> {
+        let left = self.last_comes?.saturating_duration_since(Instant::now());
+        (!left.is_zero()).then_some(left)
+    }
+
+    /// Ends the listening.
+    pub(crate) fn close(&mut self) {
+        self.turn_away();
+        while let (Some(listener), Some(left)) = (&self.listener, self.awaits_handshakes()) {
+            let mut events = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
+            let _ = poll(&mut events, poll_timeout(left));
+            self.turn_away();
+        }
+        self.control.forget_accepting_thread();
+        self.listener = None;
+    }
+}
+
+impl Drop for Acceptor {
+    fn drop(&mut self) {
+        self.close();
+        if self.creator == own_pid() {
+            self.control.serve_no_more();
+        }
+    }
+}
