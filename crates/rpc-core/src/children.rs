@@ -234,7 +234,7 @@ impl Children {
                 Signal::SIGTTOU => tell(Event::Order(Order::OneLess)),
                 Signal::SIGUSR2 => tell(Event::Order(Order::Upgrade)),
                 Signal::SIGCHLD => self.look_for_stopped(),
-                signal => self.control.obey(signal as libc::c_int),
+                signal => self.control.obey(signal as libc::c_int, false),
             }
         }
     }

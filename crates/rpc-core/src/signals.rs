@@ -149,7 +149,7 @@ impl Control {
     }
 
     /// Does what SIGTERM, SIGINT, SIGQUIT or, in a child, SIGHUP asks for. Async-signal-safe.
-    pub(crate) fn obey(&self, signal: libc::c_int) {
+    pub(crate) fn obey(&self, signal: libc::c_int, is_from_parent: bool) {
         let supervises = self.supervises.load(Ordering::SeqCst);
         let end_at_once = match signal {
             libc::SIGHUP => return self.retire(),
@@ -164,9 +164,14 @@ impl Control {
             }
             self.ends_at_once.store(end_at_once, Ordering::SeqCst);
         }
+        // A parent that tells its child to stop also ends it when the grace is over. Should the
+        // parent die before, the kernel sends the signal once more, and then it is not the parent's.
+        // One that serves in several threads waits for them by its own time.
+        let waits_for_threads = self.serves_beside_accepting.load(Ordering::SeqCst);
+        let ends_by_itself = !supervises && (!is_from_parent || waits_for_threads);
         // Before the stop: a server that has nothing to do returns at once, in another thread, and
         // calls off what is set by then.
-        if !supervises && self.grace_ends.load(Ordering::SeqCst) == NEVER {
+        if ends_by_itself && self.grace_ends.load(Ordering::SeqCst) == NEVER {
             let ends = moment_in(self.grace());
             self.grace_ends.store(ends, Ordering::SeqCst);
             arm(ends);
@@ -339,7 +344,9 @@ extern "C" fn on_signal(signal: libc::c_int, info: *mut libc::siginfo_t, context
         libc::SIGTERM | libc::SIGINT | libc::SIGHUP => {
             // SAFETY: null, or a Control as in `each_control`.
             if let Some(control) = unsafe { SIGNALLED.load(Ordering::SeqCst).as_ref() } {
-                control.obey(signal);
+                let is_child = control.is_child.load(Ordering::SeqCst);
+                // SAFETY: the kernel passes a valid siginfo_t.
+                control.obey(signal, is_child && is_from_parent(unsafe { &*info }));
             }
         }
         _ => {
@@ -354,6 +361,14 @@ extern "C" fn on_signal(signal: libc::c_int, info: *mut libc::siginfo_t, context
     HANDLERS.fetch_sub(1, Ordering::SeqCst);
     // SAFETY: as above.
     unsafe { *libc::__errno_location() = saved_errno };
+}
+
+/// Whether the parent of this process has sent a signal by kill(2). What the kernel sends when the
+/// parent has died is not: by then the parent is another, and the end of a pipe has another code.
+/// Async-signal-safe.
+fn is_from_parent(info: &libc::siginfo_t) -> bool {
+    // SAFETY: a signal that was sent by kill(2) has a sender; getppid(2) takes nothing.
+    info.si_code == libc::SI_USER && unsafe { info.si_pid() == libc::getppid() }
 }
 
 /// Ends the process by a crash that does not happen again by itself: somebody has sent it, such as
