@@ -20,6 +20,9 @@ use crate::stream::Stream;
 /// is more, so that a call in steady state needs no system call to set it.
 const TIMEOUT_PRECISION: u32 = 100;
 
+/// To serialise a request of more bytes than this takes a part of the call's time that counts.
+const LONG_REQUEST: usize = 16 * 1024;
+
 /// How to connect, and how long to wait.
 ///
 /// ```no_run
@@ -59,8 +62,9 @@ impl Builder {
     }
 
     /// How long a call may take, from the serialising of its params to its last byte received; 30 s
-    /// unless told. Kept to within a hundredth, or a millisecond if that is more. The server is told
-    /// with every call (`timeout_ms` in docs/wire.md).
+    /// unless told. Kept to within a hundredth, or some milliseconds if that is more; a `Serialize`
+    /// that takes long for a few bytes comes on top. The server is told with every call
+    /// (`timeout_ms` in docs/wire.md).
     pub fn call_timeout(mut self, timeout: Duration) -> Builder {
         self.call_timeout = timeout;
         self
@@ -249,6 +253,7 @@ impl Client {
                 limit => Request::encode_with_timeout(body, method, limit, params),
             })
             .map_err(CallError::Params)?;
+        time.has_passed = self.requests.as_bytes().len() > LONG_REQUEST;
         // Whatever ends the exchange early leaves the connection in an unknown state.
         self.usable = false;
         let sent = self.send(&mut time);
@@ -304,7 +309,7 @@ impl Client {
         while sent < self.requests.as_bytes().len() {
             let left = time.left(Executed::No)?;
             let rest = &self.requests.as_bytes()[sent..];
-            let written = if time.has_waited {
+            let written = if time.has_passed {
                 if needs_setting(self.write_timeout, left) {
                     self.stream.set_write_timeout(left).map_err(CallError::NotSent)?;
                     self.write_timeout = Some(left);
@@ -314,8 +319,11 @@ impl Client {
                 self.stream.write_now(rest)
             };
             match written {
-                Ok(count) => sent += count,
-                Err(error) if should_look_at_the_clock(&error) => time.has_waited = true,
+                Ok(count) => {
+                    time.has_passed |= count < rest.len();
+                    sent += count;
+                }
+                Err(error) if should_look_at_the_clock(&error) => time.has_passed = true,
                 Err(error) => return Err(CallError::NotSent(error)),
             }
         }
@@ -331,7 +339,7 @@ impl Client {
                 self.read_timeout = Some(left);
             }
             let read = self.replies.read_from(&mut self.stream);
-            time.has_waited = true;
+            time.has_passed = true;
             match read {
                 Ok(0) => {
                     self.replies.end_of_stream().map_err(CallError::Frame)?;
@@ -346,22 +354,22 @@ impl Client {
     }
 }
 
-/// The time of one call. As long as nothing has had to wait, all of it is left, and the clock need
-/// not be asked.
+/// The time of one call. Until some of it may have passed, all of it is left, and the clock need not
+/// be asked.
 struct CallTime {
     begun: Instant,
     limit: Duration,
-    has_waited: bool,
+    has_passed: bool,
 }
 
 impl CallTime {
     fn begin(limit: Duration) -> CallTime {
-        CallTime { begun: Instant::now(), limit, has_waited: false }
+        CallTime { begun: Instant::now(), limit, has_passed: false }
     }
 
     #[inline]
     fn left(&self, executed: Executed) -> Result<Duration, CallError> {
-        let left = match self.has_waited {
+        let left = match self.has_passed {
             false => self.limit,
             true => self.limit.saturating_sub(self.begun.elapsed()),
         };
@@ -390,11 +398,14 @@ fn ends_the_connection(error: &CallError) -> bool {
 
 #[inline]
 fn needs_setting(current: Option<Duration>, wanted: Duration) -> bool {
-    let Some(current) = current.filter(|current| *current != wanted) else {
-        return current.is_none();
-    };
-    let precision = (wanted / TIMEOUT_PRECISION).max(Duration::from_millis(1));
-    current.abs_diff(wanted) > precision
+    match current {
+        None => true,
+        Some(current) if current == wanted => false,
+        Some(current) => {
+            let precision = (wanted / TIMEOUT_PRECISION).max(Duration::from_millis(1));
+            current.abs_diff(wanted) > precision
+        }
+    }
 }
 
 fn should_look_at_the_clock(error: &io::Error) -> bool {

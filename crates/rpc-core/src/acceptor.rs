@@ -63,7 +63,7 @@ pub struct Acceptor {
     did_not_wait: bool,
     farewells: Vec<Farewell>,
     /// Given up for a moment when descriptors run out, so that the next peer can be told.
-    reserve: Option<OwnedFd>,
+    pub(crate) reserve: Option<OwnedFd>,
     paused_until: Option<Instant>,
     /// Set at a stop: until then somebody may still come into the queue.
     pub(crate) last_comes: Option<Instant>,
@@ -208,7 +208,8 @@ impl Acceptor {
     /// The next connection; `None` when the server was told to stop.
     ///
     /// Blocks until one of the two. After `None` this process does not listen any more; in the one
-    /// that bound the socket, who was still in the queue has been told -32002.
+    /// that bound the socket, who was still in the queue has been told -32002, and over TCP who came
+    /// into it within 10 ms more.
     ///
     /// # Errors
     ///

@@ -47,7 +47,12 @@ pub(crate) fn moment_in(time: Duration) -> u64 {
 /// The same moment as the standard library counts, each time the same.
 pub(crate) fn as_instant(moment: u64) -> Instant {
     static SAME_MOMENT: OnceLock<(Instant, u64)> = OnceLock::new();
-    let (instant, same) = *SAME_MOMENT.get_or_init(|| (Instant::now(), now()));
+    let (instant, same) = *SAME_MOMENT.get_or_init(|| {
+        let pairs = std::iter::repeat_with(|| (now(), Instant::now(), now())).take(10);
+        // This process may have to wait between the two.
+        let closest = pairs.min_by_key(|(before, _, after)| after - before);
+        closest.map(|(_, instant, after)| (instant, after)).expect("there are ten")
+    });
     match moment.checked_sub(same) {
         Some(later) => instant + Duration::from_nanos(later),
         None => instant - Duration::from_nanos(same - moment),

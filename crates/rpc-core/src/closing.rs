@@ -23,7 +23,11 @@ impl Acceptor {
     pub(crate) fn admit_no_more(&mut self) {
         let is_ours = self.is_ours_alone && self.creator == own_pid();
         if let (true, None, Some(listener)) = (is_ours, self.last_comes, &mut self.listener) {
-            self.last_comes = Some(Instant::now() + listener.admit_no_more());
+            let handshakes = listener.admit_no_more();
+            // A server in such a hurry waits for nobody, or its grace would be over meanwhile.
+            let has_time = self.control.grace() > 2 * handshakes;
+            let wait = if has_time { handshakes } else { Duration::ZERO };
+            self.last_comes = Some(Instant::now() + wait);
         }
     }
 
@@ -37,6 +41,8 @@ impl Acceptor {
             notify(Notice::Stopping);
         }
         self.admit_no_more();
+        // One descriptor is enough to tell one after the other.
+        self.reserve = None;
         let Some(listener) = self.listener.as_ref().filter(|_| self.is_ours_alone) else {
             return;
         };
@@ -59,10 +65,12 @@ impl Acceptor {
         (!left.is_zero()).then_some(left)
     }
 
-    /// Ends the listening.
+    /// Ends the listening. At a stop this waits for handshakes.
     pub(crate) fn close(&mut self) {
         self.turn_away();
-        while let (Some(listener), Some(left)) = (&self.listener, self.awaits_handshakes()) {
+        while self.control.is_stopping()
+            && let (Some(listener), Some(left)) = (&self.listener, self.awaits_handshakes())
+        {
             let mut events = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
             let _ = poll(&mut events, poll_timeout(left));
             self.turn_away();

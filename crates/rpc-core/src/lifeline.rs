@@ -9,9 +9,10 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat};
 use nix::libc;
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, fstat};
 use nix::unistd::pipe2;
 
 use crate::process::signal_on_event;
@@ -62,8 +63,14 @@ impl Lifeline {
     ///
     /// A parent that has changed its user keeps others out, and one that has died has no names.
     fn open_through_parent(&mut self) -> nix::Result<OwnedFd> {
-        let of_parent = self.of_parent.take().ok_or(nix::errno::Errno::EBADF)?;
-        openat(&of_parent, &*self.name, FLAGS, Mode::empty())
+        let of_parent = self.of_parent.take().ok_or(Errno::EBADF)?;
+        let opened = openat(&of_parent, &*self.name, FLAGS, Mode::empty())?;
+        // A parent that has given up its children may have given the number to another file.
+        let identity = |fd: &OwnedFd| fstat(fd).map(|stat| (stat.st_dev, stat.st_ino));
+        match identity(&opened)? == identity(&self.reader)? {
+            true => Ok(opened),
+            false => Err(Errno::ENXIO),
+        }
     }
 
     fn open_inherited(&self) -> nix::Result<OwnedFd> {

@@ -206,7 +206,8 @@ impl Slot {
                 // process, which does not close it while SOCKET_HELD is set.
                 unsafe { libc::shutdown(fd, libc::SHUT_RD) };
             });
-            if ended.is_some() || self.socket.load(Ordering::SeqCst) & SOCKET_HELD == 0 {
+            let is_ours = self.owner.load(Ordering::SeqCst) == own_pid();
+            if ended.is_some() || !is_ours || self.socket.load(Ordering::SeqCst) == 0 {
                 return;
             }
             std::thread::yield_now();

@@ -74,7 +74,7 @@ fn time_of_stop(settings: &Settings, model: Model, count: usize) -> anyhow::Resu
 
 /// A connection, and one call on it if it is served.
 fn open(address: SocketAddr, exchange: Option<&Exchange>) -> anyhow::Result<TcpStream> {
-    let mut connection = TcpStream::connect(address)?;
+    let mut connection = TcpStream::connect_timeout(&address, TIMEOUT)?;
     connection.set_read_timeout(Some(TIMEOUT))?;
     if let Some(exchange) = exchange {
         connection.write_all(&exchange.request)?;

@@ -160,3 +160,24 @@ fn time_spent_in_a_call_is_not_time_unused() {
     drop(client);
     peer.join();
 }
+
+/// Params that take longer to serialise than the whole call may.
+struct Slow;
+
+impl serde::Serialize for Slow {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        thread::sleep(2 * LIMIT);
+        serializer.serialize_str(&"x".repeat(100_000))
+    }
+}
+
+#[test]
+fn a_long_request_that_was_serialised_for_too_long_is_not_sent() {
+    let peer = Peer::tcp(expect_end);
+    let mut client = client(&peer);
+    let error = client.call_raw("m", &Slow).unwrap_err();
+    assert!(matches!(error, CallError::TimedOut { limit: LIMIT, .. }), "{error:?}");
+    assert_eq!(error.executed(), Executed::No);
+    drop(client);
+    peer.join();
+}
