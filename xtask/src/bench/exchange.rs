@@ -46,6 +46,16 @@ impl Exchange {
         }
     }
 
+    /// As `rpc-client` spells it, which says how long it waits: 30 s unless told.
+    pub(super) fn of_client(payload: usize) -> Exchange {
+        let method = Called::Echo.method();
+        let text = text(payload);
+        Exchange {
+            request: frame(&format!(r#"{{"in":"{method}","timeout_ms":30000,"params":"{text}"}}"#)),
+            ..Exchange::new(Called::Echo, payload)
+        }
+    }
+
     /// As the seed's servers, which only know `ping`, spell it.
     pub(super) fn with_seed(payload: usize) -> Exchange {
         let text = text(payload);

@@ -300,8 +300,9 @@ fn how_it_was_made(options: &Options, settings: &Settings) -> anyhow::Result<Vec
         let cpu = machine::pin(options.pin)?;
         format!("servers and driver on processor {cpu}")
     };
+    let servers = if options.peers { "" } else { ", each with new servers" };
     let mut made = vec![format!(
-        "{} rounds of {} s each in turns, each with new servers, {place}; method {}, {} characters.",
+        "{} rounds of {} s each in turns{servers}, {place}; method {}, {} characters.",
         settings.rounds,
         settings.turn.as_secs_f64(),
         settings.called.method(),

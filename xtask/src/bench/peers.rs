@@ -15,7 +15,6 @@ use indicatif::ProgressBar;
 
 use super::Settings;
 use super::drive::Driven;
-use super::exchange::Called;
 use super::load::Load;
 use super::peer_report::{PeerFigures, PeerRow};
 use super::server::Running;
@@ -152,8 +151,7 @@ impl Contestant {
 
     fn floor(plan: &Plan<'_>) -> anyhow::Result<Contestant> {
         let settings = plan.settings;
-        let (workers, payload) = (settings.workers, plan.load.payload);
-        let server = Running::raw(settings, Model::Thread, workers, Called::Echo, payload)?;
+        let server = Running::raw_for_client(settings, Model::Thread, plan.load.payload)?;
         Ok(Contestant::new(FLOOR, server, settings.program.clone()))
     }
 

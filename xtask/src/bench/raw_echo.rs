@@ -40,6 +40,9 @@ pub struct Options {
     /// Worker processes of prefork and prefork-thread
     #[arg(long, value_name = "N", default_value_t = 4)]
     workers: usize,
+    /// The requests are those of `rpc-client`, which are longer, and call echo
+    #[arg(long)]
+    for_client: bool,
 }
 
 /// Serves on a port of the kernel's choice until it is killed.
@@ -56,7 +59,11 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     setsockopt(&listener, sockopt::TcpNoDelay, &true)?;
     log::say(&format!("listening on {}", listener.local_addr()?));
 
-    let echo = Arc::new(Echo::new(&Exchange::new(options.method, options.payload)));
+    let exchange = match options.for_client {
+        true => Exchange::of_client(options.payload),
+        false => Exchange::new(options.method, options.payload),
+    };
+    let echo = Arc::new(Echo::new(&exchange));
     match options.model {
         Model::Single => serve_in_turn(&listener, &echo),
         Model::Thread => serve_in_threads(&listener, &echo),

@@ -51,6 +51,20 @@ impl Running {
         Running::project(command, &[])
     }
 
+    /// The floor of this model for `rpc-client`.
+    pub(super) fn raw_for_client(
+        settings: &Settings,
+        model: Model,
+        payload: usize,
+    ) -> anyhow::Result<Running> {
+        let mut command = Command::new(&settings.program);
+        command
+            .args(["raw-echo", model.name(), "--for-client"])
+            .args(["--payload", &payload.to_string()])
+            .args(["--workers", &settings.workers.to_string()]);
+        Running::project(command, &[])
+    }
+
     /// Bare workers that wait for connections in this way, and add what they counted to the file
     /// `counts` when they end.
     pub(super) fn raw_accept(
