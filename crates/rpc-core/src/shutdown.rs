@@ -86,7 +86,8 @@ pub(crate) struct Control {
     pub(crate) interrupted: AtomicBool,
     /// The status with which a supervising process ends at once, 0 while it does not.
     pub(crate) ends_at_once: AtomicI32,
-    /// When the grace after a signal is over, as [`now`](crate::alarm::now) counts; [`NEVER`] before the signal.
+    /// When the grace after a signal is over, as [`now`](crate::alarm::now) counts; [`NEVER`]
+    /// before the signal.
     pub(crate) grace_ends: AtomicU64,
     /// Whether SIGALRM's handler looks after the deadlines of this process, or cannot.
     pub(crate) watches_time: AtomicBool,

@@ -18,8 +18,8 @@ use super::exchange::Exchange;
 /// No reply takes this long unless something hangs.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Requests that are sent at once and are no longer than this, in bytes, are not paced by any
-/// kernel: it is what TCP sends before it has seen an acknowledgement.
+/// Requests that are sent at once and are no longer than this, in bytes, fit in what TCP sends
+/// before it has seen an acknowledgement (RFC 6928), so what it has seen before does not slow them.
 const SHORT: usize = 10 * 1024;
 
 /// What one turn came to.
@@ -138,9 +138,9 @@ impl Connection {
     }
 }
 
-fn connect(address: SocketAddr) -> anyhow::Result<TcpStream> {
-    let stream =
-        TcpStream::connect(address).with_context(|| format!("cannot connect to {address}"))?;
+pub(super) fn connect(address: SocketAddr) -> anyhow::Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&address, TIMEOUT)
+        .with_context(|| format!("cannot connect to {address}"))?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     Ok(stream)
 }
@@ -166,7 +166,7 @@ fn read_replies(stream: &mut TcpStream, buffer: &mut [u8], len: usize) -> anyhow
     Ok(())
 }
 
-fn expect_reply(stream: &mut TcpStream, exchange: &Exchange) -> anyhow::Result<()> {
+pub(super) fn expect_reply(stream: &mut TcpStream, exchange: &Exchange) -> anyhow::Result<()> {
     let mut prefix = [0; 4];
     stream.read_exact(&mut prefix).context("no reply")?;
     let mut reply = vec![0; u32::from_le_bytes(prefix) as usize];

@@ -43,12 +43,8 @@ impl Running {
         called: Called,
         payload: usize,
     ) -> anyhow::Result<Running> {
-        let mut command = Command::new(&settings.program);
-        command
-            .args(["raw-echo", model.name(), "--method", called.method()])
-            .args(["--payload", &payload.to_string()])
-            .args(["--workers", &workers.to_string()]);
-        Running::project(command, &[])
+        let method = ["--method", called.method()];
+        Running::raw_echo(settings, model, workers, payload, &method)
     }
 
     /// The floor of this model for `rpc-client`.
@@ -57,11 +53,22 @@ impl Running {
         model: Model,
         payload: usize,
     ) -> anyhow::Result<Running> {
+        Running::raw_echo(settings, model, settings.workers, payload, &["--for-client"])
+    }
+
+    fn raw_echo(
+        settings: &Settings,
+        model: Model,
+        workers: usize,
+        payload: usize,
+        requests: &[&str],
+    ) -> anyhow::Result<Running> {
         let mut command = Command::new(&settings.program);
         command
-            .args(["raw-echo", model.name(), "--for-client"])
+            .args(["raw-echo", model.name()])
+            .args(requests)
             .args(["--payload", &payload.to_string()])
-            .args(["--workers", &settings.workers.to_string()]);
+            .args(["--workers", &workers.to_string()]);
         Running::project(command, &[])
     }
 

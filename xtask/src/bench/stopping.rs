@@ -7,14 +7,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use indicatif::ProgressBar;
 
+use super::driver::{connect, expect_reply};
 use super::exchange::Exchange;
 use super::report::{Figure, Row, Target, Verdict};
 use super::server::Running;
 use super::{Settings, machine, memory};
 use crate::model::Model;
-
-/// No reply and no goodbye takes this long unless something hangs.
-const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The time from SIGTERM until the server's process has ended, with `settings.idle` connections
 /// open: idle ones as far as the model serves so many, the others in the queue. Each of them must
@@ -74,13 +72,10 @@ fn time_of_stop(settings: &Settings, model: Model, count: usize) -> anyhow::Resu
 
 /// A connection, and one call on it if it is served.
 fn open(address: SocketAddr, exchange: Option<&Exchange>) -> anyhow::Result<TcpStream> {
-    let mut connection = TcpStream::connect_timeout(&address, TIMEOUT)?;
-    connection.set_read_timeout(Some(TIMEOUT))?;
+    let mut connection = connect(address)?;
     if let Some(exchange) = exchange {
         connection.write_all(&exchange.request)?;
-        let mut reply = vec![0; exchange.reply.len()];
-        connection.read_exact(&mut reply).context("no reply")?;
-        ensure!(reply == exchange.reply, "not an echo");
+        expect_reply(&mut connection, exchange)?;
     }
     Ok(connection)
 }
