@@ -21,14 +21,12 @@ use crate::connection::Connection;
 use crate::death::Why;
 use crate::error::ServeError;
 use crate::ladder::Ladder;
-use crate::lifeline::Lifeline;
 use crate::member::Member;
 use crate::members::Members;
 use crate::pause::Pause;
 use crate::pid_file::PidFile;
-use crate::process::{Change, Exit, look_for_end, look_for_stop, pidfd_open, reap, refuse_threads};
+use crate::process::{Change, Exit, check_system, look_for_end, look_for_stop, reap, refuse_threads};
 use crate::report::Report;
-use crate::scoreboard::own_pid;
 use crate::shutdown::{Control, exit_now};
 use crate::signal_queue::SignalQueue;
 use crate::socket::poll_timeout;
@@ -55,7 +53,6 @@ pub struct Children {
     pub(crate) happenings: Option<Epoll>,
     /// `None` where signals are handled and not read.
     pub(crate) signals: Option<SignalQueue>,
-    pub(crate) lifeline: Lifeline,
     pub(crate) clock: Clock,
     pub(crate) pause: Pause,
     /// `None` if the children need not say that they are ready.
@@ -78,8 +75,9 @@ impl Children {
     ///
     /// # Errors
     ///
-    /// [`ServeError::Fork`] when this process has other threads, [`ServeError::Watch`] and
-    /// [`ServeError::Signals`] when there is no descriptor for watching children or for signals.
+    /// [`ServeError::Fork`] when this process has other threads, or when the system does not have
+    /// or forbids what watching children takes; [`ServeError::Watch`] and [`ServeError::Signals`]
+    /// when there is no descriptor for watching children or for signals.
     pub fn new(acceptor: &Acceptor) -> Result<Children, ServeError> {
         Children::reading(acceptor, None, &OF_PARENT)
     }
@@ -102,11 +100,9 @@ impl Children {
     ) -> Result<Children, ServeError> {
         refuse_threads()?;
         let _ = io::stdout().flush();
-        // Every child will need one; a system without them is better told at the start.
-        drop(pidfd_open(own_pid()).map_err(ServeError::Watch)?);
+        check_system()?;
         let happenings = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC);
         let happenings = happenings.map_err(|errno| ServeError::Watch(errno.into()))?;
-        let lifeline = Lifeline::new().map_err(ServeError::Watch)?;
         let control = acceptor.control();
         control.supervise(true);
         // Children inherit the handlers, and need not make their own one by one.
@@ -115,7 +111,6 @@ impl Children {
             control,
             happenings: Some(happenings),
             signals: None,
-            lifeline,
             clock: Clock::default(),
             pause: Pause::default(),
             patience,

@@ -74,6 +74,14 @@ pub enum ForkError {
     /// The threads of this process cannot be counted.
     #[error("cannot count the threads of this process in /proc/self/task")]
     CountThreads(#[source] io::Error),
+    /// The system does not have, or forbids, what having children takes.
+    #[error("cannot do without {call}")]
+    Missing {
+        /// The system call.
+        call: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
     /// No descriptor to watch the child with.
     #[error("no descriptor left to watch a child with")]
     Descriptor(#[source] io::Error),

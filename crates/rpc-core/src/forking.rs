@@ -26,8 +26,8 @@ impl Children {
     ///
     /// The child is the first of a process group of its own and has handlers for three signals.
     /// SIGTERM and SIGINT let it finish its requests, SIGHUP lets it accept no more. When its
-    /// parent dies it gets SIGTERM, twice over: from `PR_SET_PDEATHSIG` (prctl(2)) and from a pipe
-    /// that only the parent holds open. A signal that arrives between the fork and the child's
+    /// parent dies the kernel sends it SIGTERM (`PR_SET_PDEATHSIG`, prctl(2)), unless a handler has
+    /// changed the user of its process. A signal that arrives between the fork and the child's
     /// first instruction waits until the child can act on it.
     ///
     /// # Errors
@@ -85,7 +85,6 @@ impl Children {
         // So that what a handler starts can be killed with it.
         let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
         self.control.adopt_in_child(reporter)?;
-        self.lifeline.hold()?;
         prctl::set_pdeathsig(Signal::SIGTERM)?;
         if getppid().as_raw() != parent {
             return Err(io::Error::other("the parent died before it could be watched"));

@@ -65,7 +65,6 @@ mod forking;
 mod held_slot;
 mod inherited;
 mod ladder;
-mod lifeline;
 mod listener;
 mod member;
 mod members;

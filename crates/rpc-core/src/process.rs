@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::libc;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::sys::prctl;
 use nix::sys::socket::{getsockopt, sockopt};
 use nix::unistd::Pid;
 
@@ -32,9 +33,6 @@ const EXIT_FAILED: i32 = 1;
 
 /// The status of a child whose code panicked outside of any handler: the one Rust itself uses.
 pub(crate) const EXIT_PANICKED: i32 = 101;
-
-/// From asm-generic/fcntl.h; the libc crate does not have it.
-const F_SETSIG: libc::c_int = 10;
 
 /// What [`Children::fork`](crate::Children::fork) is, on either side.
 #[must_use = "both sides have work to do"]
@@ -141,6 +139,17 @@ pub(crate) fn fork_only_thread(control: &Arc<Control>) -> io::Result<Fork> {
     }
 }
 
+/// Tries what every child will need: a system that lacks or forbids it is better told at the start.
+pub(crate) fn check_system() -> Result<(), ForkError> {
+    let missing = |call| move |source| ForkError::Missing { call, source };
+    pidfd_open(own_pid()).map_err(missing("pidfd_open(2)"))?;
+    // Sets what is set already.
+    prctl::get_pdeathsig()
+        .and_then(prctl::set_pdeathsig)
+        .map_err(io::Error::from)
+        .map_err(missing("prctl(2), PR_SET_PDEATHSIG"))
+}
+
 pub(crate) fn refuse_threads() -> Result<(), ForkError> {
     match count_threads().map_err(ForkError::CountThreads)? {
         1 => Ok(()),
@@ -238,23 +247,6 @@ pub(crate) fn close_range(first: RawFd, last: RawFd) {
         // SAFETY: as above.
         unsafe { libc::close(fd) };
     }
-}
-
-/// Lets the kernel send `signal` to this process when something happens to `fd` (fcntl(2),
-/// F_SETSIG). Only one description in the system may be so used: `fd` must not be shared.
-pub(crate) fn signal_on_event(fd: BorrowedFd<'_>, signal: libc::c_int) -> io::Result<()> {
-    let fd = fd.as_raw_fd();
-    for (command, value) in [
-        (F_SETSIG, signal),
-        (libc::F_SETOWN, own_pid()),
-        (libc::F_SETFL, libc::O_ASYNC | libc::O_NONBLOCK),
-    ] {
-        // SAFETY: these commands of fcntl(2) take an integer.
-        if unsafe { libc::fcntl(fd, command, value) } < 0 {
-            return Err(io::Error::last_os_error());
-        }
-    }
-    Ok(())
 }
 
 /// Lets a TCP socket that listens admit nobody any more: the kernel throws away what opens a
