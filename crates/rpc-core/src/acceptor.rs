@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -184,6 +185,14 @@ impl Acceptor {
         Shutdown::new(Arc::clone(&self.control))
     }
 
+    /// Says that the model serves each connection in a thread of its own and goes on accepting
+    /// meanwhile. A forked process that loses a thread to a handler then lives on for its other
+    /// connections, and ends by its own time when its parent stops it; one that serves in the
+    /// thread that accepts has nothing left to live for.
+    pub fn serve_in_threads(&mut self) {
+        self.control.serves_in_threads.store(true, Ordering::Relaxed);
+    }
+
     /// Prepares the socket for workers, forked from this process, that accept on it side by side:
     /// each connection wakes one of them. This process itself must not accept any more.
     ///
@@ -226,7 +235,6 @@ impl Acceptor {
         if !self.has_begun && !self.control.is_stopping() {
             self.begin()?;
         }
-        self.control.accept_here();
         loop {
             // Before the look at the flag: a stop after it finds this thread.
             if let (true, Some(listener)) = (self.is_shared, &self.listener) {

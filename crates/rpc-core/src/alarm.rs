@@ -135,7 +135,7 @@ impl Control {
     fn answer_late(&self, now: u64) -> u64 {
         let watched = self.scoreboard.answer_late(own_pid(), now);
         if watched.has_answered && self.is_child.load(Ordering::SeqCst) {
-            if self.serves_beside_accepting.load(Ordering::SeqCst) {
+            if self.serves_in_threads.load(Ordering::SeqCst) {
                 self.ask_for_replacement();
             } else {
                 exit_now(EXIT_DEADLINE);

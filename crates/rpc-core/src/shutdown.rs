@@ -7,8 +7,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -96,9 +95,8 @@ pub(crate) struct Control {
     has_served: AtomicBool,
     /// Whether this process was forked to serve: it may end without harm to the server.
     pub(crate) is_child: AtomicBool,
-    /// The thread that accepts, as [`own_mark`] tells it, and whether others serve.
-    accepting_mark: AtomicUsize,
-    pub(crate) serves_beside_accepting: AtomicBool,
+    /// Whether other threads serve than the one that accepts.
+    pub(crate) serves_in_threads: AtomicBool,
     /// The framed error for callers whose handlers run when the grace is over.
     pub(crate) last_words: Box<[u8]>,
     /// The body of the error for those who are connected and wait for nothing. Written before any
@@ -138,8 +136,7 @@ impl Control {
             time_is_refused: AtomicBool::new(false),
             has_served: AtomicBool::new(false),
             is_child: AtomicBool::new(false),
-            accepting_mark: AtomicUsize::new(0),
-            serves_beside_accepting: AtomicBool::new(false),
+            serves_in_threads: AtomicBool::new(false),
             last_words: frame.as_bytes().into(),
             goodbye: goodbye.into(),
             accepting_thread: AtomicI32::new(0),
@@ -337,16 +334,8 @@ impl Control {
         self.take_signals_in_child()
     }
 
-    /// Says that this thread accepts connections.
-    pub(crate) fn accept_here(&self) {
-        self.accepting_mark.store(own_mark(), Ordering::Relaxed);
-    }
-
-    /// Says that this thread begins to serve a connection.
+    /// Says that this process begins to serve a connection.
     pub(crate) fn serve_here(self: &Arc<Control>) {
-        if self.accepting_mark.load(Ordering::Relaxed) != own_mark() {
-            self.serves_beside_accepting.store(true, Ordering::Relaxed);
-        }
         if !self.has_served.load(Ordering::Acquire) {
             self.watch_crashes();
             self.has_served.store(true, Ordering::Release);
@@ -361,13 +350,6 @@ impl Control {
         // worker keeps open as long as it lives and which does not block.
         unsafe { libc::write(pipe, REPLACE.as_ptr().cast(), REPLACE.len()) };
     }
-}
-
-/// A number that no other living thread of this process has, and that a fork keeps: where its own
-/// copy of a variable lies. Unlike gettid(2), no system call.
-fn own_mark() -> usize {
-    thread_local!(static MARK: u8 = const { 0 });
-    MARK.with(|mark| ptr::from_ref(mark).addr())
 }
 
 /// gettid(2). Async-signal-safe.

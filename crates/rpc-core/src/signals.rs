@@ -167,7 +167,7 @@ impl Control {
         // A parent that tells its child to stop also ends it when the grace is over. Should the
         // parent die before, the kernel sends the signal once more, and then it is not the parent's.
         // One that serves in several threads waits for them by its own time.
-        let waits_for_threads = self.serves_beside_accepting.load(Ordering::SeqCst);
+        let waits_for_threads = self.serves_in_threads.load(Ordering::SeqCst);
         let ends_by_itself = !supervises && (!is_from_parent || waits_for_threads);
         // Before the stop: a server that has nothing to do returns at once, in another thread, and
         // calls off what is set by then.

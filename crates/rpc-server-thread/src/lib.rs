@@ -97,6 +97,7 @@ impl Config {
     /// callers were told -32002, their threads go on until the process ends. Another
     /// [`ServeError`] when the listening socket breaks. Nothing that a client does ends the loop.
     pub fn serve(&self, mut acceptor: Acceptor, service: &Service) -> Result<(), ServeError> {
+        acceptor.serve_in_threads();
         let places = Places::new(self.max_connections);
         let (to_idle_thread, inbox) = bounded(0);
 
