@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use clap::builder::RangedU64ValueParser;
 use rpc_core::{Acceptor, MAX_CONNECTIONS, ServeError, Service};
+use rpc_daemon::PidFile;
 
 use crate::boot;
 
@@ -121,6 +122,7 @@ impl Model {
         acceptor: Acceptor,
         service: &Service,
         options: &ModelOptions,
+        pid_file: Option<&PidFile>,
     ) -> Result<(), ServeError> {
         let mut threads = rpc_server_thread::Config::new();
         if let Some(connections) = options.max_connections {
@@ -145,6 +147,9 @@ impl Model {
         }
         if let Some(time) = options.hung_after {
             workers = workers.hung_after(time);
+        }
+        if let Some(pid_file) = pid_file {
+            workers = workers.pid_file(pid_file);
         }
         workers = workers.pin_workers(options.pin_workers);
         let boot = || options.boot_fault.as_deref().map_or(Ok(()), boot::look_for_fault);

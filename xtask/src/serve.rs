@@ -114,13 +114,13 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     if let Some(deadline) = options.max_deadline {
         service = service.max_deadline(deadline);
     }
-    let (mut acceptor, _pid_file) = options.start.start(&options.addr)?;
+    let (mut acceptor, pid_file) = options.start.start(&options.addr)?;
     if let Some(grace) = options.grace {
         acceptor = acceptor.with_grace(grace);
     }
     log::say(&format!("listening on {}", acceptor.address()));
     options
         .model
-        .serve(acceptor, &service, &options.model_options)
+        .serve(acceptor, &service, &options.model_options, pid_file.as_ref())
         .with_context(|| format!("the server ({}) ended", options.model))
 }

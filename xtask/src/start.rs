@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
 use nix::sys::stat::{Mode, umask};
-use rpc_core::{Acceptor, Account, Address, PidFile};
+use rpc_core::{Acceptor, Address};
+use rpc_daemon::{Account, Notice, PidFile, inherited_socket, notify};
 
 /// The options of the process, which are the same for every model.
 #[derive(clap::Args, Debug)]
@@ -59,20 +60,20 @@ impl StartOptions {
             acceptor = acceptor.with_allowed_uids(self.allow_uid.iter().copied());
         }
         let pid_file = self.pid_file.as_ref().map(PidFile::create).transpose()?;
-        if let Some(pid_file) = &pid_file {
-            acceptor = acceptor.with_pid_file(pid_file);
-        }
         if let Some(account) = account {
-            acceptor.change_owner(&account)?;
+            acceptor.change_owner(account.uid(), account.gid())?;
             account.assume().context("cannot drop privileges")?;
         }
+        let acceptor =
+            acceptor.on_accepting(|| notify(Notice::Ready)).on_closing(|| notify(Notice::Stopping));
         Ok((acceptor, pid_file))
     }
 
     fn listen(&self, address: &Address) -> anyhow::Result<Acceptor> {
-        if let Some(acceptor) = Acceptor::inherited()? {
+        let inherited = inherited_socket().context("cannot take what LISTEN_FDS passes on")?;
+        if let Some(socket) = inherited {
             tracing::info!("listening on the socket that was passed on; its mode stays as it is");
-            return Ok(acceptor);
+            return Ok(Acceptor::from_socket(socket)?);
         }
         Ok(match self.socket_mode {
             Some(mode) => Acceptor::bind_with_mode(address, mode)?,

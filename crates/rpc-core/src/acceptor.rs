@@ -15,9 +15,6 @@ use crate::context::Peer;
 use crate::error::ServeError;
 use crate::farewell::Farewell;
 use crate::listener::Listener;
-use crate::notify::{Notice, notify};
-use crate::pid_file::PidFile;
-use crate::privileges::Account;
 use crate::refusal::{access_denied, busy, out_of_resources};
 use crate::report::Report;
 use crate::scoreboard::{MAX_CONNECTIONS, own_pid};
@@ -36,6 +33,9 @@ const MAX_FAREWELLS: usize = 64;
 /// The least time between two warnings about connections that are not served.
 const WARN_EVERY: Duration = Duration::from_secs(10);
 
+/// What a program does at a moment in the life of its server.
+type Hook = Box<dyn FnOnce() + Send + Sync>;
+
 /// A bound socket that hands out connections until it is told to stop.
 ///
 /// A model pulls: its loop is `while let Some(conn) = acceptor.accept()? { … }`. Interrupted
@@ -52,10 +52,12 @@ pub struct Acceptor {
     /// queue at the end.
     pub(crate) is_ours_alone: bool,
     has_begun: bool,
-    pub(crate) has_said_ready: bool,
+    /// What the program does at the two moments; the second only behind the first.
+    on_accepting: Option<Hook>,
+    on_closing: Option<Hook>,
+    is_announced: bool,
     /// The users whose processes are served; `None` is everybody.
     allowed_uids: Option<Vec<u32>>,
-    pub(crate) pid_file: Option<PidFile>,
     /// Whether workers accept, each waiting in accept(2), where the kernel wakes one of them for
     /// a connection. In poll(2) it would wake all.
     is_shared: bool,
@@ -86,9 +88,10 @@ impl Acceptor {
             creator: own_pid(),
             is_ours_alone,
             has_begun: false,
-            has_said_ready: false,
+            on_accepting: None,
+            on_closing: None,
+            is_announced: false,
             allowed_uids: None,
-            pid_file: None,
             is_shared: false,
             did_not_wait: false,
             farewells: Vec::new(),
@@ -129,6 +132,26 @@ impl Acceptor {
         self
     }
 
+    /// Calls `hook` once, when connections are accepted: before the first `accept` of a model that
+    /// accepts by itself, when all workers are ready in prefork. In this process, between two
+    /// connections, so it should not block for long.
+    ///
+    /// For telling a service manager, for instance with `rpc_daemon::notify`.
+    #[must_use]
+    pub fn on_accepting(mut self, hook: impl FnOnce() + Send + Sync + 'static) -> Acceptor {
+        self.on_accepting = Some(Box::new(hook));
+        self
+    }
+
+    /// As [`on_accepting`](Acceptor::on_accepting), when this process ends the listening: at a stop,
+    /// and when the acceptor is dropped. Not if it has never begun, and not if another process goes
+    /// on with the socket.
+    #[must_use]
+    pub fn on_closing(mut self, hook: impl FnOnce() + Send + Sync + 'static) -> Acceptor {
+        self.on_closing = Some(Box::new(hook));
+        self
+    }
+
     /// Serves only processes of these users, by their effective user id when they connected to
     /// the Unix socket (SO_PEERCRED, unix(7)). All others are told -32007: also root and the
     /// server's own user if they are not listed, and every TCP peer, whose user nobody knows.
@@ -141,16 +164,15 @@ impl Acceptor {
     }
 
     /// Gives the file of a Unix socket that was bound here to another user and group, for a
-    /// program that will [drop its privileges](crate::Account::assume). Does nothing for other
-    /// sockets.
+    /// program that will drop its privileges. Does nothing for other sockets.
     ///
     /// # Errors
     ///
     /// [`ServeError::ChangeOwner`], above all when this process is not root's.
-    pub fn change_owner(&self, account: &Account) -> Result<(), ServeError> {
+    pub fn change_owner(&self, uid: u32, gid: u32) -> Result<(), ServeError> {
         let change_owner = |listener: &Listener| {
             listener
-                .change_owner(account.uid(), account.gid())
+                .change_owner(uid, gid)
                 .map_err(|source| ServeError::ChangeOwner { address: self.address.clone(), source })
         };
         self.listener.as_ref().map_or(Ok(()), change_owner)
@@ -160,6 +182,8 @@ impl Acceptor {
     /// the end this one neither answers those who wait in its queue nor removes its file.
     pub fn leave_socket_to_others(&mut self) {
         self.is_ours_alone = false;
+        // The server goes on there.
+        self.is_announced = false;
         if let Some(listener) = &mut self.listener {
             listener.leave_to_others();
         }
@@ -286,9 +310,26 @@ impl Acceptor {
         if let Some(listener) = &self.listener {
             listener.set_blocking(false).map_err(ServeError::Accept)?;
         }
-        notify(Notice::Ready);
-        self.has_said_ready = true;
+        self.announce_accepting();
         Ok(())
+    }
+
+    /// Runs the hook of [`on_accepting`](Acceptor::on_accepting), once. A model whose children
+    /// accept calls it when they are there.
+    pub fn announce_accepting(&mut self) {
+        self.is_announced = true;
+        if let Some(hook) = self.on_accepting.take() {
+            hook();
+        }
+    }
+
+    /// In the process that has bound the socket.
+    pub(crate) fn announce_closing(&mut self) {
+        if self.is_announced
+            && let Some(hook) = self.on_closing.take()
+        {
+            hook();
+        }
     }
 
     fn accept_now(&mut self) -> Result<Option<Connection>, ServeError> {

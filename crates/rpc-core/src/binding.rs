@@ -1,5 +1,7 @@
 //! How an acceptor comes by a socket of its own.
 
+use std::os::fd::OwnedFd;
+
 use rpc_proto::Address;
 
 use crate::acceptor::Acceptor;
@@ -30,6 +32,22 @@ impl Acceptor {
     /// can connect who reaches it, and for more than permissions.
     pub fn bind_with_mode(address: &Address, mode: u32) -> Result<Acceptor, ServeError> {
         Acceptor::bind_listener(address, Some(mode))
+    }
+
+    /// An acceptor of a socket that already listens: TCP over IPv4 or IPv6, or a Unix socket with a
+    /// file. A service manager passes one on (`rpc_daemon::inherited_socket`), or a program binds
+    /// one in a way of its own.
+    ///
+    /// The socket may belong to other processes as well, so at the end its file is not removed, and
+    /// whoever waits in its queue is left to them.
+    ///
+    /// # Errors
+    ///
+    /// [`ServeError::Socket`] when it is something else; [`ServeError::Setup`].
+    pub fn from_socket(socket: impl Into<OwnedFd>) -> Result<Acceptor, ServeError> {
+        let listener = Listener::from_socket(socket.into()).map_err(ServeError::Socket)?;
+        let address = listener.local_address().map_err(ServeError::Socket)?;
+        Acceptor::new(listener, address, false)
     }
 
     fn bind_listener(address: &Address, mode: Option<u32>) -> Result<Acceptor, ServeError> {

@@ -24,8 +24,9 @@ use crate::ladder::Ladder;
 use crate::member::Member;
 use crate::members::Members;
 use crate::pause::Pause;
-use crate::pid_file::PidFile;
-use crate::process::{Change, Exit, check_system, look_for_end, look_for_stop, reap, refuse_threads};
+use crate::process::{
+    Change, Exit, check_system, look_for_end, look_for_stop, reap, refuse_threads,
+};
 use crate::report::Report;
 use crate::shutdown::{Control, exit_now};
 use crate::signal_queue::SignalQueue;
@@ -57,7 +58,6 @@ pub struct Children {
     pub(crate) pause: Pause,
     /// `None` if the children need not say that they are ready.
     pub(crate) patience: Option<Patience>,
-    pub(crate) pid_file: Option<PidFile>,
     pub(crate) members: Members,
 }
 
@@ -114,7 +114,6 @@ impl Children {
             clock: Clock::default(),
             pause: Pause::default(),
             patience,
-            pid_file: acceptor.pid_file.clone(),
             members: Members::new(),
         };
         children.read_queue_of(signals)?;
@@ -343,11 +342,6 @@ impl Children {
     /// Whether the server was told to stop.
     pub fn is_stopping(&self) -> bool {
         self.control.is_stopping()
-    }
-
-    /// Says that this server is ready: to the master that it succeeds, if there is one.
-    pub fn report_ready(&self) {
-        self.control.report(&Report::Ready);
     }
 
     /// Tells every child to stop, closes `acceptor`, and blocks until all children have ended:

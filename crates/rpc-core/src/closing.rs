@@ -1,7 +1,6 @@
 //! The end of the listening: nobody new gets in, and who waits in the queue is told.
 
 use std::io;
-use std::mem;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
@@ -9,7 +8,6 @@ use nix::poll::{PollFd, PollFlags, poll};
 
 use crate::acceptor::Acceptor;
 use crate::farewell::Farewell;
-use crate::notify::{Notice, notify};
 use crate::refusal::shutting_down;
 use crate::scoreboard::own_pid;
 use crate::socket::poll_timeout;
@@ -37,9 +35,7 @@ impl Acceptor {
         if self.creator != own_pid() {
             return;
         }
-        if mem::take(&mut self.has_said_ready) {
-            notify(Notice::Stopping);
-        }
+        self.announce_closing();
         self.admit_no_more();
         // One descriptor is enough to tell one after the other.
         self.reserve = None;

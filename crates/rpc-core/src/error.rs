@@ -19,9 +19,9 @@ pub enum ServeError {
         /// What the system said.
         source: io::Error,
     },
-    /// What was passed on as a listening socket cannot be used as one.
-    #[error("cannot listen on what was passed on by LISTEN_FDS")]
-    Inherited(#[source] io::Error),
+    /// The socket that was given cannot be used as a listening one.
+    #[error("cannot listen on the socket that was passed on")]
+    Socket(#[source] io::Error),
     /// The file of a Unix socket cannot be given to another user.
     #[error("cannot change the owner of {address}")]
     ChangeOwner {

@@ -10,7 +10,6 @@ use nix::sys::socket::{
     AddressFamily, Backlog, SockType, SockaddrLike, SockaddrStorage, UnixAddr, getsockname,
     getsockopt, listen, setsockopt, sockopt,
 };
-use nix::unistd::{Gid, Uid};
 use rpc_proto::Address;
 
 use crate::context::{Credentials, Peer};
@@ -71,10 +70,12 @@ impl Listener {
         }
     }
 
-    /// Takes a listening socket that another process has bound. Whether it blocks stays as it is, because
-    /// that belongs to all who have it.
-    pub(crate) fn from_inherited(socket: OwnedFd) -> io::Result<Listener> {
-        if getsockopt(&socket, sockopt::SockType)? != SockType::Stream {
+    /// Takes a listening socket that somebody else has bound. Whether it blocks stays as it is,
+    /// because that belongs to all who have it.
+    pub(crate) fn from_socket(socket: OwnedFd) -> io::Result<Listener> {
+        if getsockopt(&socket, sockopt::SockType)? != SockType::Stream
+            || !getsockopt(&socket, sockopt::AcceptConn)?
+        {
             return Err(invalid("it is not a listening stream socket"));
         }
         match local_name(&socket)?.family() {
@@ -122,9 +123,9 @@ impl Listener {
     }
 
     /// Gives the file of a Unix socket, if this process made one, to another user and group.
-    pub(crate) fn change_owner(&self, user: Uid, group: Gid) -> io::Result<()> {
+    pub(crate) fn change_owner(&self, uid: u32, gid: u32) -> io::Result<()> {
         match self {
-            Listener::Unix(Some(file), _) => file.change_owner(user, group),
+            Listener::Unix(Some(file), _) => file.change_owner(uid, gid),
             Listener::Unix(None, _) | Listener::Tcp(_) => Ok(()),
         }
     }

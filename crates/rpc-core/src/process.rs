@@ -11,13 +11,11 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::prctl;
-use nix::sys::socket::{getsockopt, sockopt};
 use nix::unistd::Pid;
 
 use crate::death::write_signal;
@@ -161,48 +159,6 @@ pub(crate) fn refuse_threads() -> Result<(), ForkError> {
 /// of its subdirectories, one a thread, and two.
 fn count_threads() -> io::Result<u64> {
     Ok(fs::metadata("/proc/self/task")?.nlink().saturating_sub(2))
-}
-
-/// Takes the listening socket that another program has opened as descriptor `number` before it
-/// started this one. `None` if it was taken before: it can have one owner only. It is closed on
-/// exec from now on.
-///
-/// The caller knows that it came from outside. Should whoever says so be wrong, then what this
-/// process has opened itself is at least no listening socket, and is left alone.
-pub(crate) fn take_passed_listener(number: i32) -> io::Result<Option<OwnedFd>> {
-    static WAS_TAKEN: AtomicBool = AtomicBool::new(false);
-    if WAS_TAKEN.load(Ordering::SeqCst) {
-        return Ok(None);
-    }
-    // SAFETY: F_GETFD takes no more, and fails if there is no such descriptor.
-    if unsafe { libc::fcntl(number, libc::F_GETFD) } < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: it was open just now, and is borrowed for one system call.
-    let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
-    if !getsockopt(&borrowed, sockopt::AcceptConn)? {
-        let message = "it is not a listening stream socket";
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
-    }
-    fcntl(borrowed, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
-    if WAS_TAKEN.swap(true, Ordering::SeqCst) {
-        return Ok(None);
-    }
-    // SAFETY: it is open, came from outside, and this happens once, so nobody else owns it.
-    Ok(Some(unsafe { OwnedFd::from_raw_fd(number) }))
-}
-
-/// As [`take_passed_listener`], for the writing end of a pipe. To be called once.
-pub(crate) fn take_passed_pipe(number: i32) -> io::Result<Option<OwnedFd>> {
-    static WAS_TAKEN: AtomicBool = AtomicBool::new(false);
-    // SAFETY: F_GETFD takes no more, and fails if there is no such descriptor.
-    if unsafe { libc::fcntl(number, libc::F_GETFD) } < 0 || WAS_TAKEN.swap(true, Ordering::SeqCst) {
-        return Ok(None);
-    }
-    // SAFETY: it is open, came from outside as the socket before it did, and this happens once.
-    let pipe = unsafe { OwnedFd::from_raw_fd(number) };
-    fcntl(&pipe, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
-    Ok(Some(pipe))
 }
 
 /// Makes `descriptors` those that the program which this process is about to execute finds from 3

@@ -3,24 +3,23 @@
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag};
+use nix::fcntl::{Flock, FlockArg, OFlag};
 use nix::poll::{PollTimeout, poll};
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket,
 };
 use nix::sys::stat::{Mode, fchmod};
-use nix::unistd::{Gid, Uid, fchownat};
 
 use crate::scoreboard::own_pid;
 
 const REPLACED: &str = "somebody has replaced the file of the socket";
 
 /// Which file it is, whatever its name: device and inode, as stat(2) tells them.
-pub(crate) type Identity = (u64, u64);
+type Identity = (u64, u64);
 
 /// The file of a Unix socket; removed on drop by the process that made it, if it is still the same.
 pub(crate) struct SocketFile {
@@ -36,13 +35,12 @@ impl SocketFile {
     }
 
     /// Gives the file to another user and group, which only root may; chown(2).
-    pub(crate) fn change_owner(&self, user: Uid, group: Gid) -> io::Result<()> {
+    pub(crate) fn change_owner(&self, uid: u32, gid: u32) -> io::Result<()> {
         let file = open_without_access(&self.path)?;
         if identity(&file.metadata()?) != self.identity {
             return Err(io::Error::new(io::ErrorKind::NotFound, REPLACED));
         }
-        fchownat(&file, "", Some(user), Some(group), AtFlags::AT_EMPTY_PATH)?;
-        Ok(())
+        chown(through(&file), Some(uid), Some(gid))
     }
 
     /// Another process listens there from now on, so the file stays.
@@ -63,12 +61,12 @@ impl Drop for SocketFile {
     }
 }
 
-pub(crate) fn identity(metadata: &fs::Metadata) -> Identity {
+fn identity(metadata: &fs::Metadata) -> Identity {
     (metadata.dev(), metadata.ino())
 }
 
 /// Whether `path` itself, and not what it links to, is still that file.
-pub(crate) fn is_still(path: &Path, expected: Identity) -> bool {
+fn is_still(path: &Path, expected: Identity) -> bool {
     fs::symlink_metadata(path).is_ok_and(|found| identity(&found) == expected)
 }
 
@@ -97,9 +95,7 @@ pub(crate) fn bind_unix(path: &Path, mode: u32, backlog: i32) -> io::Result<(Own
     let identity = identity(&metadata);
     let bound = SocketFile { path: path.to_owned(), identity, creator: own_pid() };
     if metadata.permissions().mode() & 0o7777 != mode {
-        // Through the descriptor, so that nothing that was put there since is changed.
-        let opened = format!("/proc/self/fd/{}", file.as_raw_fd());
-        fs::set_permissions(opened, fs::Permissions::from_mode(mode))?;
+        fs::set_permissions(through(&file), fs::Permissions::from_mode(mode))?;
     }
     listen(&socket, Backlog::new(backlog)?)?;
     Ok((socket, bound))
@@ -109,6 +105,11 @@ pub(crate) fn bind_unix(path: &Path, mode: u32, backlog: i32) -> io::Result<(Own
 fn open_without_access(path: &Path) -> io::Result<File> {
     let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW;
     OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)
+}
+
+/// A name of the opened file itself, whatever has been put in its place since.
+fn through(file: &File) -> String {
+    format!("/proc/self/fd/{}", file.as_raw_fd())
 }
 
 /// Waits a second at most: whoever can open the directory can also lock it for ever.

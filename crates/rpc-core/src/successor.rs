@@ -17,8 +17,6 @@ use nix::unistd::execvpe;
 use crate::acceptor::Acceptor;
 use crate::children::Children;
 use crate::error::ForkError;
-use crate::inherited::{STATUS_DESCRIPTOR, STATUS_VARIABLE};
-use crate::pid_file::PidFile;
 use crate::process::{Fork, fork_only_thread, pass_on, refuse_threads};
 use crate::report::{Report, Reporter, StatusPipe};
 use crate::scoreboard::own_pid;
@@ -29,42 +27,31 @@ use crate::signals::forget_handlers;
 /// The status of a successor that could not be executed, as shells use it.
 const EXIT_NOT_EXECUTED: i32 = 126;
 
+/// sd_listen_fds(3), SD_LISTEN_FDS_START, and the descriptor behind the only one.
+const SOCKET: i32 = 3;
+const STATUS_PIPE: i32 = SOCKET + 1;
+
 impl Children {
-    /// Starts the program of this process again, with its arguments, environment and listening
-    /// socket, and returns its process id. What becomes of it is told by
+    /// Starts the program of this process again, with its arguments, its environment and the
+    /// listening socket, and returns its process id. What becomes of it is told by
     /// [`wait`](Children::wait): [`Event::Ready`](crate::Event::Ready) or
     /// [`Event::Ended`](crate::Event::Ended). One that is not ready in time is killed.
+    ///
+    /// The variable `status_variable` names the descriptor of the pipe through which it says that
+    /// it is ready, with the line `r`.
     ///
     /// The program is what the first argument names, now: with a slash a path, otherwise looked
     /// for in `PATH`. The link /proc/self/exe would lead to the old file, also when a new one
     /// stands in its place.
     ///
-    /// The pidfile of this process, if the acceptor knows of one, makes room for the successor's
-    /// until [`take_pid_file_back`](Children::take_pid_file_back).
-    ///
     /// # Errors
     ///
     /// [`ForkError`]. A program that cannot be executed is a child that ends.
-    pub fn start_successor(&mut self, acceptor: &Acceptor) -> Result<i32, ForkError> {
-        if let Some(Err(error)) = self.pid_file.as_ref().map(PidFile::step_aside) {
-            // The successor will say what it cannot do without.
-            tracing::warn!(%error, "the pidfile cannot be renamed");
-        }
-        let started = self.fork_successor(acceptor);
-        if started.is_err() {
-            self.take_pid_file_back();
-        }
-        started
-    }
-
-    /// Gives the pidfile its name back, after the end of a successor that has failed.
-    pub fn take_pid_file_back(&self) {
-        if let Some(Err(error)) = self.pid_file.as_ref().map(PidFile::come_back) {
-            tracing::warn!(%error, "the pidfile does not get its name back");
-        }
-    }
-
-    fn fork_successor(&mut self, acceptor: &Acceptor) -> Result<i32, ForkError> {
+    pub fn start_successor(
+        &mut self,
+        acceptor: &Acceptor,
+        status_variable: &str,
+    ) -> Result<i32, ForkError> {
         refuse_threads()?;
         let Some(listener) = acceptor.listening_on() else {
             return Err(ForkError::Descriptor(io::ErrorKind::NotConnected.into()));
@@ -81,7 +68,7 @@ impl Children {
                 forget_handlers();
                 let mask = self.signals.as_ref().map_or(mask, SignalQueue::mask_before);
                 let _ = mask.thread_set_mask();
-                let error = execute_again();
+                let error = execute_again(status_variable);
                 if let Some(pipe) = passed.pop() {
                     Reporter::new(pipe).report(&Report::Failed(error.to_string()));
                 }
@@ -109,11 +96,11 @@ impl Children {
 }
 
 /// Returns only if it fails.
-fn execute_again() -> io::Error {
+fn execute_again(status_variable: &str) -> io::Error {
     let own = [
         ("LISTEN_PID", own_pid().to_string()),
         ("LISTEN_FDS", "1".to_owned()),
-        (STATUS_VARIABLE, STATUS_DESCRIPTOR.to_string()),
+        (status_variable, STATUS_PIPE.to_string()),
     ];
     let inherited = env::vars_os().filter(|(name, _)| {
         name != "LISTEN_FDNAMES" && !own.iter().any(|(own_name, _)| name == own_name)

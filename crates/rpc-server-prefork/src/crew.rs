@@ -15,10 +15,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use rpc_core::{
-    Acceptor, Children, Death, Event, Fork, ForkError, Notice, Order, Reason, ServeError, Why,
-    notify,
-};
+use rpc_core::{Acceptor, Children, Death, Event, Fork, ForkError, Order, Reason, ServeError, Why};
+use rpc_daemon::internal::{STATUS_VARIABLE, report_ready};
+use rpc_daemon::{Notice, PidFile, notify};
 
 use crate::Config;
 use crate::backoff::{Backoff, chance};
@@ -39,7 +38,7 @@ pub(crate) struct Crew {
     /// One that came during another; several are one.
     reload_is_wanted: bool,
     was_ever_ready: bool,
-    /// Whether the service manager knows that all workers were ready once.
+    /// Whether all workers were ready once, and everybody knows.
     has_said_ready: bool,
     gave_up: Option<ServeError>,
     upgrade_is_wanted: bool,
@@ -97,8 +96,8 @@ impl Crew {
         acceptor.share_with_workers()?;
         Ok(Crew {
             children,
-            config,
             places: (0..config.workers).map(|_| Place::default()).collect(),
+            config,
             renewal: None,
             generation: 1,
             reload_is_wanted: false,
@@ -114,7 +113,7 @@ impl Crew {
     /// has taken over.
     pub(crate) fn next_vacancy(
         &mut self,
-        acceptor: &Acceptor,
+        acceptor: &mut Acceptor,
     ) -> Result<Option<Vacancy>, ServeError> {
         loop {
             if self.children.is_stopping() || self.gave_up.is_some() || self.has_successor() {
@@ -131,6 +130,7 @@ impl Crew {
             let due = missing.map(|(due, _)| due).into_iter().chain(self.renewal_due()).min();
             for event in self.children.wait(due.map(|due| due.saturating_sub(now)))? {
                 self.take_in(event);
+                self.say_ready(acceptor);
             }
         }
     }
@@ -183,9 +183,6 @@ impl Crew {
                 self.children.drain(acceptor)
             }
             _ => {
-                if self.has_said_ready {
-                    notify(Notice::Stopping);
-                }
                 let stopped = self.children.stop(acceptor);
                 self.gave_up.map_or(stopped, Err)
             }
@@ -241,17 +238,16 @@ impl Crew {
             }
         }
         self.finish_renewal();
-        self.say_ready();
     }
 
-    /// Once all places have a worker that is ready, says so to the service manager and to the
-    /// master before this one. That may also be because a place was given up or renewed.
-    fn say_ready(&mut self) {
+    /// Once all places have a worker that is ready, says so to the program and to the master before
+    /// this one. That may also be because a place was given up or renewed.
+    fn say_ready(&mut self, acceptor: &mut Acceptor) {
         let is_ready = |place: &Place| place.current.as_ref().is_some_and(|worker| worker.is_ready);
         if !self.has_said_ready && self.places.iter().all(is_ready) {
             self.has_said_ready = true;
-            self.children.report_ready();
-            notify(Notice::Ready);
+            report_ready();
+            acceptor.announce_accepting();
         }
     }
 
@@ -261,7 +257,7 @@ impl Crew {
         if is(&self.successor, *pid) {
             tracing::error!("upgrade called off, this server goes on: the new one {reason}");
             self.successor = None;
-            self.children.take_pid_file_back();
+            self.take_pid_file_back();
             return;
         }
         let is_it = |place: &&mut Place| is(&place.current, *pid) || is(&place.next, *pid);
@@ -304,14 +300,26 @@ impl Crew {
         if !std::mem::take(&mut self.upgrade_is_wanted) || self.successor.is_some() {
             return;
         }
-        match self.children.start_successor(acceptor) {
+        if let Some(Err(error)) = self.config.pid_file.as_ref().map(PidFile::step_aside) {
+            // The new server will say what it cannot do without.
+            tracing::warn!(%error, "the pidfile cannot be renamed");
+        }
+        match self.children.start_successor(acceptor, STATUS_VARIABLE) {
             Ok(pid) => {
                 tracing::info!(pid, "upgrading: starting a new server");
                 self.successor = Some(Worker::new(pid));
             }
             Err(error) => {
                 tracing::error!(%error, "cannot start a new server, this one goes on");
+                self.take_pid_file_back();
             }
+        }
+    }
+
+    /// Gives the pidfile its name back, when the new server has failed.
+    fn take_pid_file_back(&self) {
+        if let Some(Err(error)) = self.config.pid_file.as_ref().map(PidFile::come_back) {
+            tracing::warn!(%error, "the pidfile does not get its name back");
         }
     }
 
@@ -397,7 +405,6 @@ impl Crew {
                 self.children.retire(worker.pid, Why::Retire);
             }
             self.finish_renewal();
-            self.say_ready();
         }
         tracing::info!(workers = self.places.len(), "one worker less");
     }

@@ -53,6 +53,7 @@ use rpc_core::{Fork, Patience};
 pub use rpc_core::{
     Acceptor, Address, Context, ErrorCode, Method, Registry, RpcError, ServeError, Service,
 };
+pub use rpc_daemon::PidFile;
 
 /// Serves with worker processes that are forked ahead, with the default [`Config`].
 ///
@@ -64,12 +65,13 @@ pub fn serve(acceptor: Acceptor, service: &Service) -> Result<(), ServeError> {
 }
 
 /// The options of this model.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Config {
     workers: usize,
     patience: Patience,
     max_requests: Option<MaxRequests>,
     pin_workers: bool,
+    pid_file: Option<PidFile>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -94,13 +96,14 @@ impl Config {
             patience: Patience::default(),
             max_requests: None,
             pin_workers: false,
+            pid_file: None,
         }
     }
 
     /// How many workers there are, at least one. SIGTTIN and SIGTTOU change it while the server
     /// runs.
     #[must_use]
-    pub const fn workers(mut self, workers: usize) -> Config {
+    pub fn workers(mut self, workers: usize) -> Config {
         self.workers = if workers == 0 { 1 } else { workers };
         self
     }
@@ -108,7 +111,7 @@ impl Config {
     /// How long a new worker may take until it accepts; 60 s unless told. Then it is killed, and
     /// another is tried.
     #[must_use]
-    pub const fn boot_timeout(mut self, timeout: Duration) -> Config {
+    pub fn boot_timeout(mut self, timeout: Duration) -> Config {
         self.patience.boot = timeout;
         self
     }
@@ -117,7 +120,7 @@ impl Config {
     /// they are closed between two calls, and a call that is not done a second later is answered
     /// with -32002.
     #[must_use]
-    pub const fn drain(mut self, time: Duration) -> Config {
+    pub fn drain(mut self, time: Duration) -> Config {
         self.patience.drain = time;
         self
     }
@@ -126,7 +129,7 @@ impl Config {
     /// it is told to end, and killed two seconds later if it does not. Noticed only if the
     /// acceptor stops on signals.
     #[must_use]
-    pub const fn hung_after(mut self, time: Duration) -> Config {
+    pub fn hung_after(mut self, time: Duration) -> Config {
         self.patience.hung = time;
         self
     }
@@ -138,13 +141,13 @@ impl Config {
     /// serves the connections that it has until they end, at most for the
     /// [drain time](Config::drain): with lasting connections that is what bounds its calls.
     #[must_use]
-    pub const fn max_requests(self, calls: u64) -> Config {
+    pub fn max_requests(self, calls: u64) -> Config {
         self.max_requests_with_jitter(calls, 0.1)
     }
 
     /// As [`max_requests`](Config::max_requests), with up to `jitter` times as many calls more.
     #[must_use]
-    pub const fn max_requests_with_jitter(mut self, calls: u64, jitter: f64) -> Config {
+    pub fn max_requests_with_jitter(mut self, calls: u64, jitter: f64) -> Config {
         self.max_requests = Some(MaxRequests { calls: if calls == 0 { 1 } else { calls }, jitter });
         self
     }
@@ -152,8 +155,17 @@ impl Config {
     /// Whether each worker keeps to one processor, in turn, of those that this process may use
     /// (sched_setaffinity(2)); not unless told. Its threads and children keep to it too.
     #[must_use]
-    pub const fn pin_workers(mut self, pin: bool) -> Config {
+    pub fn pin_workers(mut self, pin: bool) -> Config {
         self.pin_workers = pin;
+        self
+    }
+
+    /// Says that this process holds a pidfile, whose name the new server will want when the program
+    /// is upgraded (SIGUSR2). Until this process ends the file is then called `….oldbin`; it gets
+    /// its name back if the new server fails.
+    #[must_use]
+    pub fn pid_file(mut self, pid_file: &PidFile) -> Config {
+        self.pid_file = Some(pid_file.clone());
         self
     }
 
@@ -192,9 +204,9 @@ impl Config {
         service: &Service,
         worker: impl Fn(Acceptor, &Service) -> Result<(), ServeError>,
     ) -> Result<(), ServeError> {
-        let mut crew = Crew::new(&mut acceptor, *self)?;
+        let mut crew = Crew::new(&mut acceptor, self.clone())?;
 
-        while let Some(vacancy) = crew.next_vacancy(&acceptor)? {
+        while let Some(vacancy) = crew.next_vacancy(&mut acceptor)? {
             match crew.fork(vacancy) {
                 Ok(Fork::Parent(_)) => {}
                 Ok(Fork::Child(child)) => child.run(|| worker(acceptor, service)),

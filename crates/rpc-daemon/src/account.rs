@@ -12,7 +12,7 @@ use nix::unistd::{
 /// Why this process is not the user that it should be.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum PrivilegesError {
+pub enum AccountError {
     /// There is no such user, by name or number.
     #[error("there is no user `{0}`")]
     NoUser(String),
@@ -65,10 +65,10 @@ impl Account {
     ///
     /// # Errors
     ///
-    /// [`PrivilegesError`] when there is no such user or group, or when either is root: a process
+    /// [`AccountError`] when there is no such user or group, or when either is root: a process
     /// in the group root can write what that group can.
-    pub fn find(user: &str, group: Option<&str>) -> Result<Account, PrivilegesError> {
-        let failed = |name: &str, errno: Errno| PrivilegesError::LookUp {
+    pub fn find(user: &str, group: Option<&str>) -> Result<Account, AccountError> {
+        let failed = |name: &str, errno: Errno| AccountError::LookUp {
             name: name.to_owned(),
             source: errno.into(),
         };
@@ -78,30 +78,32 @@ impl Account {
             (by_name, _) => Ok(by_name),
         };
         let found = found.map_err(|errno| failed(user, errno))?;
-        let found = found.ok_or_else(|| PrivilegesError::NoUser(user.to_owned()))?;
+        let found = found.ok_or_else(|| AccountError::NoUser(user.to_owned()))?;
         let gid = match group {
             None => found.gid,
             Some(group) => {
                 let by_name = Group::from_name(group).map_err(|errno| failed(group, errno))?;
                 let number = group.parse().ok().map(Gid::from_raw);
                 let gid = by_name.map(|group| group.gid).or(number);
-                gid.ok_or_else(|| PrivilegesError::NoGroup(group.to_owned()))?
+                gid.ok_or_else(|| AccountError::NoGroup(group.to_owned()))?
             }
         };
         if found.uid.is_root() || gid.as_raw() == 0 {
-            return Err(PrivilegesError::Root);
+            return Err(AccountError::Root);
         }
         let name = CString::new(found.name);
-        let name = name.map_err(|_| PrivilegesError::NoUser(user.to_owned()))?;
+        let name = name.map_err(|_| AccountError::NoUser(user.to_owned()))?;
         Ok(Account { name, uid: found.uid, gid })
     }
 
-    pub(crate) fn uid(&self) -> Uid {
-        self.uid
+    /// The number of the user.
+    pub fn uid(&self) -> u32 {
+        self.uid.as_raw()
     }
 
-    pub(crate) fn gid(&self) -> Gid {
-        self.gid
+    /// The number of the group.
+    pub fn gid(&self) -> u32 {
+        self.gid.as_raw()
     }
 
     /// Makes the whole process, with all its threads, one of this user and group, with the further
@@ -116,16 +118,16 @@ impl Account {
     ///
     /// # Errors
     ///
-    /// [`PrivilegesError`]. After [`Drop`](PrivilegesError::Drop) and
-    /// [`NotDropped`](PrivilegesError::NotDropped) the process should end: it is neither root nor
+    /// [`AccountError`]. After [`Drop`](AccountError::Drop) and
+    /// [`NotDropped`](AccountError::NotDropped) the process should end: it is neither root nor
     /// the user.
-    pub fn assume(&self) -> Result<(), PrivilegesError> {
+    pub fn assume(&self) -> Result<(), AccountError> {
         if self.is_assumed()? {
             return Ok(());
         }
         let effective = Uid::effective();
         if !effective.is_root() {
-            return Err(PrivilegesError::NotRoot { uid: effective.as_raw() });
+            return Err(AccountError::NotRoot { uid: effective.as_raw() });
         }
         let (uid, gid) = (self.uid, self.gid);
         drop_step("set the groups", initgroups(&self.name, gid))?;
@@ -136,13 +138,13 @@ impl Account {
             || setresgid(root.1, root.1, root.1).is_ok()
             || setgroups(&[root.1]).is_ok();
         if could_return || !self.is_assumed()? {
-            return Err(PrivilegesError::NotDropped);
+            return Err(AccountError::NotDropped);
         }
         Ok(())
     }
 
     /// Whether all of the process's ids are those of this account, and it is not in root's group.
-    fn is_assumed(&self) -> Result<bool, PrivilegesError> {
+    fn is_assumed(&self) -> Result<bool, AccountError> {
         let user = drop_step("tell the user", getresuid())?;
         let group = drop_step("tell the group", getresgid())?;
         let groups = drop_step("tell the groups", getgroups())?;
@@ -152,6 +154,6 @@ impl Account {
     }
 }
 
-fn drop_step<T>(step: &'static str, done: nix::Result<T>) -> Result<T, PrivilegesError> {
-    done.map_err(|errno| PrivilegesError::Drop { step, source: errno.into() })
+fn drop_step<T>(step: &'static str, done: nix::Result<T>) -> Result<T, AccountError> {
+    done.map_err(|errno| AccountError::Drop { step, source: errno.into() })
 }

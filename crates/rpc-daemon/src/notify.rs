@@ -12,6 +12,8 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 
 use nix::time::{ClockId, clock_gettime};
 
+use crate::inherited::report_ready;
+
 /// What a service manager can be told, sd_notify(3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -30,9 +32,13 @@ pub enum Notice {
 /// Sends `notice` to the service manager, if there is one: if `NOTIFY_SOCKET` is set.
 ///
 /// Does not block. A notice that cannot be sent at once is logged at the level `debug` and lost.
-/// An [`Acceptor`](crate::Acceptor) that serves alone says by itself that it is ready, at the first
-/// `accept`, and that it is stopping; a model whose workers accept says so in their place.
+///
+/// [`Notice::Ready`] also goes to the server that this program replaces, if that has started it: it
+/// goes on until it hears this.
 pub fn notify(notice: Notice) {
+    if notice == Notice::Ready {
+        report_ready();
+    }
     let Some(name) = env::var_os("NOTIFY_SOCKET") else {
         return;
     };

@@ -12,6 +12,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -19,9 +20,8 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
 
-use crate::acceptor::Acceptor;
-use crate::scoreboard::own_pid;
-use crate::socket_file::{Identity, identity, is_still};
+/// Which file it is, whatever its name: device and inode, as stat(2) tells them.
+type Identity = (u64, u64);
 
 /// More than a process id and its line break need. Nothing longer is a pidfile.
 const MAX_LEN: u64 = 16;
@@ -66,6 +66,7 @@ pub enum PidFileError {
 /// A process that ends without dropping it leaves the file behind, without its lock: the next
 /// server takes it over.
 #[derive(Clone, Debug)]
+#[must_use = "dropping it gives the lock up and removes the file"]
 pub struct PidFile {
     held: Arc<Held>,
 }
@@ -75,7 +76,7 @@ struct Held {
     path: PathBuf,
     file: File,
     identity: Identity,
-    creator: i32,
+    creator: u32,
     /// Whether it has the name that makes room for a successor's.
     is_aside: AtomicBool,
 }
@@ -108,7 +109,7 @@ impl PidFile {
             // Its last holder may have removed it after we had opened it.
             if is_still(path, identity) {
                 let (path, is_aside) = (path.to_owned(), AtomicBool::new(false));
-                let held = Held { path, file, identity, creator: own_pid(), is_aside };
+                let held = Held { path, file, identity, creator: process::id(), is_aside };
                 held.write().map_err(cannot)?;
                 return Ok(PidFile { held: Arc::new(held) });
             }
@@ -122,7 +123,7 @@ impl PidFile {
     /// # Errors
     ///
     /// When it cannot be renamed, or would replace what is no pidfile.
-    pub(crate) fn step_aside(&self) -> io::Result<()> {
+    pub fn step_aside(&self) -> io::Result<()> {
         let held = &self.held;
         if !is_still(&held.path, held.identity) {
             // Somebody has removed or replaced it: then there is nothing in the way of ours.
@@ -146,7 +147,7 @@ impl PidFile {
     /// # Errors
     ///
     /// When it cannot be renamed, or the name belongs to a process that runs.
-    pub(crate) fn come_back(&self) -> io::Result<()> {
+    pub fn come_back(&self) -> io::Result<()> {
         let held = &self.held;
         let aside = held.path_aside();
         if !held.is_aside.load(Ordering::Relaxed) || !is_still(&aside, held.identity) {
@@ -161,17 +162,6 @@ impl PidFile {
         fs::rename(aside, &held.path)?;
         held.is_aside.store(false, Ordering::Relaxed);
         Ok(())
-    }
-}
-
-impl Acceptor {
-    /// Says that this process holds a pidfile, whose name a successor will want when the program is
-    /// upgraded (SIGUSR2 of prefork). Until this process ends the file is then called `….oldbin`;
-    /// it gets its name back if the successor fails.
-    #[must_use]
-    pub fn with_pid_file(mut self, pid_file: &PidFile) -> Acceptor {
-        self.pid_file = Some(pid_file.clone());
-        self
     }
 }
 
@@ -196,7 +186,7 @@ impl Drop for Held {
             true => self.path_aside(),
             false => self.path.clone(),
         };
-        if self.creator != own_pid() || !is_still(&path, self.identity) {
+        if self.creator != process::id() || !is_still(&path, self.identity) {
             return;
         }
         if let Err(error) = fs::remove_file(&path) {
@@ -214,6 +204,15 @@ fn open(path: &Path, create: bool) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(create).truncate(false);
     options.mode(0o644).custom_flags(flags.bits()).open(path)
+}
+
+fn identity(metadata: &fs::Metadata) -> Identity {
+    (metadata.dev(), metadata.ino())
+}
+
+/// Whether `path` itself, and not what it links to, is still that file.
+fn is_still(path: &Path, expected: Identity) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|found| identity(&found) == expected)
 }
 
 /// A slip of the pen in a configuration, or a hard link that an enemy made, must not cost a file
