@@ -7,8 +7,13 @@
 //!                           next (boots ──ready──▶ serves beside current)
 //!                             │ every next of the renewal is ready
 //!                             ▼
-//!                           next becomes current, and current retires: out of the crew's sight
+//!                           next becomes current, and current retires: only its process id stays
 //! ```
+//!
+//! Peers can bring about that workers retire, and keep them with open connections. So at most as
+//! many workers retire at a time as there are places, and a renewal begins only when the workers
+//! that it will retire fit in. With the new workers of a renewal, which take their room ahead,
+//! there are never more workers than twice the places, unless signals take places away.
 //!
 //! Signals, deaths and reports come from [`Children`]; this is what they mean.
 
@@ -28,15 +33,23 @@ const MAX_WORKERS: usize = 1024;
 /// When each place has failed so often and no worker was ever ready, the server gives up.
 const BOOT_ATTEMPTS: u32 = 5;
 
+/// A place is not recycled again sooner than this after its last replacement took over, whatever
+/// its peers do.
+const RECYCLE_PAUSE: Duration = Duration::from_secs(1);
+
 pub(crate) struct Crew {
     children: Children,
     config: Config,
     places: Vec<Place>,
     renewal: Option<Renewal>,
+    /// The process ids of workers that were told to retire and have not ended.
+    retiring: Vec<i32>,
     /// Counts the reloads, from 1.
     generation: u32,
-    /// One that came during another; several are one.
+    /// One that has not begun; several are one.
     reload_is_wanted: bool,
+    /// Whether the log says already that it waits for retiring workers.
+    reload_wait_is_logged: bool,
     was_ever_ready: bool,
     /// Whether all workers were ready once, and everybody knows.
     has_said_ready: bool,
@@ -61,6 +74,8 @@ struct Place {
     /// Whether the renewal is about this place.
     is_renewed: bool,
     backoff: Backoff,
+    /// When it may be recycled, by the master's clock.
+    rests_until: Duration,
     failed_boots: u32,
 }
 
@@ -78,8 +93,10 @@ impl Worker {
 }
 
 impl Place {
-    fn wants_renewal(&self) -> bool {
-        self.current.as_ref().is_some_and(|worker| worker.wants_replacement)
+    /// When its worker may be replaced, if it asked for that.
+    fn recycle_due(&self) -> Option<Duration> {
+        let worker = self.current.as_ref().filter(|worker| worker.wants_replacement);
+        worker.map(|_| self.backoff.until().max(self.rests_until))
     }
 }
 
@@ -99,8 +116,10 @@ impl Crew {
             places: (0..config.workers).map(|_| Place::default()).collect(),
             config,
             renewal: None,
+            retiring: Vec::new(),
             generation: 1,
             reload_is_wanted: false,
+            reload_wait_is_logged: false,
             was_ever_ready: false,
             has_said_ready: false,
             gave_up: None,
@@ -127,7 +146,8 @@ impl Crew {
                 Some((due, vacancy)) if due <= now => return Ok(Some(vacancy)),
                 _ => {}
             }
-            let due = missing.map(|(due, _)| due).into_iter().chain(self.renewal_due()).min();
+            let recycle_due = self.next_recycle().map(|(due, _)| due);
+            let due = missing.map(|(due, _)| due).into_iter().chain(recycle_due).min();
             for event in self.children.wait(due.map(|due| due.saturating_sub(now)))? {
                 self.take_in(event);
                 self.say_ready(acceptor);
@@ -198,10 +218,24 @@ impl Crew {
         })
     }
 
-    /// When a worker that asked for its replacement may get it.
-    fn renewal_due(&self) -> Option<Duration> {
-        let asking = self.places.iter().filter(|place| place.wants_renewal());
-        asking.map(|place| place.backoff.until()).min().filter(|_| self.renewal.is_none())
+    /// When the next worker that asked for its replacement may get it, and its place; who was
+    /// recycled last comes last. `None` also while something else must happen first.
+    fn next_recycle(&self) -> Option<(Duration, usize)> {
+        if self.renewal.is_some() || self.reload_is_wanted || !self.may_retire(1) {
+            return None;
+        }
+        let places = self.places.iter().enumerate();
+        places.filter_map(|(at, place)| Some((place.recycle_due()?, at))).min()
+    }
+
+    /// Whether there is room for `count` more workers that retire.
+    fn may_retire(&self, count: usize) -> bool {
+        self.retiring.len() + count <= self.places.len()
+    }
+
+    fn retire(&mut self, worker: &Worker, why: Why) {
+        self.children.retire(worker.pid, why);
+        self.retiring.push(worker.pid);
     }
 
     fn take_in(&mut self, event: Event) {
@@ -262,7 +296,7 @@ impl Crew {
         }
         let is_it = |place: &&mut Place| is(&place.current, *pid) || is(&place.next, *pid);
         let Some(place) = self.places.iter_mut().find(is_it) else {
-            // It had retired.
+            self.retiring.retain(|retiring| retiring != pid);
             return;
         };
         let is_next = is(&place.next, *pid);
@@ -324,14 +358,21 @@ impl Crew {
     }
 
     fn begin_renewal(&mut self) {
-        let now = self.children.now();
         if self.renewal.is_some() {
             return;
         }
         if self.reload_is_wanted {
+            if !self.may_retire(self.places.len()) {
+                if !std::mem::replace(&mut self.reload_wait_is_logged, true) {
+                    let retiring = self.retiring.len();
+                    tracing::info!(retiring, "reload waits until the retiring workers have ended");
+                }
+                return;
+            }
             tracing::info!(workers = self.places.len(), "reloading: starting new workers");
             notify(Notice::Reloading);
             self.reload_is_wanted = false;
+            self.reload_wait_is_logged = false;
             self.renewal = Some(Renewal::Reload);
             self.generation += 1;
             self.children.set_generation(self.generation);
@@ -341,10 +382,11 @@ impl Crew {
             }
             return;
         }
-        let may_begin = |place: &&mut Place| place.wants_renewal() && place.backoff.until() <= now;
-        if let Some(place) = self.places.iter_mut().find(may_begin) {
+        if let Some((due, place)) = self.next_recycle()
+            && due <= self.children.now()
+        {
             self.renewal = Some(Renewal::Recycle);
-            place.is_renewed = true;
+            self.places[place].is_renewed = true;
         }
     }
 
@@ -361,12 +403,15 @@ impl Crew {
             Renewal::Reload => Why::Retire,
             Renewal::Recycle => Why::Recycle,
         };
+        let rests_until = self.children.now() + RECYCLE_PAUSE;
+        let mut replaced = Vec::new();
         for place in self.places.iter_mut().filter(|place| place.is_renewed) {
             place.is_renewed = false;
-            let old = std::mem::replace(&mut place.current, place.next.take());
-            if let Some(old) = old {
-                self.children.retire(old.pid, why);
-            }
+            place.rests_until = rests_until;
+            replaced.extend(std::mem::replace(&mut place.current, place.next.take()));
+        }
+        for worker in &replaced {
+            self.retire(worker, why);
         }
         self.renewal = None;
         if renewal == Renewal::Reload {
@@ -382,11 +427,13 @@ impl Crew {
             notify(Notice::Ready);
         }
         self.renewal = None;
+        let mut new = Vec::new();
         for place in &mut self.places {
             place.is_renewed = false;
-            if let Some(new) = place.next.take() {
-                self.children.retire(new.pid, Why::Retire);
-            }
+            new.extend(place.next.take());
+        }
+        for worker in &new {
+            self.retire(worker, Why::Retire);
         }
     }
 
@@ -402,7 +449,7 @@ impl Crew {
             && let Some(place) = self.places.pop()
         {
             for worker in [place.current, place.next].into_iter().flatten() {
-                self.children.retire(worker.pid, Why::Retire);
+                self.retire(&worker, Why::Retire);
             }
             self.finish_renewal();
         }

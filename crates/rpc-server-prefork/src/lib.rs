@@ -139,7 +139,11 @@ impl Config {
     ///
     /// The worker accepts until its replacement is ready, and one is replaced at a time. Then it
     /// serves the connections that it has until they end, at most for the
-    /// [drain time](Config::drain): with lasting connections that is what bounds its calls.
+    /// [drain time](Config::drain).
+    ///
+    /// At most as many replaced workers drain at the same time as there are workers, so there are
+    /// never more than twice as many processes, and the same worker slot is recycled at most once a
+    /// second. Until a worker may be replaced it goes on serving, beyond its number of calls.
     #[must_use]
     pub fn max_requests(self, calls: u64) -> Config {
         self.max_requests_with_jitter(calls, 0.1)

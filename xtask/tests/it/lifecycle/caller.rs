@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use rpc_proto::{Address, FrameReader, FrameWriter, MAX_FRAME_LEN, Request};
 use serde_json::{Value, json};
@@ -64,6 +65,15 @@ impl Caller {
         let mut frame = FrameWriter::new();
         frame.append(|body| Request::encode(body, method, &params)).expect("a short request");
         self.stream.write_all(frame.as_bytes())
+    }
+
+    /// As [`send`](Caller::send), and says that we wait for the reply so long.
+    pub(super) fn send_with_timeout(&mut self, method: &str, timeout: Duration, params: Value) {
+        let mut frame = FrameWriter::new();
+        let request =
+            |body: &mut Vec<u8>| Request::encode_with_timeout(body, method, timeout, &params);
+        frame.append(request).expect("a short request");
+        self.stream.write_all(frame.as_bytes()).expect("the server reads");
     }
 
     /// Sends, and waits until the request is in the receive queue of the server. A Unix socket puts

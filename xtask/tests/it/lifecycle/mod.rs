@@ -20,6 +20,7 @@ mod privileges;
 mod recycle;
 mod refusals;
 mod reload;
+mod retiring;
 mod start;
 mod stop;
 mod suspended;

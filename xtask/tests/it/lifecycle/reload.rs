@@ -10,7 +10,7 @@ use xtask::model::Model;
 use xtask::proc;
 
 use super::{
-    Caller, children, kill_one, promises, serve, serve_in, serve_logged, stop_cleanly,
+    Caller, Log, children, kill_one, promises, serve, serve_in, serve_logged, stop_cleanly,
     wait_for_new_workers, wait_until, wait_until_gone,
 };
 
@@ -25,6 +25,10 @@ promises! {
     workers_that_die_during_a_reload_are_replaced: prefork prefork_thread;
     a_worker_that_hangs_at_the_start_delays_no_stop: prefork prefork_thread;
     a_stop_during_a_reload_ends_everything: prefork prefork_thread;
+    a_reload_waits_for_the_retiring_workers_of_the_last_one: prefork prefork_thread;
+    a_reload_waits_no_longer_than_the_drain: prefork prefork_thread;
+    a_reload_waits_for_no_worker_that_was_killed: prefork prefork_thread;
+    a_stop_while_a_reload_waits_ends_everything: prefork prefork_thread;
     a_reload_works_where_the_signal_was_ignored: prefork prefork_thread;
     workers_are_added_and_taken_away: prefork prefork_thread;
     a_worker_taken_away_serves_the_connections_that_it_has: prefork prefork_thread;
@@ -57,7 +61,7 @@ fn a_worker_that_was_replaced_serves_the_connections_that_it_has(model: Model) {
 }
 
 /// The worker `old` has stopped accepting, another one accepts.
-fn expect_accepting_elsewhere(server: &Server, old: i32) {
+pub(super) fn expect_accepting_elsewhere(server: &Server, old: i32) {
     wait_until("a worker that accepts no more", || {
         let open = proc::descriptors(old).expect("the old worker lives");
         // Its connection; the listening socket is closed, or its number means something else.
@@ -206,6 +210,77 @@ fn a_stop_during_a_reload_ends_everything(model: Model) {
     });
     stop_cleanly(&mut server, Signal::SIGTERM);
     lasting.expect_shutdown();
+    assert_eq!(log.count("ERROR"), 0, "{}", log.text());
+}
+
+/// Two workers that were just reloaded, and a retiring one with a connection; another reload waits
+/// for it.
+struct Waiting {
+    server: Server,
+    log: Log,
+    lasting: Caller,
+    retiring: i32,
+    all: Vec<i32>,
+}
+
+fn serve_with_a_reload_that_waits(model: Model, arguments: &[&str]) -> Waiting {
+    let (server, log) = serve_logged(model, &[&["--workers", "2"], arguments].concat());
+    let old = children(&server, 2);
+    let lasting = Caller::served(&server);
+    server.signal(Signal::SIGHUP).expect("the server lives");
+    let mut all = Vec::new();
+    wait_until("the old worker with a connection, and two new ones", || {
+        all = proc::children(server.pid());
+        all.len() == 3 && all.iter().filter(|pid| old.contains(pid)).count() == 1
+    });
+    server.signal(Signal::SIGHUP).expect("the server lives");
+    log.wait_for("reload waits");
+    let retiring = *old.iter().find(|pid| all.contains(pid)).expect("one of them");
+    Waiting { server, log, lasting, retiring, all }
+}
+
+fn a_reload_waits_for_the_retiring_workers_of_the_last_one(model: Model) {
+    let Waiting { mut server, log, mut lasting, all, .. } =
+        serve_with_a_reload_that_waits(model, &[]);
+    // One more is the same one, and other orders are obeyed meanwhile.
+    super::signal_and_wait(&server, Signal::SIGHUP);
+    super::signal_and_wait(&server, Signal::SIGTTIN);
+    children(&server, 4);
+    super::signal_and_wait(&server, Signal::SIGTTOU);
+    children(&server, 3);
+    lasting.ping();
+    Caller::connect(&server).ping();
+    assert_eq!(proc::children(server.pid()), all);
+    assert_eq!(log.count("reloading:"), 1, "{}", log.text());
+    drop(lasting);
+    wait_for_new_workers(&server, &all, 2);
+    assert_eq!(log.count("reloading:"), 2, "{}", log.text());
+    assert_eq!(log.count("reload waits"), 1, "{}", log.text());
+    Caller::connect(&server).ping();
+    stop_cleanly(&mut server, Signal::SIGTERM);
+}
+
+fn a_reload_waits_no_longer_than_the_drain(model: Model) {
+    let Waiting { server, mut lasting, all, .. } =
+        serve_with_a_reload_that_waits(model, &["--drain", "3s"]);
+    lasting.expect_shutdown();
+    wait_for_new_workers(&server, &all, 2);
+    Caller::connect(&server).ping();
+}
+
+fn a_reload_waits_for_no_worker_that_was_killed(model: Model) {
+    let Waiting { server, lasting: _lasting, retiring, all, .. } =
+        serve_with_a_reload_that_waits(model, &[]);
+    kill_one(retiring, Signal::SIGKILL);
+    wait_for_new_workers(&server, &all, 2);
+    Caller::connect(&server).ping();
+}
+
+fn a_stop_while_a_reload_waits_ends_everything(model: Model) {
+    let Waiting { mut server, log, mut lasting, .. } = serve_with_a_reload_that_waits(model, &[]);
+    stop_cleanly(&mut server, Signal::SIGTERM);
+    lasting.expect_shutdown();
+    assert_eq!(log.count("reloading:"), 1, "{}", log.text());
     assert_eq!(log.count("ERROR"), 0, "{}", log.text());
 }
 

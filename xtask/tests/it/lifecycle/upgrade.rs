@@ -22,6 +22,7 @@ promises! {
     an_upgrade_under_load_loses_no_call: prefork prefork_thread;
     an_upgrade_keeps_the_file_of_the_socket: prefork prefork_thread;
     connections_of_the_old_server_are_served_to_their_end: prefork prefork_thread;
+    an_upgrade_does_not_wait_with_a_reload_for_retiring_workers: prefork prefork_thread;
     a_broken_program_changes_nothing_and_the_next_one_takes_over: prefork prefork_thread;
     a_pid_file_names_whoever_is_to_be_signalled: prefork prefork_thread;
 }
@@ -156,6 +157,23 @@ fn connections_of_the_old_server_are_served_to_their_end(model: Model) {
     }
     lasting.send_surely("sleep", json!(100));
     assert_eq!(lasting.receive(), Some(("slept".to_owned(), json!(100))));
+    drop(lasting);
+    let status = installed.server.wait(PATIENCE).expect("the old server ends");
+    assert_eq!(status.code(), Some(0), "{status}");
+}
+
+fn an_upgrade_does_not_wait_with_a_reload_for_retiring_workers(model: Model) {
+    let mut installed = Installed::serve(model, "127.0.0.1:0", &["--workers", "2"]);
+    children(&installed.server, 2);
+    let mut lasting = Caller::served(&installed.server);
+    for words in ["reloaded:", "reload waits"] {
+        installed.server.signal(Signal::SIGHUP).expect("the server lives");
+        installed.log.wait_for(words);
+    }
+    let _successor = installed.upgrade();
+    installed.log.wait_for("upgraded: a new server takes over");
+    lasting.ping();
+    Caller::connect(&installed.server).ping();
     drop(lasting);
     let status = installed.server.wait(PATIENCE).expect("the old server ends");
     assert_eq!(status.code(), Some(0), "{status}");
