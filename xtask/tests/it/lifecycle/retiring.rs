@@ -32,8 +32,9 @@ promises! {
 /// How long a place is not recycled after its last replacement took over.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// The most workers that live at a time while `drive` runs.
-fn most_workers(server: &Server, drive: impl FnOnce() + Send) -> usize {
+/// The most workers that live at a time while `drive` runs and when it has returned. Connections
+/// that it returns are open until then, and so their workers live.
+fn most_workers<Kept: Send>(server: &Server, drive: impl FnOnce() -> Kept + Send) -> usize {
     thread::scope(|scope| {
         let driver = scope.spawn(drive);
         let mut most = 0;
@@ -92,6 +93,7 @@ fn connections_kept_open_never_make_more_than_twice_the_workers(model: Model) {
             kept.push(caller);
         }
         wait_until_there_are(4, &server);
+        kept
     });
     assert_eq!(most, 4);
 }
