@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use anyhow::anyhow;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use rpc_core::{Acceptor, Children};
+use rpc_core::Acceptor;
+use rpc_process::Children;
 
 use crate::launch::Server;
 use crate::log;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use rpc_core::{EXIT_GRACE_EXPIRED, ServeError};
+use rpc_server_prefork::NeverReady;
 
 #[derive(Parser)]
 #[command(
@@ -88,7 +89,9 @@ fn status_of(error: &anyhow::Error) -> ExitCode {
         Some(ServeError::Unfinished { .. }) => {
             u8::try_from(EXIT_GRACE_EXPIRED).map_or(ExitCode::FAILURE, ExitCode::from)
         }
-        Some(ServeError::NeverReady { .. }) => ExitCode::from(EXIT_NEVER_READY),
+        Some(ServeError::Model(source)) if source.is::<NeverReady>() => {
+            ExitCode::from(EXIT_NEVER_READY)
+        }
         _ => ExitCode::FAILURE,
     }
 }

@@ -6,7 +6,8 @@
 use std::thread;
 
 use rpc_client::Pool;
-use rpc_core::{Acceptor, Children, Event, Fork, Method, Reason, Registry, Service};
+use rpc_core::{Acceptor, ExitReason, Method, Registry, Service};
+use rpc_process::{Children, Event, Fork};
 
 /// Which connection a call came over.
 const WHO_AM_I: Method<(), String> = Method::new("who_am_i", "peer");
@@ -33,15 +34,15 @@ fn main() {
             child.exit(if is_its_own { 0 } else { 1 })
         }
     };
-    let mut deaths = Vec::new();
-    while deaths.is_empty() {
+    let mut exits = Vec::new();
+    while exits.is_empty() {
         let events = children.wait(None).unwrap().into_iter();
-        deaths.extend(events.filter_map(|event| match event {
-            Event::Ended(death) if death.pid == caller => Some(death.reason),
+        exits.extend(events.filter_map(|event| match event {
+            Event::Exited(exit) if exit.pid == caller => Some(exit.reason),
             _ => None,
         }));
     }
-    assert_eq!(deaths, [Reason::Clean]);
+    assert_eq!(exits, [ExitReason::Clean]);
     assert_eq!(who_am_i(), in_parent, "the child closed its copy only");
 
     drop(pool);

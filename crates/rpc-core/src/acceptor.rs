@@ -19,7 +19,8 @@ use crate::refusal::{access_denied, busy, out_of_resources};
 use crate::report::Report;
 use crate::scoreboard::{MAX_CONNECTIONS, own_pid};
 use crate::shutdown::{Control, Shutdown};
-use crate::waiting::{Beside, Ready, wait};
+use crate::supervision::Supervision;
+use crate::waiting::{EventSource, Ready, wait};
 
 /// How long requests in flight may take after a stop, unless told otherwise.
 const DEFAULT_GRACE: Duration = Duration::from_secs(30);
@@ -225,17 +226,20 @@ impl Acceptor {
     /// [`ServeError::Accept`] when the socket cannot be made blocking.
     pub fn share_with_workers(&mut self) -> Result<(), ServeError> {
         self.is_shared = true;
-        self.control.scoreboard.set_generation(1);
         let listener = self.listener.as_ref();
         listener.map_or(Ok(()), |listener| listener.set_blocking(true)).map_err(ServeError::Accept)
     }
 
-    pub(crate) fn listening_on(&self) -> Option<BorrowedFd<'_>> {
+    /// The listening socket, as long as there is one.
+    #[doc(hidden)]
+    pub fn listening_on(&self) -> Option<BorrowedFd<'_>> {
         self.listener.as_ref().map(AsFd::as_fd)
     }
 
-    pub(crate) fn control(&self) -> Arc<Control> {
-        Arc::clone(&self.control)
+    /// Makes this process the parent of others that serve.
+    #[doc(hidden)]
+    pub fn supervise(&self) -> Supervision {
+        Supervision::begin(Arc::clone(&self.control))
     }
 
     /// The next connection; `None` when the server was told to stop.
@@ -252,9 +256,12 @@ impl Acceptor {
         self.accept_beside(&mut ())
     }
 
-    pub(crate) fn accept_beside(
+    /// As [`accept`](Acceptor::accept), and meanwhile looks after `events`. After `None` it is for
+    /// whoever has them to end the listening: others may have to be told first.
+    #[doc(hidden)]
+    pub fn accept_beside(
         &mut self,
-        beside: &mut impl Beside,
+        events: &mut impl EventSource,
     ) -> Result<Option<Connection>, ServeError> {
         if !self.has_begun && !self.control.is_stopping() {
             self.begin()?;
@@ -266,7 +273,7 @@ impl Acceptor {
             }
             if self.control.accepts_no_more() {
                 // Closing may take a moment, in which whoever has children can tell them.
-                match beside.fd() {
+                match events.fd() {
                     Some(_) => self.turn_away(),
                     None => self.close(),
                 }
@@ -276,20 +283,20 @@ impl Acceptor {
                 return Ok(None);
             }
             let nothing_else_to_do =
-                beside.fd().is_none() && self.farewells.is_empty() && self.paused_until.is_none();
+                events.fd().is_none() && self.farewells.is_empty() && self.paused_until.is_none();
             let accept_waits = self.is_shared && nothing_else_to_do && !self.did_not_wait;
             let ready = match accept_waits {
-                true => Ready { connection: true, beside: false },
+                true => Ready { connection: true, event: false },
                 false => wait(
                     &self.control,
-                    beside.fd(),
+                    events.fd(),
                     self.listening_on(),
                     &self.farewells,
                     self.paused_until,
                 )?,
             };
-            if ready.beside {
-                beside.look_after();
+            if ready.event {
+                events.on_event();
             }
             self.farewells.retain_mut(|farewell| !farewell.drain());
             if ready.connection

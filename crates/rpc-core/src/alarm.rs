@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 
 use nix::time::{ClockId, clock_gettime};
 
-use crate::death::EXIT_DEADLINE;
+use crate::exit::{EXIT_DEADLINE, EXIT_GRACE_EXPIRED, exit_now};
 use crate::scoreboard::own_pid;
-use crate::shutdown::{Control, EXIT_GRACE_EXPIRED, exit_now};
+use crate::shutdown::Control;
 use crate::signals::{each_control, set_timer};
 
 const NANOS_PER_SEC: u64 = 1_000_000_000;

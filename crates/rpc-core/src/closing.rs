@@ -18,7 +18,8 @@ const MAX_QUEUED: usize = 8192;
 impl Acceptor {
     /// Lets nobody into the queue any more, unless others listen on the socket. Workers may still
     /// accept who is in it.
-    pub(crate) fn admit_no_more(&mut self) {
+    #[doc(hidden)]
+    pub fn admit_no_more(&mut self) {
         let is_ours = self.is_ours_alone && self.creator == own_pid();
         if let (true, None, Some(listener)) = (is_ours, self.last_comes, &mut self.listener) {
             let handshakes = listener.admit_no_more();
@@ -31,7 +32,8 @@ impl Acceptor {
 
     /// Tells those who wait in the queue that the server stops, in the process that bound the
     /// socket, unless others listen on it. Nobody new gets into it.
-    pub(crate) fn turn_away(&mut self) {
+    #[doc(hidden)]
+    pub fn turn_away(&mut self) {
         if self.creator != own_pid() {
             return;
         }
@@ -56,7 +58,8 @@ impl Acceptor {
     }
 
     /// For how long somebody may still come into the queue; `None` if nobody does any more.
-    pub(crate) fn awaits_handshakes(&self) -> Option<Duration> {
+    #[doc(hidden)]
+    pub fn awaits_handshakes(&self) -> Option<Duration> {
         let left = self.last_comes?.saturating_duration_since(Instant::now());
         (!left.is_zero()).then_some(left)
     }

@@ -1,11 +1,10 @@
 //! What can keep a server from serving. Nothing that a client does is among it.
 
+use std::error::Error;
 use std::io;
 use std::time::Duration;
 
 use rpc_proto::Address;
-
-use crate::death::Reason;
 
 /// Why a server cannot serve, or no longer.
 #[derive(Debug, thiserror::Error)]
@@ -39,18 +38,12 @@ pub enum ServeError {
     /// The listening socket is broken.
     #[error("cannot accept connections")]
     Accept(#[source] io::Error),
-    /// This process must not or cannot have children.
-    #[error("cannot serve in child processes")]
-    Fork(#[from] ForkError),
+    /// What can keep one model from serving. The source is of a type of that model's crate.
+    #[error("cannot serve in this model")]
+    Model(#[source] Box<dyn Error + Send + Sync>),
     /// The children or the listening socket cannot be watched.
     #[error("cannot wait for events")]
     Watch(#[source] io::Error),
-    /// Not one worker has ever become ready, however often it was tried.
-    #[error("no worker got ready; the last one {reason}")]
-    NeverReady {
-        /// What became of the last one.
-        reason: Reason,
-    },
     /// The server stopped, but not everything that it had begun was finished within the grace.
     #[error("stopped with {count} unfinished after a grace of {grace:?}")]
     Unfinished {
@@ -59,36 +52,4 @@ pub enum ServeError {
         /// How long they were given.
         grace: Duration,
     },
-}
-
-/// Why there is no new child.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ForkError {
-    /// The process has other threads.
-    #[error("refusing to fork a process with {threads} threads: only one may run")]
-    Threads {
-        /// How many there are.
-        threads: u64,
-    },
-    /// The threads of this process cannot be counted.
-    #[error("cannot count the threads of this process in /proc/self/task")]
-    CountThreads(#[source] io::Error),
-    /// The system does not have, or forbids, what having children takes.
-    #[error("cannot do without {call}")]
-    Missing {
-        /// The system call.
-        call: &'static str,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// No descriptor to watch the child with.
-    #[error("no descriptor left to watch a child with")]
-    Descriptor(#[source] io::Error),
-    /// fork(2) failed: a limit on processes, or no memory.
-    #[error("cannot fork")]
-    Fork(#[source] io::Error),
-    /// The child cannot be watched. It was killed; it may have begun to serve.
-    #[error("cannot watch the new child, which was killed")]
-    Watch(#[source] io::Error),
 }

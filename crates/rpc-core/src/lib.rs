@@ -53,52 +53,56 @@ mod alarm;
 mod binding;
 mod buffers;
 mod calls;
-mod children;
 mod closing;
 mod connection;
 mod context;
 mod crash;
-mod death;
 mod error;
+mod exit;
+mod exit_reason;
 mod farewell;
-mod forking;
 mod held_slot;
-mod ladder;
 mod listener;
-mod member;
-mod members;
-mod pause;
-mod process;
 mod refusal;
 mod registry;
 mod report;
 mod scoreboard;
 mod service;
 mod shutdown;
-mod signal_queue;
 mod signals;
 mod socket;
 mod socket_file;
 mod stats;
-mod successor;
 mod supervision;
+mod syn_filter;
 mod tallies;
 mod waiting;
 mod workers;
 
 pub use acceptor::Acceptor;
-pub use children::Children;
 pub use connection::Connection;
 pub use context::{Context, Credentials, Peer};
-pub use death::{EXIT_DEADLINE, Reason, Why};
-pub use error::{ForkError, ServeError};
-pub use process::{Child, Exit, Fork};
+pub use error::ServeError;
+pub use exit::{EXIT_DEADLINE, EXIT_GRACE_EXPIRED};
+pub use exit_reason::ExitReason;
 pub use refusal::{busy, out_of_resources};
 pub use registry::{RegisterError, Registry};
 pub use scoreboard::MAX_CONNECTIONS;
 pub use service::Service;
-pub use shutdown::{EXIT_GRACE_EXPIRED, Shutdown};
-pub use supervision::{Death, Event, Order, Patience};
+pub use shutdown::Shutdown;
 
 pub use rpc_proto::stats::WorkerState;
 pub use rpc_proto::{Address, ErrorCode, Method, RpcError};
+
+/// What only our own crates need of each other.
+#[doc(hidden)]
+pub mod internal {
+    pub use crate::exit::{EXIT_FAILED, EXIT_NOT_EXECUTED, EXIT_PANICKED, exit_now};
+    pub use crate::refusal::with_causes;
+    pub use crate::report::{MAX_REASON_LEN, Report};
+    pub use crate::service::panic_message;
+    pub use crate::signals::{forget_handlers, heard_by_child};
+    pub use crate::socket::poll_timeout;
+    pub use crate::supervision::{ForkEntry, ServingChild, StopOrder, Supervision};
+    pub use crate::waiting::EventSource;
+}

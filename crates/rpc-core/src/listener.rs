@@ -13,9 +13,9 @@ use nix::sys::socket::{
 use rpc_proto::Address;
 
 use crate::context::{Credentials, Peer};
-use crate::process::admit_no_more;
 use crate::socket::Socket;
 use crate::socket_file::{SocketFile, bind_unix};
+use crate::syn_filter::admit_no_more;
 
 /// Connections that the kernel completes and keeps until they are accepted; it lowers this to
 /// net.core.somaxconn (listen(2)).

@@ -22,7 +22,7 @@ pub fn out_of_resources(failed: &str, error: &(dyn Error + 'static)) -> RpcError
 }
 
 /// The error and what it came from, in one line.
-pub(crate) fn with_causes(error: &(dyn Error + 'static)) -> String {
+pub fn with_causes(error: &(dyn Error + 'static)) -> String {
     let mut message = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -396,7 +396,8 @@ enum Ending {
     Refused,
 }
 
-pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> &str {
+/// The text of a panic that has one.
+pub fn panic_message(panic: &(dyn Any + Send)) -> &str {
     let literal = panic.downcast_ref::<&str>().copied();
     literal.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no message)")
 }

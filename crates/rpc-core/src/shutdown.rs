@@ -5,6 +5,7 @@
 //! polling interval exists.
 #![allow(unsafe_code)]
 
+use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU64, Ordering};
@@ -22,17 +23,6 @@ use crate::refusal::{append_error, shutting_down, stopped_before_the_end};
 use crate::report::{REPLACE, Report, Reporter};
 use crate::scoreboard::{End, Scoreboard, own_pid};
 
-/// The status with which a process ends that was told to stop by a signal and still had handlers
-/// running when the grace was over; the number that timeout(1) uses for the same thing.
-pub const EXIT_GRACE_EXPIRED: i32 = 124;
-
-/// The status of a process that a second SIGINT ended at once: 128 and the signal's number, as
-/// shells report it.
-pub(crate) const EXIT_INTERRUPTED: i32 = 128 + libc::SIGINT;
-
-/// The status of a parent that SIGQUIT ended at once, with its children.
-pub(crate) const EXIT_QUIT: i32 = 128 + libc::SIGQUIT;
-
 /// No call is the last that this process should serve.
 const NO_LIMIT: i64 = i64::MAX;
 
@@ -46,7 +36,7 @@ const NO_LIMIT: i64 = i64::MAX;
 /// # controlling_thread.join().unwrap();
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Shutdown {
     control: Arc<Control>,
 }
@@ -313,12 +303,9 @@ impl Control {
         let _ = self.wake.read();
     }
 
-    /// In a new child: a wake-up of its own, since an eventfd is shared by a fork, handlers for
+    /// In a process that was just forked: a wake-up of its own, since an eventfd is shared by a fork, handlers for
     /// the signals of its parent, and a way to speak to it if it listens.
-    pub(crate) fn adopt_in_child(
-        self: &Arc<Control>,
-        reporter: Option<Reporter>,
-    ) -> io::Result<()> {
+    pub(crate) fn adopt_in_child(self: &Arc<Control>) -> io::Result<()> {
         let wake = OwnedFd::from(new_wake()?);
         // SAFETY: both descriptors are open; the old one is replaced in one step, so that a
         // signal handler never writes into a closed one.
@@ -330,7 +317,6 @@ impl Control {
         self.is_child.store(true, Ordering::SeqCst);
         self.has_served.store(false, Ordering::SeqCst);
         self.calls_left.store(NO_LIMIT, Ordering::Relaxed);
-        self.set_reporter(reporter);
         self.take_signals_in_child()
     }
 
@@ -358,6 +344,13 @@ fn own_thread() -> i32 {
     unsafe { libc::gettid() }
 }
 
+impl fmt::Debug for Control {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let stopping = self.is_stopping();
+        f.debug_struct("Control").field("stopping", &stopping).finish_non_exhaustive()
+    }
+}
+
 fn new_wake() -> io::Result<EventFd> {
     let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
     Ok(EventFd::from_value_and_flags(0, flags)?)
@@ -371,10 +364,4 @@ pub(crate) fn unread_len(socket: BorrowedFd<'_>) -> io::Result<usize> {
         return Err(io::Error::last_os_error());
     }
     Ok(usize::try_from(len).unwrap_or(0))
-}
-
-/// Ends the process without running anything else in it. Async-signal-safe.
-pub(crate) fn exit_now(status: i32) -> ! {
-    // SAFETY: _exit(2) takes no pointer and does not return.
-    unsafe { libc::_exit(status) }
 }

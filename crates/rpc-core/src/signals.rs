@@ -17,8 +17,9 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction
 
 use crate::alarm::{NEVER, arm, disarm, forget_timer, moment_in, on_alarm};
 use crate::crash::{CRASHES, happens_again, on_crash, prepare_last_words};
+use crate::exit::{EXIT_INTERRUPTED, EXIT_QUIT, exit_now};
 use crate::scoreboard::own_pid;
-use crate::shutdown::{Control, EXIT_INTERRUPTED, EXIT_QUIT, exit_now};
+use crate::shutdown::Control;
 
 const STOPS: [Signal; 2] = [Signal::SIGTERM, Signal::SIGINT];
 
@@ -181,7 +182,7 @@ impl Control {
 }
 
 /// `mask` without the signals that a child must hear.
-pub(crate) fn heard_by_child(mut mask: SigSet) -> SigSet {
+pub fn heard_by_child(mut mask: SigSet) -> SigSet {
     STOPS
         .into_iter()
         .chain([Signal::SIGALRM, Signal::SIGHUP])
@@ -195,7 +196,7 @@ static SIGNALLED: AtomicPtr<Control> = AtomicPtr::new(ptr::null_mut());
 /// In a process that is about to execute another program: what has a handler here has its default
 /// there, and should have it already when it is let through. What was ignored before us stays so,
 /// as nohup(1) wants it.
-pub(crate) fn forget_handlers() {
+pub fn forget_handlers() {
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGALRM, Signal::SIGHUP] {
         // SAFETY: null, or a box as in `put_back`.
         let replaced = unsafe { before(signal).load(Ordering::SeqCst).as_ref() };

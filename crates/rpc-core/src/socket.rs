@@ -116,7 +116,7 @@ fn time_val(time: Duration) -> TimeVal {
 }
 
 /// The time for poll(2), rounded up to its milliseconds.
-pub(crate) fn poll_timeout(timeout: Duration) -> PollTimeout {
+pub fn poll_timeout(timeout: Duration) -> PollTimeout {
     let millis = timeout.as_nanos().div_ceil(1_000_000);
     PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX)
 }

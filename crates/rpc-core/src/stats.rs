@@ -22,7 +22,7 @@ pub(crate) fn look(scoreboard: &Scoreboard, registry: &Registry) -> Stats {
     let mut workers = scoreboard.workers().look(uptime_ms);
     let index_of: HashMap<i32, usize> =
         workers.iter().enumerate().map(|(index, worker)| (worker.pid, index)).collect();
-    let deaths = scoreboard.tallies().deaths();
+    let deaths = scoreboard.tallies().exits();
 
     let mut open = 0;
     let mut calls = CallStats::default();

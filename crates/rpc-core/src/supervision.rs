@@ -1,114 +1,150 @@
-//! What a supervising process sees, how long it waits, and its clock.
+//! What the parent of serving processes may do with the state that it shares with them.
 
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::death::Reason;
+use nix::libc;
+use rpc_proto::stats::WorkerState;
 
-/// What happened to the children of a server, or what somebody wants done with them.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub enum Event {
-    /// The worker with this process id is about to accept for the first time.
-    Ready(i32),
-    /// The worker with this process id goes on, but somebody else should take its place.
-    WantsReplacement(i32),
-    /// A child has ended and was reaped.
-    Ended(Death),
-    /// A signal asks for something.
-    Order(Order),
+use crate::exit_reason::ExitReason;
+use crate::report::{Report, Reporter};
+use crate::shutdown::Control;
+
+/// Held by a process whose children serve: until it is dropped, signals that stop the server are
+/// for the children too, and this process does not end at the end of its own grace.
+#[derive(Debug)]
+#[must_use = "dropping it ends the supervision"]
+pub struct Supervision {
+    control: Arc<Control>,
 }
 
-/// What signals can ask of a master, besides to stop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Order {
-    /// SIGHUP: new workers for the old ones.
-    Reload,
-    /// SIGTTIN: one worker more.
-    OneMore,
-    /// SIGTTOU: one worker less.
-    OneLess,
-    /// SIGUSR2: a new program for the old one.
-    Upgrade,
-}
-
-/// A child that has ended and was reaped.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Death {
-    /// Its process id, which may belong to somebody else by now.
-    pub pid: i32,
-    /// Why it ended.
-    pub reason: Reason,
-    /// Whether it served, or could have.
-    pub was_ready: bool,
-    /// How long it lived.
-    pub age: Duration,
-}
-
-/// How long a master waits for its workers.
+/// How a server is to stop.
 #[derive(Clone, Copy, Debug)]
-pub struct Patience {
-    /// Until a new worker is ready.
-    pub boot: Duration,
-    /// Until the connections of a worker that retires have ended by themselves.
-    pub drain: Duration,
-    /// Until somebody lets a stopped worker go on.
-    pub hung: Duration,
+pub struct StopOrder {
+    /// How long requests in flight may take.
+    pub grace: Duration,
+    /// The status to end with at once, with all children killed; `None` for an orderly stop.
+    pub at_once: Option<i32>,
 }
 
-impl Default for Patience {
-    /// 60 s to be ready, 30 s to drain, as Gunicorn's `graceful_timeout`, and 30 s of standstill,
-    /// as Gunicorn's `timeout`.
-    fn default() -> Patience {
-        let seconds = Duration::from_secs;
-        Patience { boot: seconds(60), drain: seconds(30), hung: seconds(30) }
+impl Supervision {
+    pub(crate) fn begin(control: Arc<Control>) -> Supervision {
+        control.supervise(true);
+        // Children inherit the handlers, and need not make their own one by one.
+        control.watch_crashes();
+        Supervision { control }
+    }
+
+    /// Whether signals stop the server, so that they are to be read by the parent.
+    pub fn stops_on_signals(&self) -> bool {
+        self.control.is_signalled()
+    }
+
+    /// Does what SIGTERM, SIGINT or SIGQUIT asks for.
+    pub fn obey(&self, signal: libc::c_int) {
+        self.control.obey(signal, false);
+    }
+
+    /// How the server is to stop; `None` as long as it serves.
+    pub fn stop_order(&self) -> Option<StopOrder> {
+        let control = &self.control;
+        let order = StopOrder { grace: control.grace(), at_once: control.ends_at_once() };
+        control.is_stopping().then_some(order)
+    }
+
+    /// The descriptor that becomes readable when the server is told to stop.
+    pub fn wake(&self) -> BorrowedFd<'_> {
+        self.control.wake()
+    }
+
+    /// Makes the descriptor unreadable again.
+    pub fn clear_wake(&self) {
+        self.control.drain_wake();
+    }
+
+    /// What both sides of a fork must tell the others. `generation` makes the child a worker, which
+    /// the server's stats show even while it serves nobody.
+    pub fn before_fork(&self, generation: Option<u32>) -> ForkEntry {
+        let scoreboard = &self.control.scoreboard;
+        let worker = generation.and_then(|generation| scoreboard.expect_worker(generation));
+        ForkEntry { control: Arc::clone(&self.control), worker }
+    }
+
+    /// Says where the worker `pid` stands. That it is ready it says itself.
+    pub fn set_worker_state(&self, pid: i32, state: WorkerState) {
+        self.control.scoreboard.workers().set_state(pid, state);
+    }
+
+    /// The child `pid` has ended: its slots are free again, and its end is counted.
+    pub fn child_gone(&self, pid: i32, reason: ExitReason) {
+        self.control.scoreboard.release_all_of(pid);
+        self.control.scoreboard.tallies().count_exit(reason);
     }
 }
 
-/// A wait that took this much longer than it was to take did not wait: the process was stopped.
-const SLACK: Duration = Duration::from_millis(500);
-
-/// Counts the time that was waited. A supervisor that is stopped (SIGSTOP, a debugger, a machine
-/// that sleeps) and goes on finds every deadline as far away as it was, and punishes nobody for
-/// the time that it could not watch.
-#[derive(Default)]
-pub(crate) struct Clock {
-    now: Duration,
+impl Drop for Supervision {
+    fn drop(&mut self) {
+        self.control.supervise(false);
+    }
 }
 
-impl Clock {
-    /// The time that was waited so far.
-    pub(crate) fn now(&self) -> Duration {
-        self.now
-    }
+/// A fork that is under way.
+#[derive(Debug)]
+#[must_use = "one of the three sides has to be said"]
+pub struct ForkEntry {
+    control: Arc<Control>,
+    worker: Option<usize>,
+}
 
-    /// After a wait that took `passed` and was to end after `limit` at the latest.
-    pub(crate) fn pass(&mut self, passed: Duration, limit: Option<Duration>) {
-        if limit.is_none_or(|limit| passed <= limit.saturating_add(SLACK)) {
-            self.now += passed;
+impl ForkEntry {
+    /// In the parent: the child has this process id.
+    pub fn in_parent(self, pid: i32) {
+        if let Some(worker) = self.worker {
+            self.control.scoreboard.workers().name(worker, pid);
         }
     }
+
+    /// There is no child.
+    pub fn cancel(self) {
+        if let Some(worker) = self.worker {
+            self.control.scoreboard.workers().cancel(worker);
+        }
+    }
+
+    /// In the child. It speaks to its parent through `status_pipe`.
+    pub fn in_child(self, status_pipe: Option<OwnedFd>) -> ServingChild {
+        self.control.scoreboard.become_worker(self.worker);
+        self.control.set_reporter(status_pipe.map(Reporter::new));
+        ServingChild { control: self.control }
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// A child of a server, seen from inside.
+#[derive(Debug)]
+pub struct ServingChild {
+    control: Arc<Control>,
+}
 
-    #[test]
-    fn a_wait_that_took_far_too_long_does_not_count() {
-        let second = Duration::from_secs(1);
-        let mut clock = Clock::default();
-        let cases = [
-            (second, Some(second), 1),
-            (second, None, 2),
-            (3600 * second, Some(second), 2),
-            (second, Some(3600 * second), 3),
-            (3600 * second, None, 3603),
-        ];
-        for (passed, limit, expected) in cases {
-            clock.pass(passed, limit);
-            assert_eq!(clock.now(), expected * second, "{passed:?} of {limit:?}");
-        }
+impl ServingChild {
+    /// Gives this process a wake-up and signal handlers of its own, and no timer. To be called
+    /// first, with all signals blocked.
+    ///
+    /// # Errors
+    ///
+    /// When the descriptor or the handlers cannot be had.
+    pub fn begin(&self) -> io::Result<()> {
+        self.control.adopt_in_child()
+    }
+
+    /// Says something to the parent.
+    pub fn report(&self, report: &Report) {
+        self.control.report(report);
+    }
+
+    /// Lets this process ask for its replacement once it has served so many calls.
+    pub fn limit_calls(&self, calls: u64) {
+        self.control.limit_calls(calls);
     }
 }

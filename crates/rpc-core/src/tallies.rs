@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rpc_proto::ErrorCode;
 use rpc_proto::stats::ConnectionStats;
 
-use crate::death::Reason;
+use crate::exit_reason::ExitReason;
 
 /// Counters that only ever grow. All zeroes is a valid value.
 #[repr(C)]
@@ -17,8 +17,8 @@ pub(crate) struct Tallies {
     accepted: AtomicU64,
     /// In the order of `ErrorCode::ALL`, and one for the codes of others.
     refused: [AtomicU64; ErrorCode::ALL.len() + 1],
-    /// In the order of `Reason::NAMES`.
-    deaths: [AtomicU64; Reason::NAMES.len()],
+    /// In the order of `ExitReason::NAMES`.
+    exits: [AtomicU64; ExitReason::NAMES.len()],
 }
 
 impl Tallies {
@@ -31,8 +31,8 @@ impl Tallies {
         self.refused[at.unwrap_or(ErrorCode::ALL.len())].fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn count_death(&self, reason: &Reason) {
-        self.deaths[reason.index()].fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn count_exit(&self, reason: ExitReason) {
+        self.exits[reason as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn connections(&self) -> ConnectionStats {
@@ -45,8 +45,8 @@ impl Tallies {
         }
     }
 
-    pub(crate) fn deaths(&self) -> BTreeMap<String, u64> {
-        by_name(Reason::NAMES, &self.deaths)
+    pub(crate) fn exits(&self) -> BTreeMap<String, u64> {
+        by_name(ExitReason::NAMES.iter().copied(), &self.exits)
     }
 }
 

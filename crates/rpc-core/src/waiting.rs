@@ -15,25 +15,25 @@ use crate::socket::poll_timeout;
 /// What a wait came to.
 pub(crate) struct Ready {
     pub(crate) connection: bool,
-    pub(crate) beside: bool,
+    pub(crate) event: bool,
 }
 
 /// What an accept loop looks after while it waits for connections.
-pub(crate) trait Beside {
+pub trait EventSource {
     /// Readable when there is something to do.
     fn fd(&self) -> Option<BorrowedFd<'_>>;
 
     /// Does it, without blocking.
-    fn look_after(&mut self);
+    fn on_event(&mut self);
 }
 
 /// Nothing.
-impl Beside for () {
+impl EventSource for () {
     fn fd(&self) -> Option<BorrowedFd<'_>> {
         None
     }
 
-    fn look_after(&mut self) {}
+    fn on_event(&mut self) {}
 }
 
 /// Blocks until there is something to do; for `listener` there is nothing before `paused_until`.
@@ -43,7 +43,7 @@ impl Beside for () {
 #[inline(never)]
 pub(crate) fn wait(
     control: &Control,
-    beside: Option<BorrowedFd<'_>>,
+    events: Option<BorrowedFd<'_>>,
     listener: Option<BorrowedFd<'_>>,
     farewells: &[Farewell],
     paused_until: Option<Instant>,
@@ -59,29 +59,29 @@ pub(crate) fn wait(
     let wake = control.wake();
     let watch = |fd| PollFd::new(fd, PollFlags::POLLIN);
     let mut watched = iter::once(wake)
-        .chain(beside)
+        .chain(events)
         .chain(listener)
         .chain(farewells.iter().map(AsFd::as_fd))
         .map(watch);
     let (mut few, mut many);
-    let events = if farewells.is_empty() {
-        let count = 1 + usize::from(beside.is_some()) + usize::from(listener.is_some());
+    let polled = if farewells.is_empty() {
+        let count = 1 + usize::from(events.is_some()) + usize::from(listener.is_some());
         few = [wake; 3].map(|wake| watched.next().unwrap_or(watch(wake)));
         &mut few[..count]
     } else {
         many = watched.collect::<Vec<_>>();
         &mut many[..]
     };
-    match poll(events, timeout) {
+    match poll(polled, timeout) {
         Ok(_) | Err(Errno::EINTR) => {}
         Err(errno) => return Err(ServeError::Watch(errno.into())),
     }
-    let mut ready = events.iter().map(|event| event.any() == Some(true));
+    let mut ready = polled.iter().map(|event| event.any() == Some(true));
     if ready.next() == Some(true) {
         control.drain_wake();
     }
     Ok(Ready {
-        beside: beside.is_some() && ready.next() == Some(true),
+        event: events.is_some() && ready.next() == Some(true),
         connection: listener.is_some() && ready.next() == Some(true),
     })
 }

@@ -40,9 +40,6 @@ struct Entry {
 pub(crate) struct Membership {
     /// Its own entry plus one, 0 when it has none.
     own: AtomicUsize,
-    /// Which generation the workers belong to that it forks from now on; 0 when those that it
-    /// forks are not workers.
-    generation: AtomicU32,
 }
 
 impl Scoreboard {
@@ -51,24 +48,13 @@ impl Scoreboard {
         u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Says that the children which this process forks from now on are workers of this generation,
-    /// counted from 1.
-    pub(crate) fn set_generation(&self, generation: u32) {
-        self.membership.generation.store(generation, Ordering::Relaxed);
-    }
-
-    /// Before a fork: an entry for the worker to come; `None` if it will not be one.
-    pub(crate) fn expect_worker(&self) -> Option<usize> {
-        match self.membership.generation.load(Ordering::Relaxed) {
-            0 => None,
-            generation => self.workers().expect(generation, self.age_ms()),
-        }
+    /// Before a fork: an entry for the worker to come; `None` when there are too many to show.
+    pub(crate) fn expect_worker(&self, generation: u32) -> Option<usize> {
+        self.workers().expect(generation, self.age_ms())
     }
 
     /// In a new child: this is its entry.
     pub(crate) fn become_worker(&self, entry: Option<usize>) {
-        // Whatever it forks itself is not a worker of the master, who gives out the entries.
-        self.set_generation(0);
         self.membership.own.store(entry.map_or(0, |entry| entry + 1), Ordering::Relaxed);
         if let Some(entry) = entry {
             self.workers().name(entry, own_pid());
@@ -228,12 +214,10 @@ mod tests {
     #[test]
     fn whoever_has_no_entry_is_not_shown() {
         let scoreboard = Scoreboard::new().expect("memory");
-        assert_eq!(scoreboard.expect_worker(), None, "children are not workers until one says so");
-        scoreboard.set_generation(1);
         for _ in 0..MAX_WORKERS {
-            assert!(scoreboard.expect_worker().is_some());
+            assert!(scoreboard.expect_worker(1).is_some());
         }
-        assert_eq!(scoreboard.expect_worker(), None);
+        assert_eq!(scoreboard.expect_worker(1), None);
         scoreboard.become_worker(None);
         assert_eq!(scoreboard.own_worker(), None);
     }

@@ -38,11 +38,13 @@
 
 #![forbid(unsafe_code)]
 
-use rpc_core::{Children, Fork, ForkError, busy, out_of_resources};
+use rpc_core::{busy, out_of_resources};
+use rpc_process::{Children, Fork, accept_and_reap};
 
 pub use rpc_core::{
     Acceptor, Address, Context, ErrorCode, Method, Registry, RpcError, ServeError, Service,
 };
+pub use rpc_process::ForkError;
 
 /// Serves every connection in a process of its own, with the default [`Config`].
 ///
@@ -79,14 +81,14 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// [`ServeError::Fork`] at once when the process has other threads;
+    /// [`ServeError::Model`] with a [`ForkError`] at once when the process has other threads;
     /// [`ServeError::Unfinished`] when children did not end by themselves in time; another
     /// [`ServeError`] when the listening socket breaks. Nothing that a client does ends the loop,
     /// and neither does a fork that fails: that client is told -32000.
     pub fn serve(&self, mut acceptor: Acceptor, service: &Service) -> Result<(), ServeError> {
         let mut children = Children::new(&acceptor)?;
 
-        while let Some(conn) = acceptor.accept_and_reap(&mut children)? {
+        while let Some(conn) = accept_and_reap(&mut acceptor, &mut children)? {
             if children.len() >= self.max_children {
                 acceptor.refuse(conn, &busy("children", self.max_children));
                 continue;

@@ -41,19 +41,24 @@
 
 #![forbid(unsafe_code)]
 
-mod backoff;
-mod crew;
+mod config;
+mod error;
+mod pinning;
+mod restart_delay;
+mod supervisor;
+mod upgrade;
+mod worker_slot;
 
-use std::thread;
-use std::time::Duration;
+use rpc_process::Fork;
+use supervisor::Supervisor;
 
-use crew::Crew;
-use rpc_core::{Fork, Patience};
-
+pub use config::Config;
+pub use error::NeverReady;
 pub use rpc_core::{
     Acceptor, Address, Context, ErrorCode, Method, Registry, RpcError, ServeError, Service,
 };
 pub use rpc_daemon::PidFile;
+pub use rpc_process::ForkError;
 
 /// Serves with worker processes that are forked ahead, with the default [`Config`].
 ///
@@ -64,115 +69,7 @@ pub fn serve(acceptor: Acceptor, service: &Service) -> Result<(), ServeError> {
     Config::new().serve(acceptor, service)
 }
 
-/// The options of this model.
-#[derive(Clone, Debug)]
-pub struct Config {
-    workers: usize,
-    patience: Patience,
-    max_requests: Option<MaxRequests>,
-    pin_workers: bool,
-    pid_file: Option<PidFile>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct MaxRequests {
-    calls: u64,
-    jitter: f64,
-}
-
-impl MaxRequests {
-    fn drawn(self, chance: f64) -> u64 {
-        self.calls.saturating_add((self.calls as f64 * self.jitter * chance) as u64)
-    }
-}
-
 impl Config {
-    /// Twice as many workers as there are processors, and one: Gunicorn's rule of thumb for
-    /// workers that also wait for their peers.
-    pub fn new() -> Config {
-        let processors = thread::available_parallelism().map_or(1, usize::from);
-        Config {
-            workers: 2 * processors + 1,
-            patience: Patience::default(),
-            max_requests: None,
-            pin_workers: false,
-            pid_file: None,
-        }
-    }
-
-    /// How many workers there are, at least one. SIGTTIN and SIGTTOU change it while the server
-    /// runs.
-    #[must_use]
-    pub fn workers(mut self, workers: usize) -> Config {
-        self.workers = if workers == 0 { 1 } else { workers };
-        self
-    }
-
-    /// How long a new worker may take until it accepts; 60 s unless told. Then it is killed, and
-    /// another is tried.
-    #[must_use]
-    pub fn boot_timeout(mut self, timeout: Duration) -> Config {
-        self.patience.boot = timeout;
-        self
-    }
-
-    /// How long the connections of a worker that was replaced may go on; 30 s unless told. Then
-    /// they are closed between two calls, and a call that is not done a second later is answered
-    /// with -32002.
-    #[must_use]
-    pub fn drain(mut self, time: Duration) -> Config {
-        self.patience.drain = time;
-        self
-    }
-
-    /// How long a worker may stand still that somebody stopped (SIGSTOP); 30 s unless told. Then
-    /// it is told to end, and killed two seconds later if it does not. Noticed only if the
-    /// acceptor stops on signals.
-    #[must_use]
-    pub fn hung_after(mut self, time: Duration) -> Config {
-        self.patience.hung = time;
-        self
-    }
-
-    /// Replaces a worker once it has served so many calls, and up to a tenth more, drawn for each
-    /// worker so that they do not come all at once; no bound unless told. For handlers that leak.
-    ///
-    /// The worker accepts until its replacement is ready, and one is replaced at a time. Then it
-    /// serves the connections that it has until they end, at most for the
-    /// [drain time](Config::drain).
-    ///
-    /// At most as many replaced workers drain at the same time as there are workers, so there are
-    /// never more than twice as many processes, and the same worker slot is recycled at most once a
-    /// second. Until a worker may be replaced it goes on serving, beyond its number of calls.
-    #[must_use]
-    pub fn max_requests(self, calls: u64) -> Config {
-        self.max_requests_with_jitter(calls, 0.1)
-    }
-
-    /// As [`max_requests`](Config::max_requests), with up to `jitter` times as many calls more.
-    #[must_use]
-    pub fn max_requests_with_jitter(mut self, calls: u64, jitter: f64) -> Config {
-        self.max_requests = Some(MaxRequests { calls: if calls == 0 { 1 } else { calls }, jitter });
-        self
-    }
-
-    /// Whether each worker keeps to one processor, in turn, of those that this process may use
-    /// (sched_setaffinity(2)); not unless told. Its threads and children keep to it too.
-    #[must_use]
-    pub fn pin_workers(mut self, pin: bool) -> Config {
-        self.pin_workers = pin;
-        self
-    }
-
-    /// Says that this process holds a pidfile, whose name the new server will want when the program
-    /// is upgraded (SIGUSR2). Until this process ends the file is then called `….oldbin`; it gets
-    /// its name back if the new server fails.
-    #[must_use]
-    pub fn pid_file(mut self, pid_file: &PidFile) -> Config {
-        self.pid_file = Some(pid_file.clone());
-        self
-    }
-
     /// Serves with workers that serve one connection at a time.
     ///
     /// # Errors
@@ -198,9 +95,9 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// [`ServeError::Fork`] at once when the process has other threads;
-    /// [`ServeError::NeverReady`] when each worker failed five times in a row before it accepted,
-    /// and none ever did; [`ServeError::Unfinished`] when workers did not end by themselves in
+    /// [`ServeError::Model`] with a [`ForkError`] at once when the process has other threads, and
+    /// with [`NeverReady`] when each worker failed five times in a row before it accepted, and none
+    /// ever did; [`ServeError::Unfinished`] when workers did not end by themselves in
     /// time. A worker that cannot be forked is tried again later.
     pub fn serve_with(
         &self,
@@ -208,22 +105,16 @@ impl Config {
         service: &Service,
         worker: impl Fn(Acceptor, &Service) -> Result<(), ServeError>,
     ) -> Result<(), ServeError> {
-        let mut crew = Crew::new(&mut acceptor, self.clone())?;
+        let mut supervisor = Supervisor::new(&mut acceptor, self.clone())?;
 
-        while let Some(vacancy) = crew.next_vacancy(&mut acceptor)? {
-            match crew.fork(vacancy) {
+        while let Some(missing) = supervisor.next_missing_worker(&mut acceptor)? {
+            match supervisor.fork(missing) {
                 Ok(Fork::Parent(_)) => {}
                 Ok(Fork::Child(child)) => child.run(|| worker(acceptor, service)),
                 Err(error) => tracing::error!(%error, "cannot fork a worker, trying again later"),
             }
         }
 
-        crew.stop(acceptor)
-    }
-}
-
-impl Default for Config {
-    fn default() -> Config {
-        Config::new()
+        supervisor.stop(acceptor)
     }
 }

@@ -25,7 +25,8 @@ use nix::sys::socket::{
     sockopt,
 };
 use nix::unistd::gettid;
-use rpc_core::{Acceptor, Children, Event, Fork};
+use rpc_core::Acceptor;
+use rpc_process::{Children, Event, Fork};
 
 use super::exchange::{Called, Exchange};
 use super::raw_echo::Echo;
@@ -105,7 +106,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     log::say(&format!("listening on {}", listeners[0].local_addr()?));
     while !workers.is_stopping() {
         for event in workers.wait(None)? {
-            if let Event::Ended(death) = event {
+            if let Event::Exited(death) = event {
                 bail!("a worker {}", death.reason);
             }
         }

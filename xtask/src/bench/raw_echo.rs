@@ -4,7 +4,7 @@
 //! replies. Nothing is parsed, limited, timed or logged, so no server of the same model that
 //! really looks at its requests can be faster.
 //!
-//! The processes are forked by [`Children`], since only rpc-core may fork. It counts its threads and
+//! The processes are forked by [`Children`], since only rpc-process may fork. It counts its threads and
 //! watches the child, which a bare fork(2) does not; next to what the kernel does for a fork that
 //! is not to be seen: a bare fork server in C took as long for a connection, within one per cent.
 
@@ -17,7 +17,8 @@ use anyhow::Context as _;
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::sys::socket::{Backlog, listen, setsockopt, sockopt};
-use rpc_core::{Acceptor, Child, Children, Fork};
+use rpc_core::Acceptor;
+use rpc_process::{Children, Fork, InChild};
 
 use super::exchange::{Called, Exchange};
 use crate::log;
@@ -117,7 +118,7 @@ fn serve_in_workers(count: usize, worker: impl Fn() -> anyhow::Result<()>) -> an
     }
 }
 
-fn run_worker(child: Child, worker: impl Fn() -> anyhow::Result<()>) -> ! {
+fn run_worker(child: InChild, worker: impl Fn() -> anyhow::Result<()>) -> ! {
     // The stop signals of a child of rpc-core do not end a blocking accept(2).
     let killed_with_parent = prctl::set_pdeathsig(Signal::SIGKILL).is_ok();
     let served = killed_with_parent && worker().is_ok();

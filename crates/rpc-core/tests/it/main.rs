@@ -4,8 +4,6 @@
 mod accepting;
 /// Calls that take too long.
 mod deadlines;
-/// Refusing to fork where it is not safe.
-mod forking;
 /// Which methods can be registered.
 mod registering;
 /// A server in a thread, and a plain socket to talk to it.

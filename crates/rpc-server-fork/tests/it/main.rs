@@ -16,7 +16,7 @@ fn a_program_with_threads_is_refused_at_once() {
 
     let error = serve(acceptor, &Service::new(Registry::new())).unwrap_err();
 
-    assert!(matches!(error, ServeError::Fork(_)), "{error:?}");
+    assert!(matches!(error, ServeError::Model(_)), "{error:?}");
     let reason = error.source().expect("the reason").to_string();
     assert!(reason.starts_with("refusing to fork"), "{reason}");
     drop(end);

@@ -53,7 +53,7 @@ fn a_server_whose_workers_never_get_ready_ends_and_says_why(model: Model) {
 
 fn a_server_that_cannot_fork_a_worker_ends_and_says_why(model: Model) {
     // Enough for the master, and not for the descriptors that it needs for a worker.
-    let mut command = command_in("ulimit -n 13", model, "127.0.0.1:0", &["--workers", "2"]);
+    let mut command = command_in("ulimit -n 11", model, "127.0.0.1:0", &["--workers", "2"]);
     let output = command.stdin(Stdio::null()).output().expect("the program can be started");
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(3), "{said}");

@@ -1,4 +1,4 @@
-//! A new program for the old one: the master starts its successor and passes the socket on.
+//! A new program for the old one: this process starts itself again and passes the socket on.
 //!
 //! The listening socket is passed on as sd_listen_fds(3) describes, and behind it a status pipe like
 //! a worker's, through which the successor says that it is ready. It is not asked to say so to a
@@ -8,24 +8,18 @@
 use std::env;
 use std::ffi::{CString, OsString};
 use std::io::{self, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStringExt;
 
 use nix::sys::signal::{SigSet, SigmaskHow};
-use nix::unistd::execvpe;
+use nix::unistd::{execvpe, getpid, write};
+use rpc_core::internal::{EXIT_NOT_EXECUTED, Report, exit_now, forget_handlers};
 
-use crate::acceptor::Acceptor;
+use crate::child::StatusPipe;
 use crate::children::Children;
 use crate::error::ForkError;
-use crate::process::{Fork, fork_only_thread, pass_on, refuse_threads};
-use crate::report::{Report, Reporter, StatusPipe};
-use crate::scoreboard::own_pid;
-use crate::shutdown::exit_now;
+use crate::kernel::{Forked, fork_only_thread, pass_on, refuse_threads};
 use crate::signal_queue::SignalQueue;
-use crate::signals::forget_handlers;
-
-/// The status of a successor that could not be executed, as shells use it.
-const EXIT_NOT_EXECUTED: i32 = 126;
 
 /// sd_listen_fds(3), SD_LISTEN_FDS_START, and the descriptor behind the only one.
 const SOCKET: i32 = 3;
@@ -47,22 +41,19 @@ impl Children {
     /// # Errors
     ///
     /// [`ForkError`]. A program that cannot be executed is a child that ends.
-    pub fn start_successor(
+    pub fn start_again(
         &mut self,
-        acceptor: &Acceptor,
+        socket: BorrowedFd<'_>,
         status_variable: &str,
     ) -> Result<i32, ForkError> {
         refuse_threads()?;
-        let Some(listener) = acceptor.listening_on() else {
-            return Err(ForkError::Descriptor(io::ErrorKind::NotConnected.into()));
-        };
         let (status, reporter) = StatusPipe::new().map_err(ForkError::Descriptor)?;
         let _ = io::stdout().flush();
         let mask = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK);
         let mask = mask.map_err(|errno| ForkError::Fork(errno.into()))?;
-        match fork_only_thread(&self.control) {
-            Ok(Fork::Child(_child)) => {
-                let Ok(mut passed) = pass_on(&[listener, reporter.as_fd()]) else {
+        match fork_only_thread() {
+            Ok(Forked::Child) => {
+                let Ok(mut passed) = pass_on(&[socket, reporter.as_fd()]) else {
                     exit_now(EXIT_NOT_EXECUTED);
                 };
                 forget_handlers();
@@ -70,13 +61,13 @@ impl Children {
                 let _ = mask.thread_set_mask();
                 let error = execute_again(status_variable);
                 if let Some(pipe) = passed.pop() {
-                    Reporter::new(pipe).report(&Report::Failed(error.to_string()));
+                    let _ = write(&pipe, &Report::Failed(error.to_string()).line());
                 }
                 exit_now(EXIT_NOT_EXECUTED)
             }
-            Ok(Fork::Parent(pid)) => {
+            Ok(Forked::Parent(pid)) => {
                 let _ = mask.thread_set_mask();
-                self.watch(pid, Some(status)).map(|()| pid)
+                self.add(pid, Some(status)).map(|()| pid)
             }
             Err(error) => {
                 let _ = mask.thread_set_mask();
@@ -84,21 +75,12 @@ impl Children {
             }
         }
     }
-
-    /// Lets the successor go its own way: it is nobody's child when this process has ended.
-    pub fn let_go(&mut self, successor: i32) {
-        if let (Some(member), Some(happenings)) = (self.members.remove(successor), &self.happenings)
-        {
-            let _ = happenings.delete(&member.pidfd);
-            let _ = member.status.as_ref().map(|status| happenings.delete(&**status));
-        }
-    }
 }
 
 /// Returns only if it fails.
 fn execute_again(status_variable: &str) -> io::Error {
     let own = [
-        ("LISTEN_PID", own_pid().to_string()),
+        ("LISTEN_PID", getpid().to_string()),
         ("LISTEN_FDS", "1".to_owned()),
         (status_variable, STATUS_PIPE.to_string()),
     ];

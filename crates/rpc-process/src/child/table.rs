@@ -3,36 +3,36 @@
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 
-use crate::member::Member;
-use crate::process::close_range;
+use super::ChildHandle;
+use crate::kernel::close_range;
 
-/// How many members are kept in the value itself.
+/// How many children are kept in the value itself.
 const NEWEST: usize = 4;
 
-/// How many descriptor numbers one look at the members covers.
+/// How many descriptor numbers one look at the table covers.
 const WINDOW: usize = 1024;
 
 /// In no order.
 ///
 /// A page that the parent writes between two forks is copied, and the child of the first keeps the
-/// old copy for as long as it lives. The stack is such a page anyway. So the newest members are in
+/// old copy for as long as it lives. The stack is such a page anyway. So the newest children are in
 /// the value itself, which its owner has on the stack, and the heap is written once in a while. A
 /// map would write many pages.
-pub(crate) struct Members {
-    newest: [Option<Member>; NEWEST],
-    others: Vec<Member>,
+pub(crate) struct ChildTable {
+    newest: [Option<ChildHandle>; NEWEST],
+    others: Vec<ChildHandle>,
 }
 
-impl Members {
-    pub(crate) const fn new() -> Members {
-        Members { newest: [const { None }; NEWEST], others: Vec::new() }
+impl ChildTable {
+    pub(crate) const fn new() -> ChildTable {
+        ChildTable { newest: [const { None }; NEWEST], others: Vec::new() }
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Member> + Clone {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &ChildHandle> + Clone {
         self.newest.iter().flatten().chain(&self.others)
     }
 
-    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Member> {
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut ChildHandle> {
         self.newest.iter_mut().flatten().chain(&mut self.others)
     }
 
@@ -41,23 +41,23 @@ impl Members {
     }
 
     pub(crate) fn contains(&self, pid: i32) -> bool {
-        self.iter().any(|member| member.pid == pid)
+        self.iter().any(|child| child.pid == pid)
     }
 
-    pub(crate) fn find(&mut self, pid: i32) -> Option<&mut Member> {
-        self.iter_mut().find(|member| member.pid == pid)
+    pub(crate) fn find(&mut self, pid: i32) -> Option<&mut ChildHandle> {
+        self.iter_mut().find(|child| child.pid == pid)
     }
 
-    pub(crate) fn push(&mut self, member: Member) {
+    pub(crate) fn push(&mut self, child: ChildHandle) {
         if self.newest.iter().all(Option::is_some) {
             self.others.extend(self.newest.iter_mut().filter_map(Option::take));
         }
         let free = self.newest.iter_mut().find(|place| place.is_none());
-        *free.expect("there is a free place, or all were made free") = Some(member);
+        *free.expect("there is a free place, or all were made free") = Some(child);
     }
 
-    pub(crate) fn remove(&mut self, pid: i32) -> Option<Member> {
-        let is_it = |member: &Member| member.pid == pid;
+    pub(crate) fn remove(&mut self, pid: i32) -> Option<ChildHandle> {
+        let is_it = |child: &ChildHandle| child.pid == pid;
         if let Some(place) = self.newest.iter_mut().find(|place| place.as_ref().is_some_and(is_it))
         {
             return place.take();
@@ -72,8 +72,8 @@ impl Members {
     /// back: either would copy pages. Not inlined, because the stack is copied too.
     #[inline(never)]
     pub(crate) fn close_in_child(&mut self) {
-        let pidfds = self.iter().map(|member| member.pidfd.as_raw_fd());
-        let pipes = self.iter().filter_map(|member| member.status.as_ref());
+        let pidfds = self.iter().map(|child| child.pidfd.as_raw_fd());
+        let pipes = self.iter().filter_map(|child| child.status.as_ref());
         each_range(pidfds.chain(pipes.map(|pipe| pipe.as_fd().as_raw_fd())), close_range);
         self.newest.iter_mut().filter_map(Option::take).for_each(mem::forget);
         mem::forget(mem::take(&mut self.others));
@@ -113,16 +113,15 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::report::StatusPipe;
+    use crate::child::StatusPipe;
 
-    fn member(pid: i32) -> Member {
-        Member {
+    fn child(pid: i32) -> ChildHandle {
+        ChildHandle {
             pid,
             born: Instant::now(),
             pidfd: std::fs::File::open("/dev/null").unwrap().into(),
             status: None,
-            ladder: None,
-            is_stopped: false,
+            escalation: None,
         }
     }
 
@@ -152,34 +151,34 @@ mod tests {
     }
 
     #[test]
-    fn members_are_found_wherever_they_are() {
-        let mut members = Members::new();
+    fn children_are_found_wherever_they_are() {
+        let mut table = ChildTable::new();
         for pid in 1..=100 {
-            members.push(member(pid));
+            table.push(child(pid));
         }
         let mut left: Vec<i32> = (1..=100).collect();
         for pid in [1, 100, 50, 99, 8, 9, 92] {
-            assert_eq!(members.remove(pid).map(|member| member.pid), Some(pid));
-            assert!(members.remove(pid).is_none(), "{pid} is gone");
+            assert_eq!(table.remove(pid).map(|child| child.pid), Some(pid));
+            assert!(table.remove(pid).is_none(), "{pid} is gone");
             left.retain(|&other| other != pid);
-            let mut found: Vec<i32> = members.iter().map(|member| member.pid).collect();
+            let mut found: Vec<i32> = table.iter().map(|child| child.pid).collect();
             found.sort_unstable();
             assert_eq!(found, left);
-            assert_eq!(members.len(), left.len());
+            assert_eq!(table.len(), left.len());
         }
     }
     /// The writers see it: a pipe whose last reader is closed takes nothing any more.
     #[test]
     fn a_child_keeps_no_status_pipe_of_a_sibling() {
-        let mut members = Members::new();
+        let mut table = ChildTable::new();
         let mut reporters = Vec::new();
         for pid in 1..=10 {
             let (status, reporter) = StatusPipe::new().unwrap();
             reporters.push(reporter);
-            members.push(Member { status: Some(Box::new(status)), ..member(pid) });
+            table.push(ChildHandle { status: Some(Box::new(status)), ..child(pid) });
         }
-        members.close_in_child();
-        assert_eq!(members.len(), 0);
+        table.close_in_child();
+        assert_eq!(table.len(), 0);
         for reporter in reporters {
             assert_eq!(nix::unistd::write(&reporter, b"x"), Err(nix::errno::Errno::EPIPE));
         }

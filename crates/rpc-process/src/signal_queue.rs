@@ -16,8 +16,8 @@ pub(crate) struct SignalQueue {
 impl SignalQueue {
     /// From here on no handler of `signals` runs in this, the only thread. What has come and was
     /// not read by then is delivered when the queue is dropped.
-    pub(crate) fn of(signals: &[Signal]) -> io::Result<SignalQueue> {
-        let signals = SigSet::from_iter(signals.iter().copied());
+    pub(crate) fn of<'a>(signals: impl Iterator<Item = &'a Signal>) -> io::Result<SignalQueue> {
+        let signals = SigSet::from_iter(signals.copied());
         let queue = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
         let mask_before = signals.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
         Ok(SignalQueue { queue, mask_before })

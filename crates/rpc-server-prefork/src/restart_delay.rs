@@ -1,41 +1,54 @@
-//! When a place is filled again whose workers die, and a little chance, so that not all places are
-//! filled in step.
+//! When a slot gets a new worker whose workers die, and a little chance, so that not all slots get
+//! theirs in step.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
 
-/// A worker that lives this long is healthy: what happened in its place before is forgotten.
+use rpc_process::Backoff;
+
+/// A worker that lives this long is healthy: what happened in its slot before is forgotten.
 const HEALTHY_AGE: Duration = Duration::from_secs(60);
 
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 const LONGEST_DELAY: Duration = Duration::from_secs(30);
 
-/// The first death is made up for at once, the next ones after 100 ms, 200 ms and so on up to 30 s,
-/// each a quarter more or less.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Backoff {
-    delay: Duration,
+/// The first worker that dies is replaced at once, the next ones after 100 ms, 200 ms and so on up
+/// to 30 s, each a quarter more or less.
+#[derive(Clone, Debug)]
+pub(crate) struct RestartDelay {
+    next: Duration,
+    backoff: Backoff,
     /// By the master's clock.
     until: Duration,
 }
 
-impl Backoff {
+impl RestartDelay {
     /// A worker lived for `age`; `chance` is between 0 and 1.
-    pub(crate) fn after_death(&mut self, now: Duration, age: Duration, chance: f64) {
+    pub(crate) fn after_exit(&mut self, now: Duration, age: Duration, chance: f64) {
         if age >= HEALTHY_AGE {
-            *self = Backoff::default();
+            *self = RestartDelay::default();
         }
         self.after_failure(now, chance);
     }
 
     pub(crate) fn after_failure(&mut self, now: Duration, chance: f64) {
-        self.until = now + self.delay.mul_f64(0.75 + chance / 2.0);
-        self.delay = (self.delay * 2).clamp(FIRST_DELAY, LONGEST_DELAY);
+        self.until = now + self.next.mul_f64(0.75 + chance / 2.0);
+        self.next = self.backoff.next_delay();
     }
 
     pub(crate) fn until(&self) -> Duration {
         self.until
+    }
+}
+
+impl Default for RestartDelay {
+    fn default() -> RestartDelay {
+        RestartDelay {
+            next: Duration::ZERO,
+            backoff: Backoff::new(FIRST_DELAY, LONGEST_DELAY),
+            until: Duration::ZERO,
+        }
     }
 }
 
@@ -52,19 +65,19 @@ mod tests {
     #[track_caller]
     fn check(ages: &[u64], chance: f64, expected_ms: &[u64]) {
         let now = Duration::from_secs(1000);
-        let mut backoff = Backoff::default();
+        let mut delay = RestartDelay::default();
         let delays: Vec<_> = ages
             .iter()
             .map(|&age| {
-                backoff.after_death(now, Duration::from_secs(age), chance);
-                (backoff.until() - now).as_millis() as u64
+                delay.after_exit(now, Duration::from_secs(age), chance);
+                (delay.until() - now).as_millis() as u64
             })
             .collect();
         assert_eq!(delays, expected_ms);
     }
 
     #[test]
-    fn the_first_death_costs_nothing_and_the_next_ones_more_and_more() {
+    fn the_first_exit_costs_nothing_and_the_next_ones_more_and_more() {
         let doubling = [0, 100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 30000, 30000];
         check(&[0; 12], 0.5, &doubling);
         check(&[59; 3], 0.5, &[0, 100, 200]);
@@ -76,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn places_do_not_act_in_step() {
+    fn slots_do_not_act_in_step() {
         check(&[0; 3], 0.0, &[0, 75, 150]);
         check(&[0; 3], 1.0, &[0, 125, 250]);
         let drawn: Vec<_> = (0..100).map(|_| chance()).collect();

@@ -1,0 +1,150 @@
+//! Making a child end: told first, told louder, killed. One way for every reason.
+
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use super::StopReason;
+
+/// How long a child that was told its last words, or to end at once, has before the next step.
+const SHORT: Duration = Duration::from_secs(1);
+
+/// The signals that a child gets, one after the other, until it has ended.
+///
+/// What they do in a child is the same for every reason. SIGHUP: accept no more, and go when the
+/// last connection is closed. SIGTERM: close connections between two calls. SIGALRM: answer in
+/// the place of the handlers that still run. SIGKILL: kill the process and its group.
+#[derive(Debug)]
+pub(crate) struct Escalation {
+    pub(crate) why: StopReason,
+    /// The next step is the last of these: a signal, and when it is due by the parent's clock.
+    left: Vec<(Signal, Duration)>,
+    has_begun: bool,
+    /// What counts instead when the child says that it is ready.
+    if_ready: Option<Box<Escalation>>,
+}
+
+impl Escalation {
+    /// The server stops: the children have `grace` for the requests that they have received.
+    pub(crate) fn stop(now: Duration, grace: Duration) -> Escalation {
+        Escalation::new(
+            StopReason::Stop,
+            now,
+            &[(Signal::SIGTERM, Duration::ZERO), (Signal::SIGALRM, grace)],
+        )
+    }
+
+    /// Its connections may go on for `drain`.
+    pub(crate) fn retire(why: StopReason, now: Duration, drain: Duration) -> Escalation {
+        let steps =
+            [(Signal::SIGHUP, Duration::ZERO), (Signal::SIGTERM, drain), (Signal::SIGALRM, SHORT)];
+        Escalation::new(why, now, &steps)
+    }
+
+    /// It has `time` to become ready. Nobody is connected to it, so there is nothing to finish.
+    pub(crate) fn boot(now: Duration, time: Duration) -> Escalation {
+        Escalation::new(StopReason::BootTimeout, now, &[(Signal::SIGALRM, time)])
+    }
+
+    /// The same beginning, and then no more time: for a child that is not ready yet. Should its
+    /// word that it is be on the way, it has all the time of this one.
+    pub(crate) fn unless_ready(self, now: Duration) -> Escalation {
+        let first = self.left.last().map(|&(signal, _)| (signal, Duration::ZERO));
+        let steps: Vec<_> = first.into_iter().chain([(Signal::SIGALRM, SHORT)]).collect();
+        let mut hurried = Escalation::new(self.why, now, &steps);
+        hurried.if_ready = Some(Box::new(self));
+        hurried
+    }
+
+    /// The child has said that it is ready.
+    pub(crate) fn become_ready(&mut self) {
+        if let Some(escalation) = self.if_ready.take() {
+            *self = Escalation { has_begun: true, ..*escalation };
+        }
+    }
+
+    /// It has `time` until somebody lets it go on.
+    pub(crate) fn hung(now: Duration, time: Duration) -> Escalation {
+        Escalation::new(StopReason::Hung, now, &[(Signal::SIGTERM, time), (Signal::SIGALRM, SHORT)])
+    }
+
+    /// Nothing but the last step.
+    pub(crate) fn kill(why: StopReason, now: Duration) -> Escalation {
+        Escalation { why, left: vec![(Signal::SIGKILL, now)], has_begun: false, if_ready: None }
+    }
+
+    /// `steps` and how long after the one before each is due; SIGKILL follows them.
+    fn new(why: StopReason, now: Duration, steps: &[(Signal, Duration)]) -> Escalation {
+        let mut due = now;
+        let mut left: Vec<_> = steps
+            .iter()
+            .chain(&[(Signal::SIGKILL, SHORT)])
+            .map(|&(signal, after)| {
+                due = due.saturating_add(after);
+                (signal, due)
+            })
+            .collect();
+        left.reverse();
+        Escalation { why, left, has_begun: false, if_ready: None }
+    }
+
+    /// Whether the child was told to end already; before that it can be called off.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.has_begun
+    }
+
+    /// Whether SIGKILL was sent.
+    pub(crate) fn has_killed(&self) -> bool {
+        self.left.is_empty()
+    }
+
+    /// When the next step is due; `None` after the last.
+    pub(crate) fn due(&self) -> Option<Duration> {
+        self.left.last().map(|&(_, due)| due)
+    }
+
+    /// The signal that is due.
+    pub(crate) fn next_signal(&mut self, now: Duration) -> Option<Signal> {
+        let (signal, _) = self.left.pop_if(|(_, due)| *due <= now)?;
+        self.has_begun = true;
+        Some(signal)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(mut escalation: Escalation, expected: &[(Signal, u64)]) {
+        let mut signals = Vec::new();
+        for second in 0..100 {
+            let now = Duration::from_secs(second);
+            while let Some(signal) = escalation.next_signal(now) {
+                signals.push((signal, second));
+            }
+        }
+        assert_eq!(signals, expected);
+        assert!(escalation.has_killed());
+    }
+
+    #[test]
+    fn every_escalation_ends_with_a_kill() {
+        use Signal::{SIGALRM, SIGHUP, SIGKILL, SIGTERM};
+        let now = Duration::from_secs(5);
+        let half_a_minute = Duration::from_secs(30);
+        let stop = Escalation::stop(now, half_a_minute);
+        check(stop, &[(SIGTERM, 5), (SIGALRM, 35), (SIGKILL, 36)]);
+        let retire = Escalation::retire(StopReason::Retire, now, half_a_minute);
+        check(retire, &[(SIGHUP, 5), (SIGTERM, 35), (SIGALRM, 36), (SIGKILL, 37)]);
+        let hung = Escalation::hung(now, half_a_minute);
+        check(hung, &[(SIGTERM, 35), (SIGALRM, 36), (SIGKILL, 37)]);
+        check(Escalation::boot(now, half_a_minute), &[(SIGALRM, 35), (SIGKILL, 36)]);
+        let hurried = Escalation::retire(StopReason::Retire, now, half_a_minute).unless_ready(now);
+        check(hurried, &[(SIGHUP, 5), (SIGALRM, 6), (SIGKILL, 7)]);
+        let mut ready = Escalation::stop(now, half_a_minute).unless_ready(now);
+        ready.become_ready();
+        check(ready, &[(SIGTERM, 5), (SIGALRM, 35), (SIGKILL, 36)]);
+        check(Escalation::kill(StopReason::Stop, now), &[(SIGKILL, 5)]);
+    }
+}

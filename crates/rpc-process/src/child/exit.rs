@@ -1,0 +1,236 @@
+//! Why a child ended, in words: what the kernel says, what the child said, what its parent did.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration;
+
+use nix::libc;
+use nix::sys::signal::Signal;
+use rpc_core::internal::EXIT_PANICKED;
+use rpc_core::{EXIT_DEADLINE, EXIT_GRACE_EXPIRED, ExitReason};
+
+/// Why a parent tells a child to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StopReason {
+    /// The server stops.
+    Stop,
+    /// A reload, or one worker less.
+    Retire,
+    /// It asked for its replacement, which is ready.
+    Recycle,
+    /// It was neither ready nor failed when its time for that was over.
+    BootTimeout,
+    /// Somebody stopped it (SIGSTOP) and nobody let it go on.
+    Hung,
+}
+
+impl fmt::Display for StopReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            StopReason::Stop => "the server stops",
+            StopReason::Retire => "it was to retire",
+            StopReason::Recycle => "it was recycled",
+            StopReason::BootTimeout => "it was not ready in time",
+            StopReason::Hung => "it was stopped and nobody let it go on",
+        })
+    }
+}
+
+/// How a child ended, as the kernel says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ExitStatus {
+    /// It exited with this status.
+    Status(i32),
+    /// This signal ended it.
+    Signal(i32),
+    /// Somebody else has waited for it, or SIGCHLD is ignored.
+    Unknown,
+}
+
+/// What a child has said of itself until it ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Said {
+    /// That it serves; also of a child that says nothing and serves from the start.
+    pub(crate) is_ready: bool,
+    /// Why it cannot, or no longer.
+    pub(crate) failure: Option<String>,
+}
+
+/// A child that has ended and was reaped. `Display` is a sentence without its subject, such as
+/// "killed by SIGSEGV".
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ChildExit {
+    /// Its process id, which may belong to somebody else by now.
+    pub pid: i32,
+    /// Why it ended.
+    pub reason: ExitReason,
+    /// Whether it served, or could have.
+    pub was_ready: bool,
+    /// How long it lived.
+    pub age: Duration,
+    description: Cow<'static, str>,
+}
+
+impl ChildExit {
+    /// From the kernel's word (`status`), the reason for which the parent had told it to end,
+    /// whether the parent sent SIGKILL, and what the child said on its status pipe if it has one.
+    pub(crate) fn new(
+        pid: i32,
+        age: Duration,
+        status: ExitStatus,
+        told: Option<StopReason>,
+        killed: bool,
+        said: Said,
+    ) -> ChildExit {
+        let was_ready = said.is_ready;
+        let (reason, description) = explain(status, told, killed, said);
+        ChildExit { pid, reason, was_ready, age, description }
+    }
+
+    /// Whether it was ended in the middle of its work: nothing that it had started may go on.
+    pub(crate) fn was_hard(&self) -> bool {
+        self.reason.is_unfinished()
+            || matches!(self.reason, ExitReason::Deadline | ExitReason::BootTimedOut)
+    }
+}
+
+impl fmt::Display for ChildExit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.description)
+    }
+}
+
+fn explain(
+    status: ExitStatus,
+    told: Option<StopReason>,
+    killed: bool,
+    said: Said,
+) -> (ExitReason, Cow<'static, str>) {
+    match (status, told) {
+        (ExitStatus::Signal(libc::SIGKILL), Some(why)) if killed => {
+            (ExitReason::Killed, format!("killed by the server: {why}").into())
+        }
+        (_, Some(StopReason::BootTimeout)) => {
+            (ExitReason::BootTimedOut, "was not ready in time".into())
+        }
+        // The last words of one that had nobody to say them to are in order too.
+        (ExitStatus::Status(status), Some(why))
+            if status == 0 || status == EXIT_GRACE_EXPIRED && !said.is_ready =>
+        {
+            match why {
+                StopReason::Stop => (ExitReason::Stopped, "stopped with the server".into()),
+                StopReason::Retire => (ExitReason::Retired, "retired".into()),
+                StopReason::Recycle => (ExitReason::Recycled, "recycled".into()),
+                StopReason::Hung | StopReason::BootTimeout => {
+                    (ExitReason::Hung, "was stopped for too long and left when told".into())
+                }
+            }
+        }
+        (ExitStatus::Status(EXIT_GRACE_EXPIRED), _) => {
+            (ExitReason::GraceExpired, "left a handler unfinished: the grace was over".into())
+        }
+        (ExitStatus::Status(EXIT_DEADLINE), _) => {
+            (ExitReason::Deadline, "ended by itself: a handler was past its deadline".into())
+        }
+        (ExitStatus::Status(EXIT_PANICKED), _) => {
+            let message = said.failure.as_deref().unwrap_or("without a word");
+            (ExitReason::Panicked, format!("panicked: {message}").into())
+        }
+        (ExitStatus::Status(0), _) if said.is_ready && said.failure.is_none() => {
+            (ExitReason::Clean, "ended by itself".into())
+        }
+        (ExitStatus::Status(status), _) => {
+            let exited = format!("exited with status {status}");
+            match said.failure {
+                Some(failure) if said.is_ready => {
+                    (ExitReason::Exited, format!("{exited}: {failure}").into())
+                }
+                None if said.is_ready => (ExitReason::Exited, exited.into()),
+                failure => {
+                    let why = failure.unwrap_or(exited);
+                    let description = format!("failed before it was ready: {why}");
+                    (ExitReason::BootFailed, description.into())
+                }
+            }
+        }
+        (ExitStatus::Signal(libc::SIGKILL), _) => (
+            ExitReason::KilledByOthers,
+            "killed by SIGKILL that the server did not send (out of memory?)".into(),
+        ),
+        (ExitStatus::Signal(number), _) => {
+            let signal = match Signal::try_from(number) {
+                Ok(signal) => format!("killed by {signal}"),
+                Err(_) => format!("killed by real-time signal {number}"),
+            };
+            (ExitReason::Signal, signal.into())
+        }
+        (ExitStatus::Unknown, _) => (ExitReason::Unknown, "ended, status unknown".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(
+        status: ExitStatus,
+        told: Option<StopReason>,
+        killed: bool,
+        said: &Said,
+        name: &str,
+        words: &str,
+    ) {
+        let exit = ChildExit::new(1, Duration::ZERO, status, told, killed, said.clone());
+        assert_eq!(exit.reason.name(), name, "{exit}");
+        assert_eq!(exit.to_string(), words);
+    }
+
+    fn said(is_ready: bool, failure: &str) -> Said {
+        let failure = (!failure.is_empty()).then(|| failure.to_owned());
+        Said { is_ready, failure }
+    }
+
+    #[test]
+    fn what_a_child_says_and_does_is_named() {
+        use ExitStatus::{Signal, Status};
+        let (silent, ready, why) = (said(false, ""), said(true, ""), "no such table");
+        check(Status(0), None, false, &ready, "clean", "ended by itself");
+        check(Status(7), None, false, &ready, "exited", "exited with status 7");
+        let words = "exited with status 1: no such table";
+        check(Status(1), None, false, &said(true, why), "exited", words);
+        let words = "failed before it was ready: exited with status 0";
+        check(Status(0), None, false, &silent, "boot_failed", words);
+        let words = "failed before it was ready: no such table";
+        check(Status(1), None, false, &said(false, why), "boot_failed", words);
+        check(Status(101), None, false, &said(true, why), "panicked", "panicked: no such table");
+        check(Signal(11), None, false, &ready, "signal", "killed by SIGSEGV");
+        check(Signal(37), None, false, &ready, "signal", "killed by real-time signal 37");
+        let words = "ended by itself: a handler was past its deadline";
+        check(Status(EXIT_DEADLINE), None, false, &ready, "deadline", words);
+    }
+
+    #[test]
+    fn what_its_parent_did_is_named() {
+        use ExitStatus::{Signal, Status};
+        use StopReason::{BootTimeout, Hung, Recycle, Retire, Stop};
+        let (silent, ready) = (said(false, ""), said(true, ""));
+        check(Status(0), Some(Stop), false, &ready, "stopped", "stopped with the server");
+        check(Status(0), Some(Retire), false, &ready, "retired", "retired");
+        check(Status(0), Some(Recycle), false, &ready, "recycled", "recycled");
+        let words = "was stopped for too long and left when told";
+        check(Status(0), Some(Hung), false, &ready, "hung", words);
+        let words = "left a handler unfinished: the grace was over";
+        check(Status(124), Some(Retire), false, &ready, "grace_expired", words);
+        check(Status(124), Some(Stop), false, &silent, "stopped", "stopped with the server");
+        let words = "was not ready in time";
+        check(Status(124), Some(BootTimeout), false, &silent, "boot_timed_out", words);
+        let words = "killed by the server: it was not ready in time";
+        check(Signal(9), Some(BootTimeout), true, &silent, "killed", words);
+        let words = "killed by SIGKILL that the server did not send (out of memory?)";
+        check(Signal(9), Some(Retire), false, &ready, "killed_by_others", words);
+        check(Signal(9), None, false, &ready, "killed_by_others", words);
+    }
+}

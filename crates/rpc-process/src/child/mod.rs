@@ -1,0 +1,15 @@
+//! What a parent knows of one child: its record, how it is made to end, and how it has ended.
+//! Forking, and what a child does itself, do not belong here.
+
+mod escalation;
+mod exit;
+mod handle;
+mod status_pipe;
+mod table;
+
+pub(crate) use escalation::Escalation;
+pub use exit::{ChildExit, StopReason};
+pub(crate) use exit::{ExitStatus, Said};
+pub(crate) use handle::ChildHandle;
+pub(crate) use status_pipe::StatusPipe;
+pub(crate) use table::ChildTable;

@@ -1,0 +1,109 @@
+//! The parent's end of a status pipe, through which a child says that it is ready, that it wants a
+//! replacement, or why it fails. The child's end is the core's.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::unistd::{pipe2, read};
+use rpc_core::internal::Report;
+
+use super::Said;
+
+/// The master's end, and what was heard through it.
+pub(crate) struct StatusPipe {
+    reader: OwnedFd,
+    said: Said,
+}
+
+impl StatusPipe {
+    /// This end and the child's, which does not block.
+    pub(crate) fn new() -> io::Result<(StatusPipe, OwnedFd)> {
+        let (reader, writer) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
+        Ok((StatusPipe { reader, said: Said::default() }, writer))
+    }
+
+    /// What has come since the last look, and whether there can come more.
+    pub(crate) fn hear(&mut self) -> (Vec<Report>, bool) {
+        // As much as a pipe holds: a worker that writes without a pause gains one look.
+        let mut buffer = vec![0; 64 * 1024];
+        let mut len = 0;
+        let is_open = loop {
+            match read(&self.reader, &mut buffer[len..]) {
+                Ok(0) => break len == buffer.len(),
+                Ok(count) => len += count,
+                Err(Errno::EINTR) => {}
+                Err(errno) => break errno == Errno::EAGAIN,
+            }
+        };
+        let lines = buffer[..len].split_inclusive(|&byte| byte == b'\n');
+        let reports: Vec<_> =
+            lines.filter_map(|line| Report::parse(line.strip_suffix(b"\n")?)).collect();
+        for report in &reports {
+            match report {
+                Report::Ready => self.said.is_ready = true,
+                Report::Failed(reason) => self.said.failure = Some(reason.clone()),
+                Report::Replace => {}
+            }
+        }
+        (reports, is_open)
+    }
+
+    /// All that was heard.
+    pub(crate) fn said(&self) -> &Said {
+        &self.said
+    }
+}
+
+impl AsFd for StatusPipe {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.reader.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::unistd::write;
+    use rpc_core::internal::MAX_REASON_LEN;
+
+    use super::*;
+
+    #[test]
+    fn reports_arrive_in_order_and_the_end_is_seen() {
+        let (mut pipe, reporter) = StatusPipe::new().unwrap();
+        assert_eq!(pipe.hear(), (vec![], true));
+        let failed = Report::Failed("no such\ntable".to_owned());
+        for report in [&Report::Ready, &Report::Replace, &failed] {
+            write(&reporter, &report.line()).unwrap();
+        }
+        let heard = Report::Failed("no such table".to_owned());
+        assert_eq!(pipe.hear(), (vec![Report::Ready, Report::Replace, heard], true));
+        assert!(pipe.said().is_ready);
+        assert_eq!(pipe.said().failure.as_deref(), Some("no such table"));
+        drop(reporter);
+        assert_eq!(pipe.hear(), (vec![], false));
+    }
+
+    #[test]
+    fn a_long_reason_is_cut_and_a_full_pipe_does_not_block() {
+        let (mut pipe, reporter) = StatusPipe::new().unwrap();
+        let long = Report::Failed("ü".repeat(1 << 20));
+        for _ in 0..1000 {
+            let _ = write(&reporter, &long.line());
+        }
+        let (reports, is_open) = pipe.hear();
+        assert!(is_open);
+        assert!(reports.contains(&Report::Failed("ü".repeat(MAX_REASON_LEN / 2))));
+    }
+
+    #[test]
+    fn what_no_worker_says_means_nothing() {
+        let (mut pipe, reporter) = StatusPipe::new().unwrap();
+        for junk in [&b"\n\n"[..], b"ready\n", b"\xff\xff\n", b"r"] {
+            assert_eq!(write(&reporter, junk), Ok(junk.len()));
+        }
+        assert_eq!(pipe.hear(), (vec![], true));
+        assert!(!pipe.said().is_ready);
+    }
+}

@@ -1,0 +1,466 @@
+//! The children of a server: watched through pidfds (pidfd_open(2), Linux 5.3), told to end step by
+//! step, reaped one by one.
+//!
+//! Nobody calls `waitpid(-1)`, so children that the host program started itself are never touched.
+
+use std::fmt;
+use std::io::{self, Write as _};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use rpc_core::internal::{EventSource, Report, Supervision, exit_now, poll_timeout};
+use rpc_core::{Acceptor, Connection, ServeError, WorkerState};
+
+use crate::child::{ChildExit, ChildHandle, ChildTable, Escalation, ExitStatus, StopReason};
+use crate::clock::Clock;
+use crate::fork::RefusedForks;
+use crate::kernel::{Change, check_system, look_for_end, look_for_stop, reap, refuse_threads};
+use crate::signal_queue::SignalQueue;
+
+/// The signals that every parent reads: they stop it.
+const STOPS: [Signal; 3] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT];
+
+/// What an event of the epoll set is about: one of these, and the child's process id.
+const EXIT: u64 = 0;
+const STATUS: u64 = 1 << 32;
+const SIGNALS: u64 = 2 << 32;
+
+/// What happened to the children of a server, or a signal that is for their owner.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// The child with this process id is about to accept for the first time.
+    Ready(i32),
+    /// The child with this process id goes on, but somebody else should take its place.
+    WantsReplacement(i32),
+    /// Somebody has stopped the child with this process id (SIGSTOP).
+    Stopped(i32),
+    /// Somebody has let it go on (SIGCONT).
+    Continued(i32),
+    /// A child has ended and was reaped.
+    Exited(ChildExit),
+    /// This process got a signal that does not stop the server.
+    Signal(Signal),
+}
+
+/// The children of one server. The owner never serves a connection itself.
+pub struct Children {
+    pub(crate) supervision: Supervision,
+    /// Tells which children have ended or said something, and of signals. `None` on the child's
+    /// side of a fork.
+    pub(crate) epoll: Option<Epoll>,
+    /// `None` where signals are handled and not read.
+    pub(crate) signals: Option<SignalQueue>,
+    pub(crate) clock: Clock,
+    pub(crate) refused_forks: RefusedForks,
+    pub(crate) table: ChildTable,
+}
+
+impl Children {
+    /// No children yet; they will serve what `acceptor` accepts and stop when it is told to.
+    ///
+    /// If `acceptor` stops on signals, they are read from now on and no handler runs in this
+    /// process any more; SIGQUIT ends it and its children at once, with status 131. Until the
+    /// children are dropped SIGTERM, SIGINT and SIGQUIT are blocked, also in programs that the
+    /// host program starts meanwhile.
+    ///
+    /// Standard output is flushed here and not at each fork, since a lock that the parent takes
+    /// after a fork is a page that each child has of its own. So what this process prints later
+    /// should end its lines: a child has a copy of a line that is not ended, and prints it too.
+    ///
+    /// # Errors
+    ///
+    /// [`ServeError::Model`] with a [`ForkError`](crate::ForkError) when this process has other
+    /// threads, or when the system does not have or forbids what watching children takes;
+    /// [`ServeError::Watch`] and [`ServeError::Signals`] when there is no descriptor for watching
+    /// children or for signals.
+    pub fn new(acceptor: &Acceptor) -> Result<Children, ServeError> {
+        Children::reading(acceptor, &[])
+    }
+
+    /// As [`new`](Children::new), and `signals` become [`Event::Signal`], if `acceptor` stops on
+    /// signals. With SIGCHLD among them, stopped children become events too.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Children::new).
+    pub fn reading(acceptor: &Acceptor, signals: &[Signal]) -> Result<Children, ServeError> {
+        refuse_threads()?;
+        let _ = io::stdout().flush();
+        check_system()?;
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC);
+        let epoll = epoll.map_err(|errno| ServeError::Watch(errno.into()))?;
+        let supervision = acceptor.supervise();
+        let mut queue = None;
+        if supervision.stops_on_signals() {
+            let read = SignalQueue::of(STOPS.iter().chain(signals)).map_err(ServeError::Signals)?;
+            epoll
+                .add(&read, EpollEvent::new(EpollFlags::EPOLLIN, SIGNALS))
+                .map_err(|errno| ServeError::Watch(errno.into()))?;
+            queue = Some(read);
+        }
+        Ok(Children {
+            supervision,
+            epoll: Some(epoll),
+            signals: queue,
+            clock: Clock::default(),
+            refused_forks: RefusedForks::new(),
+            table: ChildTable::new(),
+        })
+    }
+
+    /// How many children there are that were not reaped yet.
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.table.len() == 0
+    }
+
+    /// Whether the server was told to stop.
+    pub fn is_stopping(&self) -> bool {
+        self.supervision.stop_order().is_some()
+    }
+
+    /// The time of this process, which stands still while it is suspended; as of the last
+    /// [`wait`](Children::wait).
+    pub fn now(&self) -> Duration {
+        self.clock.now()
+    }
+
+    /// Blocks until something happened, the server is told to stop, or `timeout` is over. `None`
+    /// waits without a bound. Meanwhile children that are to end are told so, step by step.
+    ///
+    /// # Errors
+    ///
+    /// [`ServeError::Watch`] when poll(2) fails.
+    pub fn wait(&mut self, timeout: Option<Duration>) -> Result<Vec<Event>, ServeError> {
+        let due = self.table.iter().filter_map(|child| child.escalation.as_ref()?.due()).min();
+        let due = due.map(|due| due.saturating_sub(self.clock.now()));
+        let limit = timeout.into_iter().chain(due).min();
+        let mut events = vec![PollFd::new(self.supervision.wake(), PollFlags::POLLIN)];
+        events.extend(self.fd().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
+        let begin = Instant::now();
+        match poll(&mut events, limit.map_or(PollTimeout::NONE, poll_timeout)) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(ServeError::Watch(errno.into())),
+        }
+        self.clock.pass(begin.elapsed(), limit);
+        self.supervision.clear_wake();
+        // What has happened comes first, so that nobody is punished who was in time.
+        let happened = self.look();
+        self.escalate();
+        Ok(happened)
+    }
+
+    /// What has happened, without waiting. Reaps every child that has ended; nothing else waits for
+    /// them, so no zombie stays, however many end at once.
+    pub fn look(&mut self) -> Vec<Event> {
+        let mut happened = Vec::new();
+        self.look_each(&mut |event| happened.push(event));
+        happened
+    }
+
+    /// As [`look`](Children::look), and makes no list. Not inlined: its buffer would make the stack
+    /// deeper that parent and child write after a fork, and each page of it is copied.
+    #[inline(never)]
+    fn look_each(&mut self, on_event: &mut dyn FnMut(Event)) {
+        let mut events = [EpollEvent::empty(); 16];
+        while let Some(epoll) = &self.epoll {
+            let count = match epoll.wait(&mut events, EpollTimeout::ZERO) {
+                Ok(count) => count,
+                Err(Errno::EINTR) => continue,
+                Err(_) => break,
+            };
+            for event in &events[..count] {
+                let pid = event.data() as u32 as i32;
+                match event.data() & !u64::from(u32::MAX) {
+                    SIGNALS => self.read_signals(on_event),
+                    STATUS => self.hear(pid, on_event),
+                    _ => self.reap(pid, on_event),
+                }
+            }
+            if count < events.len() {
+                break;
+            }
+        }
+    }
+
+    fn read_signals(&mut self, on_event: &mut dyn FnMut(Event)) {
+        while let Some(signal) = self.signals.as_ref().and_then(SignalQueue::next) {
+            match signal {
+                Signal::SIGCHLD => self.look_for_stopped(on_event),
+                stop if STOPS.contains(&stop) => self.supervision.obey(stop as libc::c_int),
+                other => on_event(Event::Signal(other)),
+            }
+        }
+    }
+
+    fn look_for_stopped(&self, on_event: &mut dyn FnMut(Event)) {
+        for child in self.table.iter() {
+            match look_for_stop(child.pid) {
+                Some(Change::Stopped) => on_event(Event::Stopped(child.pid)),
+                Some(Change::Continued) => on_event(Event::Continued(child.pid)),
+                _ => {}
+            }
+        }
+    }
+
+    fn hear(&mut self, pid: i32, on_event: &mut dyn FnMut(Event)) {
+        let Some(child) = self.table.find(pid) else {
+            return;
+        };
+        let Some(status) = &mut child.status else {
+            return;
+        };
+        let (reports, is_open) = status.hear();
+        if let (false, Some(epoll)) = (is_open, &self.epoll) {
+            // Its end would be told again and again until the child has ended.
+            let _ = epoll.delete(&**status);
+        }
+        for report in reports {
+            match report {
+                Report::Ready => {
+                    child.become_ready();
+                    on_event(Event::Ready(pid));
+                }
+                Report::Replace => on_event(Event::WantsReplacement(pid)),
+                // Its end follows, and then this is the reason.
+                Report::Failed(_) => {}
+            }
+        }
+    }
+
+    /// Reaps the child, if it has ended.
+    fn reap(&mut self, pid: i32, on_event: &mut dyn FnMut(Event)) {
+        if !self.table.contains(pid) {
+            return;
+        }
+        let Some(status) = look_for_end(pid) else {
+            return;
+        };
+        self.hear(pid, on_event);
+        let Some(child) = self.table.remove(pid) else {
+            return;
+        };
+        self.refused_forks.forget();
+        self.unwatch(&child);
+        let exit = child.exit(status);
+        if exit.was_hard() {
+            // What its handlers had started. Until it is waited for, the number is its own.
+            let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+        self.supervision.child_gone(pid, exit.reason);
+        if status != ExitStatus::Unknown {
+            reap(pid);
+        }
+        match exit.reason.is_in_order() {
+            true => tracing::debug!(pid, "child {exit}"),
+            false => tracing::warn!(pid, "child {exit}"),
+        }
+        on_event(Event::Exited(exit));
+    }
+
+    /// Lets the epoll set tell of a child.
+    pub(crate) fn watch(&self, child: &ChildHandle) -> io::Result<()> {
+        let Some(epoll) = &self.epoll else {
+            return Ok(());
+        };
+        let pid = child.pid as u64;
+        // Told once and not again and again: somebody who traces the child (ptrace(2)) can keep
+        // its end from us. When it lets go, the kernel tells us again.
+        let once = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
+        epoll.add(&child.pidfd, EpollEvent::new(once, EXIT | pid))?;
+        if let Some(status) = &child.status {
+            epoll.add(&**status, EpollEvent::new(EpollFlags::EPOLLIN, STATUS | pid))?;
+        }
+        Ok(())
+    }
+
+    /// Closing would not be enough: a sibling that was just forked has copies, and until it has
+    /// closed those, the same would be told again.
+    fn unwatch(&self, child: &ChildHandle) {
+        if let Some(epoll) = &self.epoll {
+            let _ = epoll.delete(&child.pidfd);
+            let _ = child.status.as_ref().map(|status| epoll.delete(&**status));
+        }
+    }
+
+    /// Retires the child `pid`, if it is not ending already: it accepts no more and goes when its
+    /// connections have ended. After `drain` they are closed between two calls. One that is not
+    /// ready yet has a second.
+    pub fn retire(&mut self, pid: i32, why: StopReason, drain: Duration) {
+        let now = self.clock.now();
+        if let Some(child) = self.table.find(pid).filter(|child| !child.is_told()) {
+            child.end(now, Escalation::retire(why, now, drain));
+            child.escalate(now);
+            self.supervision.set_worker_state(pid, WorkerState::Retiring);
+        }
+    }
+
+    /// Kills the child `pid` unless it is ready in time.
+    pub fn limit_boot(&mut self, pid: i32, timeout: Duration) {
+        let now = self.clock.now();
+        self.limit(pid, Escalation::boot(now, timeout));
+    }
+
+    /// Ends the child `pid`, which somebody has stopped, unless [`call_off`](Children::call_off)
+    /// comes in time or it is ending anyway. Whether it does.
+    pub fn limit_standstill(&mut self, pid: i32, timeout: Duration) -> bool {
+        let now = self.clock.now();
+        self.limit(pid, Escalation::hung(now, timeout))
+    }
+
+    fn limit(&mut self, pid: i32, escalation: Escalation) -> bool {
+        let child = self.table.find(pid).filter(|child| child.escalation.is_none());
+        child.map(|child| child.escalation = Some(Box::new(escalation))).is_some()
+    }
+
+    /// The child `pid` need not end for that reason any more, unless it was told to already.
+    pub fn call_off(&mut self, pid: i32, why: StopReason) {
+        if let Some(child) = self.table.find(pid) {
+            child.call_off(why);
+        }
+    }
+
+    /// Lets the child `pid` go its own way: it is nobody's child when this process has ended.
+    pub fn let_go(&mut self, pid: i32) {
+        if let Some(child) = self.table.remove(pid) {
+            self.unwatch(&child);
+        }
+    }
+
+    /// Sends the signals that are due.
+    fn escalate(&mut self) {
+        let now = self.clock.now();
+        self.table.iter_mut().for_each(|child| child.escalate(now));
+    }
+
+    /// Tells every child to stop, closes `acceptor`, and blocks until all children have ended:
+    /// those that are idle at once, the others after the requests that they have received. Who
+    /// has not ended a second after the grace is killed. After a second SIGINT, or SIGQUIT, all
+    /// are killed at once, and this process ends too.
+    ///
+    /// # Errors
+    ///
+    /// [`ServeError::Unfinished`] when children were killed, or ended by themselves because the
+    /// grace was over; [`ServeError::Watch`] when waiting failed.
+    pub fn stop(mut self, mut acceptor: Acceptor) -> Result<(), ServeError> {
+        // Before the workers let go of the socket: the last who does so resets the queue.
+        acceptor.admit_no_more();
+        let grace = acceptor.grace();
+        self.end_all(|now| Escalation::stop(now, grace));
+        acceptor.turn_away();
+        match self.wait_for_all(true, Some(acceptor))? {
+            0 => Ok(()),
+            count => Err(ServeError::Unfinished { count, grace }),
+        }
+    }
+
+    /// Retires every child, closes `acceptor`, and blocks until all children have ended, at the
+    /// latest two seconds after `drain`. A stop that comes meanwhile is obeyed.
+    ///
+    /// # Errors
+    ///
+    /// [`ServeError::Watch`] when waiting failed.
+    pub fn drain(mut self, acceptor: Acceptor, drain: Duration) -> Result<(), ServeError> {
+        self.end_all(|now| Escalation::retire(StopReason::Retire, now, drain));
+        drop(acceptor);
+        self.wait_for_all(false, None).map(drop)
+    }
+
+    /// How many did not finish what they had begun. Meanwhile `acceptor` is closed, as soon as
+    /// nobody comes any more.
+    fn wait_for_all(
+        &mut self,
+        mut are_told_to_stop: bool,
+        mut acceptor: Option<Acceptor>,
+    ) -> Result<usize, ServeError> {
+        let mut unfinished = 0;
+        while !self.is_empty() {
+            if let Some(order) = self.supervision.stop_order() {
+                if order.at_once.is_some() {
+                    self.kill_all();
+                } else if !are_told_to_stop {
+                    are_told_to_stop = true;
+                    self.end_all(|now| Escalation::stop(now, order.grace));
+                }
+            }
+            let awaited = acceptor.as_ref().and_then(Acceptor::awaits_handshakes);
+            if awaited.is_none() {
+                acceptor = None;
+            }
+            let happened = self.wait(awaited)?;
+            let is_unfinished = |event: &&Event| match event {
+                Event::Exited(exit) => exit.reason.is_unfinished(),
+                _ => false,
+            };
+            unfinished += happened.iter().filter(is_unfinished).count();
+        }
+        if let Some(status) = self.supervision.stop_order().and_then(|order| order.at_once) {
+            exit_now(status);
+        }
+        Ok(unfinished)
+    }
+
+    fn end_all(&mut self, escalation: impl Fn(Duration) -> Escalation) {
+        let now = self.clock.now();
+        self.table.iter_mut().for_each(|child| child.end(now, escalation(now)));
+        self.escalate();
+    }
+
+    fn kill_all(&mut self) {
+        let now = self.clock.now();
+        for child in self.table.iter_mut() {
+            child.escalation = Some(Box::new(Escalation::kill(StopReason::Stop, now)));
+        }
+        self.escalate();
+    }
+}
+
+impl EventSource for Children {
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.epoll.as_ref().map(|epoll| epoll.0.as_fd())
+    }
+
+    fn on_event(&mut self) {
+        self.look_each(&mut |_| {});
+    }
+}
+
+/// As [`Acceptor::accept`], and meanwhile reaps the children that end. After `None` it is for
+/// [`Children::stop`] to close the acceptor.
+///
+/// # Errors
+///
+/// As [`Acceptor::accept`].
+pub fn accept_and_reap(
+    acceptor: &mut Acceptor,
+    children: &mut Children,
+) -> Result<Option<Connection>, ServeError> {
+    acceptor.accept_beside(children)
+}
+
+impl fmt::Debug for Children {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let pids = self.table.iter().map(|child| child.pid);
+        f.debug_set().entries(pids).finish()
+    }
+}
+
+impl Drop for Children {
+    fn drop(&mut self) {
+        // What has come since the last look was meant for a server that has ended. Let through, it
+        // would do to the program what it does by default: a second SIGTERM kills it, a SIGTTIN
+        // stops it. In a child there is no queue any more, so nothing that is the child's is lost.
+        while self.signals.as_ref().and_then(SignalQueue::next).is_some() {}
+    }
+}

@@ -1,0 +1,247 @@
+//! The fork of a child: nothing is lost between the two sides, and nothing is shared that should
+//! not be.
+
+use std::io::{self, Write as _};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use nix::libc;
+use nix::sys::prctl;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill};
+use nix::unistd::{Pid, getpid, getppid, setpgid};
+use rpc_core::internal::{
+    EXIT_FAILED, EXIT_PANICKED, Report, ServingChild, exit_now, heard_by_child, panic_message,
+    with_causes,
+};
+use rpc_core::{ExitReason, ServeError};
+
+use crate::backoff::Backoff;
+use crate::child::{ChildHandle, StatusPipe};
+use crate::children::Children;
+use crate::error::ForkError;
+use crate::kernel::{Forked, fork_only_thread, pidfd_open, reap, refuse_threads};
+use crate::signal_queue::SignalQueue;
+
+/// What [`Children::fork`] is, on either side.
+#[derive(Debug)]
+#[must_use = "both sides have work to do"]
+pub enum Fork {
+    /// This is the parent; the child has this process id.
+    Parent(i32),
+    /// This is the child.
+    Child(InChild),
+}
+
+/// The child's side of a fork. However it is dropped, the process ends: control never returns to
+/// the frames that it shares with its parent.
+#[derive(Debug)]
+#[must_use = "dropping it ends the process"]
+pub struct InChild {
+    server: ServingChild,
+}
+
+impl InChild {
+    /// Lets this process ask its parent for a replacement once it has served so many calls. It
+    /// goes on serving until the parent retires it.
+    pub fn replaced_after(self, calls: u64) -> InChild {
+        self.server.limit_calls(calls);
+        self
+    }
+
+    /// Runs `work` and ends this process: with status 0, with 1 if `work` failed, with 101 if it
+    /// panicked. The parent is told why.
+    pub fn run(self, work: impl FnOnce() -> Result<(), ServeError>) -> ! {
+        let (status, reason) = match catch_unwind(AssertUnwindSafe(work)) {
+            Ok(Ok(())) => self.exit(0),
+            Ok(Err(error)) => (EXIT_FAILED, with_causes(&error)),
+            Err(panic) => (EXIT_PANICKED, panic_message(&*panic).to_owned()),
+        };
+        self.server.report(&Report::Failed(reason));
+        self.exit(status)
+    }
+
+    /// Ends this process with `status`. Destructors of the parent's values do not run.
+    pub fn exit(self, status: i32) -> ! {
+        let _ = io::stdout().flush();
+        exit_now(status)
+    }
+}
+
+impl Drop for InChild {
+    fn drop(&mut self) {
+        exit_now(EXIT_PANICKED);
+    }
+}
+
+impl Children {
+    /// What a child does first, in this order. All signals are blocked meanwhile.
+    fn become_child(&mut self, parent: i32, server: &ServingChild) -> io::Result<()> {
+        // What the parent watches its other children with.
+        self.table.close_in_child();
+        self.epoll = None;
+        // So that what a handler starts can be killed with it.
+        let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
+        // A wake-up of its own, handlers, and no timer.
+        server.begin()?;
+        // The kernel tells it of its parent's death, unless that was before.
+        prctl::set_pdeathsig(Signal::SIGTERM)?;
+        if getppid().as_raw() != parent {
+            return Err(io::Error::other("the parent died before it could be watched"));
+        }
+        Ok(())
+    }
+
+    /// Forks this process. Returns twice: [`Fork::Parent`] here, [`Fork::Child`] in the child.
+    ///
+    /// The child is the first of a process group of its own and has handlers for three signals.
+    /// SIGTERM and SIGINT let it finish its requests, SIGHUP lets it accept no more. When its
+    /// parent dies the kernel sends it SIGTERM (`PR_SET_PDEATHSIG`, prctl(2)), unless a handler has
+    /// changed the user of its process. A signal that arrives between the fork and the child's
+    /// first instruction waits until the child can act on it.
+    ///
+    /// # Errors
+    ///
+    /// [`ForkError`]; the process goes on as if nothing had been tried. When the system has
+    /// refused a fork, the next ones fail at once, for 10 ms at first and up to 1 s, or until a
+    /// child has ended.
+    pub fn fork(&mut self) -> Result<Fork, ForkError> {
+        self.fork_as(None)
+    }
+
+    /// As [`fork`](Children::fork), of a worker that says when it is ready. The server's stats show
+    /// it as one of this generation, counted from 1.
+    ///
+    /// # Errors
+    ///
+    /// As [`fork`](Children::fork).
+    pub fn fork_worker(&mut self, generation: u32) -> Result<Fork, ForkError> {
+        self.fork_as(Some(generation))
+    }
+
+    fn fork_as(&mut self, generation: Option<u32>) -> Result<Fork, ForkError> {
+        refuse_threads()?;
+        self.refused_forks.check()?;
+        let pipe = generation.map(|_| StatusPipe::new());
+        let pipe = pipe.transpose().map_err(ForkError::Descriptor)?;
+        let (status, reporter) = pipe.map_or((None, None), |(a, b)| (Some(a), Some(b)));
+        // The pidfd needs a number. Holding one now means that only the parent can fail for it.
+        let wake = self.supervision.wake();
+        let reserve = wake.try_clone_to_owned().map_err(ForkError::Descriptor)?;
+        let parent = getpid().as_raw();
+        let mask = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK);
+        let mask = mask.map_err(|errno| ForkError::Fork(errno.into()))?;
+        let entry = self.supervision.before_fork(generation);
+        let forked = fork_only_thread();
+        drop(reserve);
+        match forked {
+            Ok(Forked::Child) => {
+                drop(status);
+                let child = InChild { server: entry.in_child(reporter) };
+                if let Err(error) = self.become_child(parent, &child.server) {
+                    child.server.report(&Report::Failed(error.to_string()));
+                    child.exit(EXIT_FAILED);
+                }
+                // What the host program had blocked, and not what its supervision blocks.
+                let mask = self.signals.as_ref().map_or(mask, SignalQueue::mask_before);
+                self.signals = None;
+                let _ = heard_by_child(mask).thread_set_mask();
+                Ok(Fork::Child(child))
+            }
+            Ok(Forked::Parent(pid)) => {
+                let _ = mask.thread_set_mask();
+                self.refused_forks.forget();
+                entry.in_parent(pid);
+                self.add(pid, status).map(|()| Fork::Parent(pid))
+            }
+            Err(error) => {
+                let _ = mask.thread_set_mask();
+                self.refused_forks.add(&error);
+                entry.cancel();
+                Err(ForkError::Fork(error))
+            }
+        }
+    }
+
+    /// Looks after the new child `pid` from now on.
+    pub(crate) fn add(&mut self, pid: i32, status: Option<StatusPipe>) -> Result<(), ForkError> {
+        let watched = pidfd_open(pid).and_then(|pidfd| {
+            let status = status.map(Box::new);
+            let child = ChildHandle { pid, born: Instant::now(), pidfd, status, escalation: None };
+            self.watch(&child).map(|()| child)
+        });
+        match watched {
+            Ok(child) => {
+                self.table.push(child);
+                Ok(())
+            }
+            Err(error) => Err(self.kill_unwatched(pid, error)),
+        }
+    }
+
+    #[cold]
+    fn kill_unwatched(&self, pid: i32, error: io::Error) -> ForkError {
+        // ESRCH: it has ended and was waited for, since SIGCHLD is ignored.
+        if error.raw_os_error() != Some(libc::ESRCH) {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            reap(pid);
+        }
+        self.supervision.child_gone(pid, ExitReason::Killed);
+        tracing::error!(pid, %error, "cannot watch the new child, which was killed");
+        ForkError::Watch(error)
+    }
+}
+
+/// The time after a fork that the system refused: 10 ms, doubling to 1 s. A fork is expensive, most
+/// of all where memory is short, and who asks meanwhile can be told at once.
+pub(crate) struct RefusedForks {
+    backoff: Backoff,
+    /// Until when, and what had failed.
+    last: Option<(Instant, i32)>,
+}
+
+impl RefusedForks {
+    pub(crate) const fn new() -> RefusedForks {
+        let backoff = Backoff::new(Duration::from_millis(10), Duration::from_secs(1));
+        RefusedForks { backoff, last: None }
+    }
+
+    /// The error of the last attempt, while another one makes no sense.
+    fn check(&self) -> Result<(), ForkError> {
+        match self.last {
+            Some((until, error)) if Instant::now() < until => {
+                Err(ForkError::Fork(io::Error::from_raw_os_error(error)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn add(&mut self, error: &io::Error) {
+        let until = Instant::now() + self.backoff.next_delay();
+        self.last = Some((until, error.raw_os_error().unwrap_or_default()));
+    }
+
+    /// A fork has worked, or there is room again.
+    pub(crate) fn forget(&mut self) {
+        if self.last.take().is_some() {
+            self.backoff.reset();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_repeated_until_there_may_be_room() {
+        let mut refused = RefusedForks::new();
+        refused.check().unwrap();
+        refused.add(&io::Error::from_raw_os_error(libc::EAGAIN));
+        let ForkError::Fork(error) = refused.check().unwrap_err() else {
+            panic!("another error");
+        };
+        assert_eq!(error.raw_os_error(), Some(libc::EAGAIN));
+        refused.forget();
+        refused.check().unwrap();
+    }
+}

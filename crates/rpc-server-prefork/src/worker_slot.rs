@@ -1,0 +1,58 @@
+//! A worker slot: who works in it, and who is to take over.
+
+use std::time::Duration;
+
+use crate::restart_delay::RestartDelay;
+
+#[derive(Default)]
+pub(crate) struct WorkerSlot {
+    pub(crate) current: Option<Worker>,
+    /// Takes over when the rolling restart is complete.
+    pub(crate) next: Option<Worker>,
+    /// Whether the rolling restart is about this slot.
+    pub(crate) is_restarting: bool,
+    pub(crate) delay: RestartDelay,
+    /// When it may be recycled, by the master's clock.
+    pub(crate) rests_until: Duration,
+    pub(crate) failed_boots: u32,
+}
+
+/// A worker process, as its master knows it.
+pub(crate) struct Worker {
+    pub(crate) pid: i32,
+    pub(crate) is_ready: bool,
+    /// Whether somebody has stopped it (SIGSTOP) and nobody has let it go on.
+    pub(crate) is_stopped: bool,
+    /// Whether it asked for a replacement, which it does once: perhaps before it has taken over.
+    pub(crate) wants_replacement: bool,
+}
+
+impl Worker {
+    pub(crate) fn new(pid: i32) -> Worker {
+        Worker { pid, is_ready: false, is_stopped: false, wants_replacement: false }
+    }
+}
+
+impl WorkerSlot {
+    pub(crate) fn workers_mut(&mut self) -> impl Iterator<Item = &mut Worker> {
+        [&mut self.current, &mut self.next].into_iter().flatten()
+    }
+
+    pub(crate) fn has(&self, pid: i32) -> bool {
+        [&self.current, &self.next].into_iter().flatten().any(|worker| worker.pid == pid)
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        self.current.as_ref().is_some_and(|worker| worker.is_ready)
+    }
+
+    pub(crate) fn next_is_ready(&self) -> bool {
+        self.next.as_ref().is_some_and(|worker| worker.is_ready)
+    }
+
+    /// When its worker may be replaced, if it asked for that.
+    pub(crate) fn recycle_due(&self) -> Option<Duration> {
+        let worker = self.current.as_ref().filter(|worker| worker.wants_replacement);
+        worker.map(|_| self.delay.until().max(self.rests_until))
+    }
+}
