@@ -4,6 +4,7 @@ use std::io;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
+use rpc_proto::internal::{parse_json, split_reply};
 use rpc_proto::{
     Address, ERROR_KIND, ErrorCode, FrameReader, FrameWriter, MAX_FRAME_LEN, MessageError, Method,
     Request, Response, RpcError,
@@ -196,9 +197,9 @@ impl Client {
         let body = self.exchange(method.name(), params)?;
         // One pass over the result where the reply is spelled as usual.
         if let Ok(text) = std::str::from_utf8(body)
-            && let Some((kind, result)) = Response::split_usual(text)
+            && let Some((kind, result)) = split_reply(text)
             && kind == method.kind()
-            && let Ok(result) = rpc_proto::parse_json(result)
+            && let Ok(result) = parse_json(result)
         {
             return Ok(result);
         }

@@ -3,7 +3,8 @@
 use std::ptr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rpc_proto::{FrameReader, FrameWriter, INITIAL_BUFFER_LEN};
+use rpc_proto::internal::INITIAL_BUFFER_LEN;
+use rpc_proto::{FrameReader, FrameWriter};
 
 /// Buffers above this many bytes are given back to the system and not kept.
 const KEPT_LEN: usize = 4096;
@@ -39,7 +40,7 @@ impl SpareBuffers {
     pub(crate) fn take(&self, max_frame_len: usize) -> Buffers {
         let pair = self.pair.lock().unwrap_or_else(PoisonError::into_inner).take();
         let mut buffers = pair.unwrap_or_else(new_pair);
-        buffers.requests.start_over(max_frame_len);
+        buffers.requests.reset(max_frame_len);
         buffers
     }
 

@@ -6,8 +6,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rpc_proto::internal::{ReplyHead, split_request};
 use rpc_proto::stats::STATS;
-use rpc_proto::{FrameWriter, MAX_FRAME_LEN, ReplyHead, Request, RpcError};
+use rpc_proto::{FrameWriter, MAX_FRAME_LEN, Request, RpcError};
 
 use crate::buffers::Buffers;
 use crate::connection::{Connection, Received};
@@ -280,7 +281,7 @@ impl Service {
         // One pass over the params: the handler's own type parses them and thereby checks that
         // the body is JSON. Whatever is unusual or wrong takes the way below.
         if let Ok(text) = std::str::from_utf8(body)
-            && let Some((name, asked, params)) = Request::split_usual(text)
+            && let Some((name, asked, params)) = split_request(text)
             && let Some(method) = self.registry.find(name)
             && self.begin_time(asked, &method, context, conn).is_ok()
             && method.call(params, context, slot, replies).is_ok()

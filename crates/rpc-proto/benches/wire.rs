@@ -6,7 +6,8 @@
 
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
-use rpc_proto::{FrameReader, FrameWriter, MAX_FRAME_LEN, ReplyHead, Request, Response, RpcError};
+use rpc_proto::internal::{ReplyHead, split_request};
+use rpc_proto::{FrameReader, FrameWriter, MAX_FRAME_LEN, Request, Response, RpcError};
 
 /// The text of a ping that only needs to be there.
 const TEXT: &str = "123456789";
@@ -92,7 +93,7 @@ mod envelope {
     #[divan::bench(args = SPELLINGS)]
     fn split_usual(spelling: Spelling) -> bool {
         let text = divan::black_box(spelling.request());
-        divan::black_box(Request::split_usual(text)).is_some()
+        divan::black_box(split_request(text)).is_some()
     }
 
     #[divan::bench(args = SPELLINGS)]

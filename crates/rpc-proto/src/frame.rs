@@ -198,7 +198,7 @@ impl FrameReader {
 
     /// Starts anew with another stream, which may send bodies of `max_frame_len` bytes, and keeps
     /// the memory.
-    pub fn start_over(&mut self, max_frame_len: usize) {
+    pub fn reset(&mut self, max_frame_len: usize) {
         self.start = 0;
         self.end = 0;
         self.max_frame_len = max_frame_len;

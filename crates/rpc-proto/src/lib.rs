@@ -64,9 +64,16 @@ mod text;
 pub use address::{Address, ParseAddressError};
 pub use error::{ErrorCode, RpcError};
 pub use foreign::ForeignProtocol;
-pub use frame::{
-    FrameError, FrameReader, FrameWriter, INITIAL_BUFFER_LEN, MAX_FRAME_LEN, PREFIX_LEN,
-};
-pub use message::{ERROR_KIND, MessageError, ReplyHead, Request, Response};
+pub use frame::{FrameError, FrameReader, FrameWriter, MAX_FRAME_LEN, PREFIX_LEN};
+pub use message::{ERROR_KIND, MessageError, Request, Response};
 pub use method::{Method, RESERVED_METHOD_PREFIX};
-pub use parse::{check_json, parse_json};
+
+/// What the crates of this workspace need of this one and nobody else should: it may change with
+/// every version.
+#[doc(hidden)]
+pub mod internal {
+    pub use crate::frame::INITIAL_BUFFER_LEN;
+    pub use crate::message::ReplyHead;
+    pub use crate::parse::{check_json, parse_json};
+    pub use crate::spelling::{split_reply, split_request};
+}

@@ -65,21 +65,6 @@ impl<'a> Request<'a> {
         Ok(Request { method: envelope.name, timeout: envelope.timeout, params: envelope.payload })
     }
 
-    /// Takes apart a request in its usual spelling, without parsing the params.
-    ///
-    /// The usual spelling is `{"in":"METHOD","params":…}` without white space, as this crate
-    /// writes it, or with a space after each colon and comma, as Python's `json.dumps` does, and
-    /// a method name without escapes. A `timeout_ms` stands before the params. Returns the name,
-    /// the time-out, and the text between `"params":` and the final brace.
-    ///
-    /// That text is not checked. Whoever parses it as exactly one JSON value, with nothing behind
-    /// it, and succeeds has the same method, time-out and params as [`Request::parse`]; whoever
-    /// fails must ask [`Request::parse`] what the body really is.
-    #[inline]
-    pub fn split_usual(body: &str) -> Option<(&str, Option<Duration>, &str)> {
-        spelling::split_request(body)
-    }
-
     /// Appends the body of a request that names no time-out to `body`.
     ///
     /// # Errors
@@ -131,7 +116,7 @@ impl<'a> Response<'a> {
     /// [`MessageError`] when the body is not a reply.
     pub fn parse(body: &'a [u8]) -> Result<Response<'a>, MessageError> {
         let body = utf8(body)?;
-        let (kind, result) = match Response::split_usual(body)
+        let (kind, result) = match spelling::split_reply(body)
             .and_then(|(kind, result)| Some((kind, check_json(result).ok()?)))
         {
             Some((kind, result)) => (Cow::Borrowed(kind), result),
@@ -141,13 +126,6 @@ impl<'a> Response<'a> {
             }
         };
         Ok(Response { kind, result })
-    }
-
-    /// Takes apart a reply in its usual spelling, without parsing the result; see
-    /// [`Request::split_usual`].
-    #[inline]
-    pub fn split_usual(body: &str) -> Option<(&str, &str)> {
-        spelling::split_reply(body)
     }
 
     /// Appends the body of a reply to `body`.
@@ -169,7 +147,8 @@ impl<'a> Response<'a> {
 /// What every reply of one kind begins with, written once for all of them.
 ///
 /// ```
-/// use rpc_proto::{ReplyHead, Response};
+/// use rpc_proto::Response;
+/// use rpc_proto::internal::ReplyHead;
 ///
 /// for kind in ["pong", "a \"quoted\" kind\n"] {
 ///     let (mut prepared, mut at_once) = (Vec::new(), Vec::new());

@@ -31,16 +31,26 @@ const COMPACT_TIMEOUT: TimeoutSpelling =
 const SPACED_TIMEOUT: TimeoutSpelling =
     TimeoutSpelling { from_name: r#"", "timeout_ms": "#, to_payload: r#", "params": "# };
 
-/// See [`Request::split_usual`](crate::Request::split_usual).
+/// Takes apart a request in its usual spelling, without parsing the params.
+///
+/// The usual spelling is `{"in":"METHOD","params":…}` without white space, as this crate writes it,
+/// or with a space after each colon and comma, as Python's `json.dumps` does, and a method name
+/// without escapes. A `timeout_ms` stands before the params. Returns the name, the time-out, and
+/// the text between `"params":` and the final brace.
+///
+/// That text is not checked. A caller that parses it as exactly one JSON value, with nothing behind
+/// it, and succeeds has the same method, time-out and params as
+/// [`Request::parse`](crate::Request::parse); a caller that fails must ask that function what the
+/// body really is.
 #[inline]
-pub(crate) fn split_request(body: &str) -> Option<(&str, Option<Duration>, &str)> {
+pub fn split_request(body: &str) -> Option<(&str, Option<Duration>, &str)> {
     split_spelled_request(body, &COMPACT_REQUEST, &COMPACT_TIMEOUT)
         .or_else(|| split_spelled_request(body, &SPACED_REQUEST, &SPACED_TIMEOUT))
 }
 
-/// See [`Response::split_usual`](crate::Response::split_usual).
+/// Takes apart a reply in its usual spelling, without parsing the result; see [`split_request`].
 #[inline]
-pub(crate) fn split_reply(body: &str) -> Option<(&str, &str)> {
+pub fn split_reply(body: &str) -> Option<(&str, &str)> {
     split_spelled_reply(body, &COMPACT_REPLY).or_else(|| split_spelled_reply(body, &SPACED_REPLY))
 }
 

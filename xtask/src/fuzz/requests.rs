@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use fastrand::Rng;
-use rpc_proto::{MessageError, Request, Response, RpcError, check_json, parse_json};
+use rpc_proto::internal::{check_json, parse_json, split_request};
+use rpc_proto::{MessageError, Request, Response, RpcError};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
@@ -79,7 +80,7 @@ fn check_fast_way<'a, Params: Deserialize<'a>>(
     text: &'a str,
     expected: &Meaning<'_>,
 ) -> anyhow::Result<()> {
-    if let Some((method, timeout, params)) = Request::split_usual(text)
+    if let Some((method, timeout, params)) = split_request(text)
         && serde_json::from_str::<Params>(params).is_ok()
     {
         let raw: &RawValue = serde_json::from_str(params).context("params that are no JSON")?;

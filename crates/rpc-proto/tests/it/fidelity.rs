@@ -1,5 +1,6 @@
 use std::fmt::Debug;
 
+use rpc_proto::internal::split_request;
 use rpc_proto::{Request, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -10,7 +11,7 @@ fn through<T: Serialize + ?Sized, R: DeserializeOwned>(value: &T) -> Vec<R> {
     let (mut request, mut reply) = (Vec::new(), Vec::new());
     Request::encode(&mut request, "method", value).unwrap();
     Response::encode(&mut reply, "kind", value).unwrap();
-    let (_, _, fast) = Request::split_usual(str::from_utf8(&request).unwrap()).unwrap();
+    let (_, _, fast) = split_request(str::from_utf8(&request).unwrap()).unwrap();
     let params = Request::parse(&request).unwrap().params;
     let result = Response::parse(&reply).unwrap().result;
     [fast, params.get(), result.get()].map(|text| serde_json::from_str(text).unwrap()).into()

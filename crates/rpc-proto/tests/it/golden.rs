@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use rpc_proto::internal::{split_reply, split_request};
 use rpc_proto::{FrameReader, FrameWriter, MAX_FRAME_LEN, Request, Response};
 
 /// `{"in":"ping","params":"ireader 0"}`, 34 bytes, as this crate spells it.
@@ -60,7 +61,7 @@ fn a_request_is_read_in_both_usual_spellings() {
         assert_eq!(request.method, "ping");
         assert_eq!(request.timeout, timeout);
         assert_eq!(request.params.get(), r#""ireader 0""#);
-        let usual = Request::split_usual(str::from_utf8(&body).unwrap());
+        let usual = split_request(str::from_utf8(&body).unwrap());
         assert_eq!(usual, Some(("ping", timeout, r#""ireader 0""#)), "the fast way");
     }
 }
@@ -72,7 +73,7 @@ fn a_reply_is_read_in_both_usual_spellings() {
         let reply = Response::parse(&body).unwrap();
         assert_eq!(reply.kind, "pong");
         assert_eq!(reply.result.get(), r#""ireader 0""#);
-        let usual = Response::split_usual(str::from_utf8(&body).unwrap());
+        let usual = split_reply(str::from_utf8(&body).unwrap());
         assert_eq!(usual, Some(("pong", r#""ireader 0""#)), "the fast way");
     }
 }

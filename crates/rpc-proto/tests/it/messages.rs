@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use rpc_proto::ErrorCode::{InvalidRequest, ParseError};
+use rpc_proto::internal::split_request;
 use rpc_proto::{ErrorCode, MessageError, Request, Response, RpcError};
 
 /// A request that is read, with its method and params.
@@ -249,7 +250,7 @@ fn the_fast_way_leaves_everything_unusual_to_the_parser() {
         r#"{"in":"m","timeout_ms":1,"timeout_ms":1,"params":1}"#,
         r#"{"in":"m","timeout_ms":٣,"params":1}"#,
     ] {
-        assert_eq!(Request::split_usual(body), None, "{body}");
+        assert_eq!(split_request(body), None, "{body}");
     }
 }
 
@@ -267,7 +268,7 @@ fn check_timeout(spelled: &str, milliseconds: Option<u64>) {
         assert_eq!((&*request.method, request.params.get()), ("m", "1"), "{body}");
         assert_eq!(request.timeout, timeout, "{body}");
         // Who finds that the params do not parse asks the parser above.
-        let usual = Request::split_usual(&body).filter(|(_, _, params)| !params.contains(','));
+        let usual = split_request(&body).filter(|(_, _, params)| !params.contains(','));
         assert!(usual.is_none_or(|usual| usual == ("m", timeout, "1")), "{body}: {usual:?}");
     }
 }

@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use rpc_proto::internal::{split_reply, split_request};
 use rpc_proto::{FrameError, FrameReader, FrameWriter, Request, Response};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -131,9 +132,9 @@ fn near_misses() -> impl Strategy<Value = String> {
     })
 }
 
-/// The promise of `split_usual`: who parses its payload as a `T` has what `parse` would have given.
+/// The promise of `split_request`: who parses its payload as a `T` has what `parse` would have given.
 fn check_fast_request<'a, T: Deserialize<'a>>(body: &'a str) {
-    if let Some((method, timeout, payload)) = Request::split_usual(body)
+    if let Some((method, timeout, payload)) = split_request(body)
         && serde_json::from_str::<T>(payload).is_ok()
     {
         let request = Request::parse(body.as_bytes()).expect(body);
@@ -145,7 +146,7 @@ fn check_fast_request<'a, T: Deserialize<'a>>(body: &'a str) {
 }
 
 fn check_fast_reply<'a, T: Deserialize<'a>>(body: &'a str) {
-    if let Some((kind, payload)) = Response::split_usual(body)
+    if let Some((kind, payload)) = split_reply(body)
         && serde_json::from_str::<T>(payload).is_ok()
     {
         let reply = Response::parse(body.as_bytes()).expect(body);
@@ -360,7 +361,7 @@ proptest! {
         let request = Request::parse(&body).unwrap();
         prop_assert_eq!(&*request.method, name.as_str());
         prop_assert_eq!(request.timeout, Some(timeout));
-        if let Some((_, usual, _)) = Request::split_usual(str::from_utf8(&body).unwrap()) {
+        if let Some((_, usual, _)) = split_request(str::from_utf8(&body).unwrap()) {
             prop_assert_eq!(usual, Some(timeout));
         }
     }

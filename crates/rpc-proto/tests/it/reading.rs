@@ -269,7 +269,7 @@ fn a_reader_that_starts_over_knows_nothing_of_the_stream_before() {
     assert_eq!(reader.next_frame(), Ok(None), "what the buffer held was never received");
     let half_a_frame: &[u8] = b"\x05\0\0\0ab";
     reader.read_from(&mut &half_a_frame[..]).unwrap();
-    reader.start_over(3);
+    reader.reset(3);
     assert_eq!((reader.buffered_len(), reader.next_frame()), (0, Ok(None)));
     reader.read_from(&mut &b"\x03\0\0\0xyz\x04\0\0\0"[..]).unwrap();
     assert_eq!(reader.next_frame(), Ok(Some(&b"xyz"[..])));

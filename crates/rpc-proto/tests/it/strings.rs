@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use rpc_proto::{Request, Response, check_json, parse_json};
+use rpc_proto::internal::{check_json, parse_json};
+use rpc_proto::{Request, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
