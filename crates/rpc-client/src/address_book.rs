@@ -18,6 +18,7 @@ const LONGEST_DELAY: Duration = Duration::from_secs(30);
 const LONGEST_DELAY_OF_ALL: Duration = Duration::from_secs(1);
 
 /// What is known of the addresses. Opens no connection itself.
+#[derive(Debug)]
 pub(crate) struct AddressBook {
     entries: Vec<Entry>,
     /// Failures of any address, ever.
@@ -27,6 +28,7 @@ pub(crate) struct AddressBook {
     random: RandomState,
 }
 
+#[derive(Debug)]
 struct Entry {
     address: Address,
     /// Connections to it, in use or not.

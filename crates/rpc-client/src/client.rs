@@ -122,6 +122,7 @@ impl Builder {
 
 /// A reply whose types nobody has looked at.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct RawReply {
     /// The field `out`.
     pub kind: String,
@@ -133,7 +134,8 @@ pub struct RawReply {
 ///
 /// After a time-out, a close or broken framing the connection is not used again, since replies
 /// come in the order of the requests and an old one could be taken for a new one: every further
-/// call is [`CallError::Unusable`].
+/// call is [`CallError::Unusable`]. Dropping a client closes the connection and does not block.
+#[derive(Debug)]
 pub struct Client {
     stream: Stream,
     requests: FrameWriter,

@@ -12,6 +12,7 @@ use crate::client::{Builder, Client};
 use crate::error::CallError;
 use crate::executed::Executed;
 
+#[derive(Debug)]
 pub(crate) struct Connections {
     builder: Builder,
     max_connections: usize,
@@ -20,6 +21,7 @@ pub(crate) struct Connections {
     changed: Condvar,
 }
 
+#[derive(Debug)]
 struct State {
     /// The process that these connections belong to.
     process: u32,

@@ -46,6 +46,7 @@
 //! it may be made again, [`Pool`] for who makes it again by itself.
 
 #![forbid(unsafe_code)]
+#![warn(missing_debug_implementations)]
 
 mod address_book;
 mod client;

@@ -79,7 +79,7 @@ impl PoolBuilder {
 /// that may still bring a late reply, is closed instead. Before one that lay unused is used again,
 /// one system call looks whether it is still open and silent; one that lay unused for longer than
 /// the client's idle time-out is closed. No thread runs in the background, so what nobody asks for
-/// stays open until the next call.
+/// stays open until the next call. Dropping the pool closes all of them and does not block.
 ///
 /// # What is repeated
 ///
@@ -136,6 +136,7 @@ impl PoolBuilder {
 /// });
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[derive(Debug)]
 pub struct Pool {
     connections: Connections,
     call_timeout: Duration,

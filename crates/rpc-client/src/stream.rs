@@ -13,6 +13,7 @@ use nix::sys::socket::{
 };
 use rpc_proto::Address;
 
+#[derive(Debug)]
 pub(crate) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),

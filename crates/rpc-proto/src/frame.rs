@@ -1,5 +1,6 @@
 //! Frames: a 4-byte little-endian length and that many bytes.
 
+use std::fmt;
 use std::io::{self, Read, Write};
 
 use crate::foreign::ForeignProtocol;
@@ -60,7 +61,6 @@ fn other_byte_order(len: usize, max: usize) -> String {
 /// One [`read_from`](FrameReader::read_from) is one `read`; it takes as much as came, so that a
 /// frame needs one read and a pipelining peer needs less than one.
 /// Memory grows with the bytes that came, never with the length that a prefix announces.
-#[derive(Debug)]
 pub struct FrameReader {
     buffer: Vec<u8>,
     /// The bytes that came and were not handed out yet are `buffer[start..end]`.
@@ -246,8 +246,18 @@ impl FrameReader {
     }
 }
 
+impl fmt::Debug for FrameReader {
+    /// Shows no bytes: they belong to the peer and may be many.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FrameReader")
+            .field("buffered_len", &self.buffered_len())
+            .field("max_frame_len", &self.max_frame_len)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Collects frames, so that prefix and body, or many replies, leave in one `write`.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct FrameWriter {
     buffer: Vec<u8>,
     /// Whole frames end here; what lies behind is a frame that was begun and given up.
@@ -326,5 +336,12 @@ impl FrameWriter {
         if self.committed == 0 {
             self.buffer = Vec::new();
         }
+    }
+}
+
+impl fmt::Debug for FrameWriter {
+    /// Shows no bytes, as [`FrameReader`] does not.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FrameWriter").field("waiting_len", &self.committed).finish_non_exhaustive()
     }
 }

@@ -48,6 +48,7 @@
 //! contract with a hex dump.
 
 #![forbid(unsafe_code)]
+#![warn(missing_debug_implementations)]
 
 mod address;
 mod error;

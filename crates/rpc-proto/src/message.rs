@@ -44,6 +44,7 @@ pub enum MessageError {
 /// fields are ignored, absent `params` are `null`, a field that stands twice makes the request
 /// invalid.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Request<'a> {
     /// The field `in`.
     pub method: Cow<'a, str>,
@@ -101,6 +102,7 @@ impl<'a> Request<'a> {
 /// On the wire `{"out": kind, "result": any}`. A reply of the kind [`ERROR_KIND`] has an
 /// [`RpcError`](crate::RpcError) as its result.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Response<'a> {
     /// The field `out`.
     pub kind: Cow<'a, str>,
