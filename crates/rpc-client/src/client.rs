@@ -36,16 +36,16 @@ const LONG_REQUEST: usize = 16 * 1024;
 /// ```
 #[derive(Clone, Copy, Debug)]
 #[must_use = "a builder does nothing until `connect`"]
-pub struct Builder {
+pub struct ClientBuilder {
     connect_timeout: Duration,
     pub(crate) call_timeout: Duration,
     idle_timeout: Duration,
     max_frame_len: usize,
 }
 
-impl Default for Builder {
-    fn default() -> Builder {
-        Builder {
+impl Default for ClientBuilder {
+    fn default() -> ClientBuilder {
+        ClientBuilder {
             connect_timeout: Duration::from_secs(10),
             call_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(50),
@@ -54,10 +54,10 @@ impl Default for Builder {
     }
 }
 
-impl Builder {
+impl ClientBuilder {
     /// How long connecting may take over all addresses of the host; 10 s unless told. Looking the
     /// host's name up is the system's and not bounded by this.
-    pub fn connect_timeout(mut self, timeout: Duration) -> Builder {
+    pub fn connect_timeout(mut self, timeout: Duration) -> ClientBuilder {
         self.connect_timeout = timeout;
         self
     }
@@ -66,7 +66,7 @@ impl Builder {
     /// unless told. Kept to within a hundredth, or some milliseconds if that is more; a `Serialize`
     /// that takes long for a few bytes comes on top. The server is told with every call
     /// (`timeout_ms` in docs/wire.md).
-    pub fn call_timeout(mut self, timeout: Duration) -> Builder {
+    pub fn call_timeout(mut self, timeout: Duration) -> ClientBuilder {
         self.call_timeout = timeout;
         self
     }
@@ -77,13 +77,13 @@ impl Builder {
     /// Servers end a connection that is silent for 60 s, and routers and firewalls forget one
     /// without telling anybody; a request that meets that end on its way is a call of which nobody
     /// can say whether it was executed. So stay some seconds below the server's own limit.
-    pub fn idle_timeout(mut self, timeout: Duration) -> Builder {
+    pub fn idle_timeout(mut self, timeout: Duration) -> ClientBuilder {
         self.idle_timeout = timeout;
         self
     }
 
     /// The longest reply body that is read, in bytes; 8 MiB unless told.
-    pub fn max_frame_len(mut self, bytes: usize) -> Builder {
+    pub fn max_frame_len(mut self, bytes: usize) -> ClientBuilder {
         self.max_frame_len = bytes;
         self
     }
@@ -161,8 +161,8 @@ impl Client {
     }
 
     /// For other time-outs and limits.
-    pub fn builder() -> Builder {
-        Builder::default()
+    pub fn builder() -> ClientBuilder {
+        ClientBuilder::default()
     }
 
     /// Changes how long the following calls may take.

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use rpc_proto::Address;
 
 use crate::address_book::{AddressBook, Choice, Trial};
-use crate::client::{Builder, Client};
+use crate::client::{Client, ClientBuilder};
 use crate::error::CallError;
 use crate::executed::Executed;
 
 #[derive(Debug)]
 pub(crate) struct Connections {
-    builder: Builder,
+    builder: ClientBuilder,
     max_connections: usize,
     state: Mutex<State>,
     /// A connection lies unused, one was closed, or something was learnt about an address.
@@ -68,7 +68,7 @@ impl Terms {
 impl Connections {
     pub(crate) fn new(
         addresses: Vec<Address>,
-        builder: Builder,
+        builder: ClientBuilder,
         max_connections: usize,
     ) -> Connections {
         let state = State {
@@ -305,8 +305,8 @@ mod tests {
     #[test]
     fn who_cannot_use_what_was_given_back_passes_the_word_on() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = Address::Tcp(listener.local_addr().unwrap().to_string());
-        let connections = Connections::new(vec![address], Builder::default(), 1);
+        let address = Address::from(listener.local_addr().unwrap());
+        let connections = Connections::new(vec![address], ClientBuilder::default(), 1);
         let Ok(mut held) = connections.take(terms(5000, true)) else { panic!("no connection") };
         held.worked();
         let mut state = connections.lock();

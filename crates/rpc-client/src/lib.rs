@@ -56,10 +56,13 @@ mod executed;
 mod pool;
 mod stream;
 
-pub use client::{Builder, Client, RawReply};
+pub use client::{Client, ClientBuilder, RawReply};
 pub use error::CallError;
 pub use executed::Executed;
 pub use pool::{Pool, PoolBuilder};
 pub use rpc_proto::{
-    Address, ErrorCode, ForeignProtocol, FrameError, MessageError, Method, RpcError,
+    Address, ErrorCode, ForeignProtocol, FrameError, MessageError, Method, ParseAddressError,
+    RpcError,
 };
+#[doc(no_inline)]
+pub use serde_json::value::RawValue;

@@ -6,7 +6,7 @@ use rpc_proto::{Address, ErrorCode, FrameError, Method};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::client::{Builder, Client, RawReply};
+use crate::client::{Client, ClientBuilder, RawReply};
 use crate::connections::{Connections, Lease, NoLease, Terms};
 use crate::error::CallError;
 use crate::executed::Executed;
@@ -27,16 +27,22 @@ use crate::executed::Executed;
 #[derive(Clone, Copy, Debug)]
 #[must_use = "a builder does nothing until `build`"]
 pub struct PoolBuilder {
-    client: Builder,
+    client: ClientBuilder,
     max_connections: usize,
     max_attempts: u32,
+}
+
+impl Default for PoolBuilder {
+    fn default() -> PoolBuilder {
+        PoolBuilder { client: ClientBuilder::default(), max_connections: 10, max_attempts: 4 }
+    }
 }
 
 impl PoolBuilder {
     /// The time-outs and limits of each connection and call; those of [`Client::builder`] unless
     /// told. The call time-out bounds a call with everything that it waits for: a free connection,
     /// connecting, repetitions.
-    pub fn client(mut self, builder: Builder) -> PoolBuilder {
+    pub fn client(mut self, builder: ClientBuilder) -> PoolBuilder {
         self.client = builder;
         self
     }
@@ -146,7 +152,7 @@ pub struct Pool {
 impl Pool {
     /// For addresses, time-outs and limits.
     pub fn builder() -> PoolBuilder {
-        PoolBuilder { client: Client::builder(), max_connections: 10, max_attempts: 4 }
+        PoolBuilder::default()
     }
 
     /// Calls a typed method. Blocks until the reply is there, at most for the call time-out (looking

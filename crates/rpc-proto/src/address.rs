@@ -1,18 +1,22 @@
 //! Where a server listens: a TCP host and port, or the path of a Unix socket.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 /// The address of a server, as one writes it on a command line.
 ///
 /// ```
+/// use std::net::{Ipv6Addr, SocketAddr};
+/// use std::path::Path;
 /// use rpc_proto::Address;
 ///
-/// let tcp: Address = "127.0.0.1:8080".parse()?;
+/// let tcp: Address = "[::1]:8080".parse()?;
 /// let unix: Address = "unix:/run/ping.sock".parse()?;
-/// assert_eq!(tcp.to_string(), "127.0.0.1:8080");
-/// assert_eq!(unix, Address::unix("/run/ping.sock"));
+/// assert_eq!(tcp.to_string(), "[::1]:8080");
+/// assert_eq!(tcp, SocketAddr::from((Ipv6Addr::LOCALHOST, 8080)).into());
+/// assert_eq!(unix, Path::new("/run/ping.sock").into());
 /// # Ok::<(), rpc_proto::ParseAddressError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -50,6 +54,24 @@ impl FromStr for Address {
             return Err(refused());
         }
         Ok(Address::Tcp(text.to_owned()))
+    }
+}
+
+impl From<SocketAddr> for Address {
+    fn from(address: SocketAddr) -> Address {
+        Address::Tcp(address.to_string())
+    }
+}
+
+impl From<&Path> for Address {
+    fn from(path: &Path) -> Address {
+        Address::unix(path)
+    }
+}
+
+impl From<PathBuf> for Address {
+    fn from(path: PathBuf) -> Address {
+        Address::Unix(path)
     }
 }
 

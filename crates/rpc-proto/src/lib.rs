@@ -68,6 +68,8 @@ pub use foreign::ForeignProtocol;
 pub use frame::{FrameError, FrameReader, FrameWriter, MAX_FRAME_LEN, PREFIX_LEN};
 pub use message::{ERROR_KIND, MessageError, Request, Response};
 pub use method::{Method, RESERVED_METHOD_PREFIX};
+#[doc(no_inline)]
+pub use serde_json::value::RawValue;
 
 /// What the crates of this workspace need of this one and nobody else should: it may change with
 /// every version.

@@ -2,9 +2,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use rpc_client::{CallError, Client, Method};
+use rpc_client::{CallError, Client, Method, RawValue};
 use serde::{Serialize, Serializer};
-use serde_json::value::RawValue;
 
 use crate::peer::{Peer, expect_end, frame, read_request};
 

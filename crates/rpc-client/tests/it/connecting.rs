@@ -27,8 +27,8 @@ fn a_port_that_nobody_listens_on_refuses() {
     // The local port of a connection belongs to it, so nobody else can begin to listen there.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let connection = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let taken = connection.local_addr().unwrap().to_string();
-    check_fails(&Address::Tcp(taken), ErrorKind::ConnectionRefused);
+    let taken = connection.local_addr().unwrap();
+    check_fails(&taken.into(), ErrorKind::ConnectionRefused);
 }
 
 #[test]

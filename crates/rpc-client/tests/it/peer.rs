@@ -28,7 +28,7 @@ impl Peer {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         // Connections inherit it.
         setsockopt(&listener, sockopt::RcvBuf, &4096).unwrap();
-        let address = Address::Tcp(listener.local_addr().unwrap().to_string());
+        let address = Address::from(listener.local_addr().unwrap());
         let thread = thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
             stream.set_nodelay(true).unwrap();
@@ -106,7 +106,7 @@ impl Site {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         // So that a connection which never comes fails the test; accept(2) heeds it (socket(7)).
         setsockopt(&listener, sockopt::ReceiveTimeout, &TimeVal::new(20, 0)).unwrap();
-        let address = Address::Tcp(listener.local_addr().unwrap().to_string());
+        let address = Address::from(listener.local_addr().unwrap());
         Site { address, listener }
     }
 

@@ -24,7 +24,7 @@ impl Refusing {
     fn new() -> Refusing {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let connection = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let address = Address::Tcp(connection.local_addr().unwrap().to_string());
+        let address = Address::from(connection.local_addr().unwrap());
         Refusing { address, _connection: (listener, connection) }
     }
 }
