@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use crate::error::CallError;
-use crate::executed::Executed;
+use crate::executed::{Executed, SERVER_CODES};
 use crate::stream::Stream;
 
 /// A time-out that is set on the socket may be off by a millisecond, or by this part of it if that
@@ -395,7 +395,7 @@ fn error_reply(result: &RawValue) -> CallError {
 fn ends_the_connection(error: &CallError) -> bool {
     error.rpc_error().is_some_and(|error| {
         let goes_on = error.known_code() == Some(ErrorCode::DeadlineExceeded);
-        (-32099..=-32000).contains(&error.code) && !goes_on
+        SERVER_CODES.contains(&error.code) && !goes_on
     })
 }
 

@@ -85,4 +85,23 @@ impl CallError {
             _ => None,
         }
     }
+
+    /// Whether the handler may have run.
+    ///
+    /// Of an error that the server answered, its `data.executed` decides if it has one and the code
+    /// is one of the server's own (-32000 to -32099); otherwise the table of codes in docs/wire.md.
+    pub fn executed(&self) -> Executed {
+        match self {
+            CallError::Connect { .. }
+            | CallError::Exhausted { .. }
+            | CallError::Params(_)
+            | CallError::NotSent(_)
+            | CallError::Idle { .. }
+            | CallError::Unusable => Executed::No,
+            CallError::TimedOut { executed, .. } => *executed,
+            CallError::Closed(_) | CallError::Frame(_) | CallError::Message(_) => Executed::Maybe,
+            CallError::Kind { .. } | CallError::Result(_) => Executed::Yes,
+            CallError::Rpc(error) => Executed::of_answer(error),
+        }
+    }
 }

@@ -1,11 +1,13 @@
 //! Whether a call that failed was executed.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use rpc_proto::{ErrorCode, RpcError};
 use serde::Deserialize;
 
-use crate::error::CallError;
+/// The codes that the server itself answers with, not a handler.
+pub(crate) const SERVER_CODES: RangeInclusive<i32> = -32099..=-32000;
 
 /// Whether the handler of a call that failed may have run. Ask
 /// [`CallError::executed`](crate::CallError::executed).
@@ -32,45 +34,29 @@ impl fmt::Display for Executed {
     }
 }
 
-impl CallError {
-    /// Whether the handler may have run.
-    ///
-    /// Of an error that the server answered, its `data.executed` decides if it has one and the code
-    /// is one of the server's own (-32000 to -32099); otherwise the table of codes in docs/wire.md.
-    pub fn executed(&self) -> Executed {
-        match self {
-            CallError::Connect { .. }
-            | CallError::Exhausted { .. }
-            | CallError::Params(_)
-            | CallError::NotSent(_)
-            | CallError::Idle { .. }
-            | CallError::Unusable => Executed::No,
-            CallError::TimedOut { executed, .. } => *executed,
-            CallError::Closed(_) | CallError::Frame(_) | CallError::Message(_) => Executed::Maybe,
-            CallError::Kind { .. } | CallError::Result(_) => Executed::Yes,
-            CallError::Rpc(error) => of_answer(error),
+impl Executed {
+    /// What an error that the server answered says, by its `data` or its code.
+    pub(crate) fn of_answer(error: &RpcError) -> Executed {
+        use ErrorCode::{
+            AccessDenied, Busy, Crashed, DeadlineExceeded, FrameTooLarge, InternalError,
+            InvalidParams, InvalidRequest, MethodNotFound, ParseError, ShuttingDown, TimedOut,
+            WrongProtocol,
+        };
+        if SERVER_CODES.contains(&error.code)
+            && let Some(executed) = said_in_data(error)
+        {
+            return executed;
         }
-    }
-}
-
-fn of_answer(error: &RpcError) -> Executed {
-    use ErrorCode::{
-        AccessDenied, Busy, Crashed, DeadlineExceeded, FrameTooLarge, InternalError, InvalidParams,
-        InvalidRequest, MethodNotFound, ParseError, ShuttingDown, TimedOut, WrongProtocol,
-    };
-    let is_the_servers_own = (-32099..=-32000).contains(&error.code);
-    if is_the_servers_own && let Some(executed) = said_in_data(error) {
-        return executed;
-    }
-    match error.known_code() {
-        Some(ParseError | InvalidRequest | MethodNotFound | Busy) => Executed::No,
-        Some(FrameTooLarge | TimedOut | WrongProtocol | AccessDenied) => Executed::No,
-        Some(InternalError) => Executed::Yes,
-        // A handler may answer with -32602 too.
-        Some(InvalidParams | DeadlineExceeded | ShuttingDown | Crashed | _) => Executed::Maybe,
-        // -32768 to -32000 are reserved, so these come from a server that is newer than we are.
-        None if (-32768..=-32000).contains(&error.code) => Executed::Maybe,
-        None => Executed::Yes,
+        match error.known_code() {
+            Some(ParseError | InvalidRequest | MethodNotFound | Busy) => Executed::No,
+            Some(FrameTooLarge | TimedOut | WrongProtocol | AccessDenied) => Executed::No,
+            Some(InternalError) => Executed::Yes,
+            // A handler may answer with -32602 too.
+            Some(InvalidParams | DeadlineExceeded | ShuttingDown | Crashed | _) => Executed::Maybe,
+            // -32768 to -32000 are reserved, so these come from a server that is newer than we are.
+            None if (-32768..=-32000).contains(&error.code) => Executed::Maybe,
+            None => Executed::Yes,
+        }
     }
 }
 
