@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use rpc_proto::stats::{CallStats, HandlingStats, MAX_HANDLING, STATS, ServerStats, Stats};
+use rpc_proto::stats::{CallStats, HandlingStats, MAX_HANDLING, STATS, Stats};
 
 use crate::registry::Registry;
 use crate::scoreboard::{Activity, Scoreboard};
@@ -47,12 +47,12 @@ pub(crate) fn look(scoreboard: &Scoreboard, registry: &Registry) -> Stats {
             Activity::Handling => {
                 calls.handling += 1;
                 if handling.len() < MAX_HANDLING {
-                    handling.push(HandlingStats {
-                        pid: owner,
-                        place: place as u32,
-                        call: of_slot.ever,
-                        method: name_of(of_slot.method, registry).map(str::to_owned),
-                    });
+                    let mut call = HandlingStats::default();
+                    call.pid = owner;
+                    call.place = place as u32;
+                    call.call = of_slot.ever;
+                    call.method = name_of(of_slot.method, registry).map(str::to_owned);
+                    handling.push(call);
                 }
             }
         }
@@ -60,19 +60,17 @@ pub(crate) fn look(scoreboard: &Scoreboard, registry: &Registry) -> Stats {
     // After the slots, so that no more seem to be open than ever came.
     let mut connections = scoreboard.tallies().connections();
     connections.open = open;
-    Stats {
-        server: ServerStats {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            pid: scoreboard.creator,
-            uptime_ms,
-        },
-        handling_left_out: calls.handling - handling.len() as u64,
-        connections,
-        calls,
-        deaths,
-        workers,
-        handling,
-    }
+    let mut stats = Stats::default();
+    stats.server.version = env!("CARGO_PKG_VERSION").to_owned();
+    stats.server.pid = scoreboard.creator;
+    stats.server.uptime_ms = uptime_ms;
+    stats.handling_left_out = calls.handling - handling.len() as u64;
+    stats.connections = connections;
+    stats.calls = calls;
+    stats.deaths = deaths;
+    stats.workers = workers;
+    stats.handling = handling;
+    stats
 }
 
 fn name_of(number: u32, registry: &Registry) -> Option<&str> {
@@ -102,14 +100,14 @@ mod tests {
         (0..3).for_each(|_| held.begin_handling(&[]));
         held.set_owner(DEAD);
         let before = look(scoreboard, &registry);
-        let expected = CallStats { total: 3, handling: 1, lost: 0 };
-        assert_eq!((before.connections.open, &before.calls), (1, &expected));
+        assert_eq!((before.connections.open, before.calls.total), (1, 3));
+        assert_eq!((before.calls.handling, before.calls.lost), (1, 0));
         assert_eq!((before.handling[0].pid, before.handling[0].call), (DEAD, 3));
 
         scoreboard.release_all_of(DEAD);
         let after = look(scoreboard, &registry);
-        let expected = CallStats { total: 3, handling: 0, lost: 0 };
-        assert_eq!((after.connections.open, &after.calls), (0, &expected));
+        assert_eq!((after.connections.open, after.calls.total), (0, 3));
+        assert_eq!((after.calls.handling, after.calls.lost), (0, 0));
         assert_eq!(held.calls.look().of_connection, 0, "the next connection begins at none");
     }
 }

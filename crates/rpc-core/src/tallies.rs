@@ -37,12 +37,11 @@ impl Tallies {
 
     pub(crate) fn connections(&self) -> ConnectionStats {
         let names = ErrorCode::ALL.iter().map(|code| code.text()).chain(["other"]);
-        ConnectionStats {
-            // Read before `accepted`, so that no more seem to be refused than ever came.
-            refused: by_name(names, &self.refused),
-            accepted: self.accepted.load(Ordering::Relaxed),
-            open: 0,
-        }
+        let mut stats = ConnectionStats::default();
+        // Read before `accepted`, so that no more seem to be refused than ever came.
+        stats.refused = by_name(names, &self.refused);
+        stats.accepted = self.accepted.load(Ordering::Relaxed);
+        stats
     }
 
     pub(crate) fn exits(&self) -> BTreeMap<String, u64> {

@@ -158,13 +158,14 @@ impl Entry {
         let state = self.state.load(Ordering::Acquire).checked_sub(1)?;
         let pid = self.pid.load(Ordering::Relaxed);
         let born_ms = self.born_ms.load(Ordering::Relaxed);
-        (pid != 0).then(|| WorkerStats {
-            pid,
-            generation: self.generation.load(Ordering::Relaxed),
-            state: STATES.get(state as usize).copied().unwrap_or(WorkerState::Unknown),
-            age_ms: now_ms.saturating_sub(born_ms),
-            connections: 0,
-            calls: self.calls.load(Ordering::Relaxed),
+        (pid != 0).then(|| {
+            let mut stats = WorkerStats::default();
+            stats.pid = pid;
+            stats.generation = self.generation.load(Ordering::Relaxed);
+            stats.state = STATES.get(state as usize).copied().unwrap_or(WorkerState::Unknown);
+            stats.age_ms = now_ms.saturating_sub(born_ms);
+            stats.calls = self.calls.load(Ordering::Relaxed);
+            stats
         })
     }
 }

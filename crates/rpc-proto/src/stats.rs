@@ -16,6 +16,7 @@ pub const STATS: Method<(), Stats> = Method::new("rpc.stats", "stats");
 /// Nothing is stopped for it: every number is right at some moment while the reply is made, and
 /// two numbers need not be of the same one. The counters never fall while the server lives.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Stats {
     /// The server as a whole.
     pub server: ServerStats,
@@ -38,6 +39,7 @@ pub const MAX_HANDLING: usize = 256;
 
 /// The server as a whole.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct ServerStats {
     /// The version of the library that serves.
     pub version: String,
@@ -49,6 +51,7 @@ pub struct ServerStats {
 
 /// Connections, of all processes together.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct ConnectionStats {
     /// Connections that are served now.
     pub open: u64,
@@ -61,6 +64,7 @@ pub struct ConnectionStats {
 
 /// Calls, of all processes together.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct CallStats {
     /// Requests that were ever taken up, whatever came of them. The one that asked is counted.
     pub total: u64,
@@ -71,7 +75,8 @@ pub struct CallStats {
 }
 
 /// A worker process.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct WorkerStats {
     /// Its process id.
     pub pid: i32,
@@ -89,7 +94,7 @@ pub struct WorkerStats {
 }
 
 /// Where a worker stands in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum WorkerState {
@@ -100,6 +105,7 @@ pub enum WorkerState {
     /// It finishes what it has and then ends.
     Retiring,
     /// A state that this version does not know.
+    #[default]
     #[serde(other)]
     Unknown,
 }
@@ -120,7 +126,8 @@ impl WorkerState {
 ///
 /// The server reads no clock for a call. Whoever asks twice knows how long one has lasted at
 /// least: it is the same call if `place` and `call` are the same.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct HandlingStats {
     /// The process that handles it.
     pub pid: i32,

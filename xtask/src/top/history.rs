@@ -101,11 +101,13 @@ mod tests {
         stats.server.uptime_ms = uptime_ms;
         stats.calls.total = total;
         stats.calls.handling = handling.len() as u64;
-        let call = |&(place, call, method): &(u32, u64, &str)| HandlingStats {
-            pid,
-            place,
-            call,
-            method: Some(method.to_owned()),
+        let call = |&(place, call, method): &(u32, u64, &str)| {
+            let mut stats = HandlingStats::default();
+            stats.pid = pid;
+            stats.place = place;
+            stats.call = call;
+            stats.method = Some(method.to_owned());
+            stats
         };
         stats.handling = handling.iter().map(call).collect();
         stats

@@ -148,19 +148,21 @@ mod tests {
         stats.connections.refused.insert("busy".to_owned(), 6);
         stats.deaths.insert("signal".to_owned(), 7);
         stats.deaths.insert("killed".to_owned(), 8);
-        stats.workers.push(WorkerStats {
-            pid: 4712,
-            generation: 2,
-            state: WorkerState::Ready,
-            age_ms: 61_000,
-            connections: 4,
-            calls: uptime_ms / 2,
-        });
-        let call = |place, method: Option<&str>| HandlingStats {
-            pid: 4712,
-            place,
-            call: 9,
-            method: method.map(str::to_owned),
+        let mut worker = WorkerStats::default();
+        worker.pid = 4712;
+        worker.generation = 2;
+        worker.state = WorkerState::Ready;
+        worker.age_ms = 61_000;
+        worker.connections = 4;
+        worker.calls = uptime_ms / 2;
+        stats.workers.push(worker);
+        let call = |place, method: Option<&str>| {
+            let mut call = HandlingStats::default();
+            call.pid = 4712;
+            call.place = place;
+            call.call = 9;
+            call.method = method.map(str::to_owned);
+            call
         };
         stats.handling = vec![call(0, Some("sleep")), call(1, None), call(2, Some("\u{1b}[2J"))];
         stats.handling_left_out = 10;
