@@ -208,7 +208,7 @@ impl Client {
         let reply = Response::parse(body).map_err(CallError::Message)?;
         if reply.kind == ERROR_KIND && method.kind() != ERROR_KIND {
             let error = error_reply(reply.result);
-            self.usable &= !ends_the_connection(&error);
+            self.usable &= !closes_the_connection(&error);
             return Err(error);
         }
         if reply.kind != method.kind() {
@@ -233,7 +233,7 @@ impl Client {
         let reply = Response::parse(body).map_err(CallError::Message)?;
         if reply.kind == ERROR_KIND {
             let error = error_reply(reply.result);
-            self.usable &= !ends_the_connection(&error);
+            self.usable &= !closes_the_connection(&error);
             return Err(error);
         }
         Ok(RawReply { kind: reply.kind.into_owned(), result: reply.result.to_owned() })
@@ -245,11 +245,11 @@ impl Client {
         method: &str,
         params: &P,
     ) -> Result<&[u8], CallError> {
-        let mut time = CallTime::begin(self.call_timeout);
-        if let Some(goodbye) = self.goodbye() {
-            return Err(goodbye);
+        let mut time = CallTime::start(self.call_timeout);
+        if let Some(closing_error) = self.closing_error() {
+            return Err(closing_error);
         }
-        self.check_usable(time.begun)?;
+        self.check_usable(time.started)?;
         self.requests
             .append(|body| match time.limit {
                 Duration::MAX => Request::encode(body, method, params),
@@ -278,25 +278,25 @@ impl Client {
     /// The error with which the server has ended the connection, if it came together with the last
     /// reply: it is the answer to the next request.
     #[inline]
-    fn goodbye(&mut self) -> Option<CallError> {
+    fn closing_error(&mut self) -> Option<CallError> {
         match self.usable && self.replies.buffered_len() > 0 {
-            true => self.read_goodbye(),
+            true => self.read_closing_error(),
             false => None,
         }
     }
 
     #[cold]
-    fn read_goodbye(&mut self) -> Option<CallError> {
+    fn read_closing_error(&mut self) -> Option<CallError> {
         self.usable = false;
         let reply = Response::parse(self.replies.next_frame().ok()??).ok()?;
         let error = (reply.kind == ERROR_KIND).then(|| error_reply(reply.result))?;
-        ends_the_connection(&error).then_some(error)
+        closes_the_connection(&error).then_some(error)
     }
 
     fn check_usable(&self, now: Instant) -> Result<(), CallError> {
         // A reply that nobody asked for would be taken for the answer to the next request.
-        let stray_reply = self.replies.buffered_len() > 0;
-        if !self.usable || stray_reply {
+        let has_unsolicited_bytes = self.replies.buffered_len() > 0;
+        if !self.usable || has_unsolicited_bytes {
             return Err(CallError::Unusable);
         }
         let unused = self.last_used.map(|at| now.saturating_duration_since(at));
@@ -326,7 +326,7 @@ impl Client {
                     time.has_passed |= count < rest.len();
                     sent += count;
                 }
-                Err(error) if should_look_at_the_clock(&error) => time.has_passed = true,
+                Err(error) if is_interruption_or_timeout(&error) => time.has_passed = true,
                 Err(error) => return Err(CallError::NotSent(error)),
             }
         }
@@ -349,7 +349,7 @@ impl Client {
                     return Err(CallError::Closed(io::ErrorKind::UnexpectedEof.into()));
                 }
                 Ok(_) => {}
-                Err(error) if should_look_at_the_clock(&error) => {}
+                Err(error) if is_interruption_or_timeout(&error) => {}
                 Err(error) => return Err(CallError::Closed(error)),
             }
         }
@@ -360,21 +360,21 @@ impl Client {
 /// The time of one call. Until some of it may have passed, all of it is left, and the clock need not
 /// be asked.
 struct CallTime {
-    begun: Instant,
+    started: Instant,
     limit: Duration,
     has_passed: bool,
 }
 
 impl CallTime {
-    fn begin(limit: Duration) -> CallTime {
-        CallTime { begun: Instant::now(), limit, has_passed: false }
+    fn start(limit: Duration) -> CallTime {
+        CallTime { started: Instant::now(), limit, has_passed: false }
     }
 
     #[inline]
     fn left(&self, executed: Executed) -> Result<Duration, CallError> {
         let left = match self.has_passed {
             false => self.limit,
-            true => self.limit.saturating_sub(self.begun.elapsed()),
+            true => self.limit.saturating_sub(self.started.elapsed()),
         };
         if left.is_zero() {
             return Err(CallError::TimedOut { limit: self.limit, executed });
@@ -392,7 +392,7 @@ fn error_reply(result: &RawValue) -> CallError {
 
 /// Whether the server closes behind this error, perhaps a moment later; a request sent meanwhile
 /// would be lost. So do errors of its own that are not known here, to be on the safe side.
-fn ends_the_connection(error: &CallError) -> bool {
+fn closes_the_connection(error: &CallError) -> bool {
     error.rpc_error().is_some_and(|error| {
         let goes_on = error.known_code() == Some(ErrorCode::DeadlineExceeded);
         SERVER_CODES.contains(&error.code) && !goes_on
@@ -411,7 +411,7 @@ fn needs_setting(current: Option<Duration>, wanted: Duration) -> bool {
     }
 }
 
-fn should_look_at_the_clock(error: &io::Error) -> bool {
+fn is_interruption_or_timeout(error: &io::Error) -> bool {
     use io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
     matches!(error.kind(), Interrupted | TimedOut | WouldBlock)
 }

@@ -1,4 +1,4 @@
-//! The connections of a pool: who holds one, which lie unused, and whose turn it is to connect.
+//! The connections of a pool: who holds one, which lie idle, and whose turn it is to connect.
 
 use std::collections::VecDeque;
 use std::process;
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rpc_proto::Address;
 
-use crate::address_book::{AddressBook, Choice, Trial};
+use crate::balancer::{Balancer, ConnectAttempt, Pick};
 use crate::client::{Client, ClientBuilder};
 use crate::error::CallError;
 use crate::executed::Executed;
@@ -17,7 +17,7 @@ pub(crate) struct Connections {
     builder: ClientBuilder,
     max_connections: usize,
     state: Mutex<State>,
-    /// A connection lies unused, one was closed, or something was learnt about an address.
+    /// A connection lies idle, one was closed, or something was learnt about an address.
     changed: Condvar,
 }
 
@@ -25,10 +25,10 @@ pub(crate) struct Connections {
 struct State {
     /// The process that these connections belong to.
     process: u32,
-    book: AddressBook,
+    balancer: Balancer,
     /// The one that was used last is at the end, and is used first: the others grow old together
     /// and can be closed.
-    unused: VecDeque<(usize, Client)>,
+    idle: VecDeque<(usize, Client)>,
     /// All that exist or are being made.
     count: usize,
     /// How often a call has begun to wait.
@@ -38,23 +38,23 @@ struct State {
 
 /// How a call wants its connection.
 #[derive(Clone, Copy)]
-pub(crate) struct Terms {
+pub(crate) struct AcquireOptions {
     pub(crate) timeout: Duration,
     /// `None`: the time-out is too long to be a time.
     pub(crate) deadline: Option<Instant>,
-    /// Whether a connection that lay unused will do.
+    /// Whether a connection that lay idle will do.
     pub(crate) reuse: bool,
 }
 
 /// Why a call has no connection.
-pub(crate) enum NoLease {
+pub(crate) enum AcquireError {
     /// An address was tried, by this call or by another that this one waited for.
     Failed(CallError),
     /// There is no time left to try again.
     OutOfTime(CallError),
 }
 
-impl Terms {
+impl AcquireOptions {
     fn is_out_of_time(&self, now: Instant) -> bool {
         self.deadline.is_some_and(|deadline| deadline <= now)
     }
@@ -73,8 +73,8 @@ impl Connections {
     ) -> Connections {
         let state = State {
             process: process::id(),
-            book: AddressBook::new(addresses, Instant::now()),
-            unused: VecDeque::new(),
+            balancer: Balancer::new(addresses, Instant::now()),
+            idle: VecDeque::new(),
             count: 0,
             #[cfg(test)]
             waits: 0,
@@ -84,48 +84,48 @@ impl Connections {
     }
 
     /// A connection to make one call on. Blocks until there is one, at most until the deadline.
-    pub(crate) fn take(&self, terms: Terms) -> Result<Lease<'_>, NoLease> {
+    pub(crate) fn acquire(&self, options: AcquireOptions) -> Result<Lease<'_>, AcquireError> {
         let mut state = self.lock();
-        let failures_before = state.book.failures();
+        let failures_before = state.balancer.failures();
         let mut every_address_failed = false;
         loop {
             let now = Instant::now();
-            while terms.reuse
-                && let Some((index, client)) = state.unused.pop_back()
+            while options.reuse
+                && let Some((index, client)) = state.idle.pop_back()
             {
                 if client.is_usable_at(now) && client.is_silent() {
                     let client = Some(client);
-                    return Ok(Lease { connections: self, index, trial: None, client });
+                    return Ok(Lease { connections: self, index, attempt: None, client });
                 }
                 self.close(&mut state, index);
             }
             // One that may not be used again makes room for a new one.
             let mut full = state.count >= self.max_connections;
-            if full && let Some((index, _closed)) = state.unused.pop_front() {
+            if full && let Some((index, _closed)) = state.idle.pop_front() {
                 self.close(&mut state, index);
                 full = false;
             }
-            if terms.is_out_of_time(now) {
-                let error = self.out_of_time(&state, terms, full, every_address_failed);
-                return Err(NoLease::OutOfTime(error));
+            if options.is_out_of_time(now) {
+                let error = self.out_of_time(&state, options, full, every_address_failed);
+                return Err(AcquireError::OutOfTime(error));
             }
-            let mut wake_at = terms.deadline;
+            let mut wake_at = options.deadline;
             if !full {
-                match state.book.choose(now) {
-                    Choice::Connect(trial) => {
+                match state.balancer.pick(now) {
+                    Pick::Connect(attempt) => {
                         state.count += 1;
-                        state.book.add_connection(trial.index);
-                        let address = state.book.address(trial.index).clone();
+                        state.balancer.add_connection(attempt.index);
+                        let address = state.balancer.address(attempt.index).clone();
                         drop(state);
-                        return self.connect(&address, trial, terms);
+                        return self.connect(&address, attempt, options);
                     }
-                    Choice::NotBefore(at) => {
-                        if state.book.failures() > failures_before {
-                            return Err(NoLease::Failed(state.book.last_failure()));
+                    Pick::NotBefore(at) => {
+                        if state.balancer.failures() > failures_before {
+                            return Err(AcquireError::Failed(state.balancer.last_failure()));
                         }
                         let nobody_will_give_one_back = state.count == 0;
-                        if nobody_will_give_one_back && terms.is_out_of_time(at) {
-                            return Err(NoLease::OutOfTime(state.book.last_failure()));
+                        if nobody_will_give_one_back && options.is_out_of_time(at) {
+                            return Err(AcquireError::OutOfTime(state.balancer.last_failure()));
                         }
                         every_address_failed = true;
                         wake_at = Some(wake_at.map_or(at, |deadline| deadline.min(at)));
@@ -140,7 +140,7 @@ impl Connections {
         }
     }
 
-    /// A connection that lay unused is gone. Its place may be for somebody else: this caller may
+    /// A connection that lay idle is gone. Its place may be for somebody else: this caller may
     /// have been woken for it and still have no address, or no time, to use it.
     fn close(&self, state: &mut State, index: usize) {
         state.forget(index);
@@ -150,15 +150,15 @@ impl Connections {
     fn out_of_time(
         &self,
         state: &State,
-        terms: Terms,
+        options: AcquireOptions,
         full: bool,
         every_address_failed: bool,
     ) -> CallError {
-        let limit = terms.timeout;
+        let limit = options.timeout;
         if full {
             CallError::Exhausted { max_connections: self.max_connections, limit }
         } else if every_address_failed {
-            state.book.last_failure()
+            state.balancer.last_failure()
         } else {
             CallError::TimedOut { limit, executed: Executed::No }
         }
@@ -178,18 +178,23 @@ impl Connections {
         waited.unwrap_or_else(PoisonError::into_inner).0
     }
 
-    fn connect(&self, address: &Address, trial: Trial, terms: Terms) -> Result<Lease<'_>, NoLease> {
+    fn connect(
+        &self,
+        address: &Address,
+        attempt: ConnectAttempt,
+        options: AcquireOptions,
+    ) -> Result<Lease<'_>, AcquireError> {
         // Gives the place back if there is no connection, whatever the reason.
         let mut lease =
-            Lease { connections: self, index: trial.index, trial: Some(trial), client: None };
-        match self.builder.connect_within(address, terms.time_left()) {
+            Lease { connections: self, index: attempt.index, attempt: Some(attempt), client: None };
+        match self.builder.connect_within(address, options.time_left()) {
             Ok(client) => {
                 lease.client = Some(client);
                 Ok(lease)
             }
             Err(error) => {
                 lease.failed(&error);
-                Err(NoLease::Failed(error))
+                Err(AcquireError::Failed(error))
             }
         }
     }
@@ -202,9 +207,9 @@ impl Connections {
             // A fork: both processes hold the same sockets, and each would read the other's
             // replies. Closing this side's copies does not end the connections (close(2)).
             state.process = this_process;
-            state.unused.clear();
+            state.idle.clear();
             state.count = 0;
-            state.book.forget_connections();
+            state.balancer.forget_connections();
         }
         state
     }
@@ -214,7 +219,7 @@ impl State {
     /// A connection to the address `index` is gone.
     fn forget(&mut self, index: usize) {
         self.count = self.count.saturating_sub(1);
-        self.book.remove_connection(index);
+        self.balancer.remove_connection(index);
     }
 }
 
@@ -224,35 +229,35 @@ pub(crate) struct Lease<'a> {
     connections: &'a Connections,
     index: usize,
     /// For a new connection, on which nothing has been answered yet.
-    trial: Option<Trial>,
+    attempt: Option<ConnectAttempt>,
     client: Option<Client>,
 }
 
 impl Lease<'_> {
     /// Whether it was used before.
     pub(crate) fn is_reused(&self) -> bool {
-        self.trial.is_none()
+        self.attempt.is_none()
     }
 
     /// The connection, which has so long for its call.
-    pub(crate) fn client(&mut self, terms: Terms) -> &mut Client {
+    pub(crate) fn client(&mut self, options: AcquireOptions) -> &mut Client {
         let client = self.client.as_mut().expect("a lease that was given out is connected");
-        client.set_call_timeout(terms.time_left());
+        client.set_call_timeout(options.time_left());
         client
     }
 
     /// A new connection was answered, so its address works.
-    pub(crate) fn worked(&mut self) {
-        if let Some(trial) = self.trial.take() {
-            self.connections.lock().book.worked(trial);
+    pub(crate) fn succeeded(&mut self) {
+        if let Some(attempt) = self.attempt.take() {
+            self.connections.lock().balancer.succeeded(attempt);
             self.connections.changed.notify_all();
         }
     }
 
     /// There was no new connection, or no answer on it, so its address does not work.
     pub(crate) fn failed(&mut self, error: &CallError) {
-        if let Some(trial) = self.trial.take() {
-            self.connections.lock().book.failed(trial, Instant::now(), error);
+        if let Some(attempt) = self.attempt.take() {
+            self.connections.lock().balancer.failed(attempt, Instant::now(), error);
             self.connections.changed.notify_all();
         }
     }
@@ -264,10 +269,10 @@ impl Drop for Lease<'_> {
         let mut state = self.connections.lock();
         match self.client.take().filter(|client| client.is_usable_at(now)) {
             Some(client) => {
-                state.unused.push_back((self.index, client));
+                state.idle.push_back((self.index, client));
                 let is_too_old = |(_, client): &(usize, Client)| !client.is_usable_at(now);
-                while state.unused.front().is_some_and(is_too_old)
-                    && let Some((index, _closed)) = state.unused.pop_front()
+                while state.idle.front().is_some_and(is_too_old)
+                    && let Some((index, _closed)) = state.idle.pop_front()
                 {
                     state.forget(index);
                 }
@@ -289,9 +294,9 @@ mod tests {
 
     use super::*;
 
-    fn terms(millis: u64, reuse: bool) -> Terms {
+    fn options(millis: u64, reuse: bool) -> AcquireOptions {
         let timeout = Duration::from_millis(millis);
-        Terms { timeout, deadline: Instant::now().checked_add(timeout), reuse }
+        AcquireOptions { timeout, deadline: Instant::now().checked_add(timeout), reuse }
     }
 
     /// That a thread waits is an event that nobody sends.
@@ -307,22 +312,26 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = Address::from(listener.local_addr().unwrap());
         let connections = Connections::new(vec![address], ClientBuilder::default(), 1);
-        let Ok(mut held) = connections.take(terms(5000, true)) else { panic!("no connection") };
-        held.worked();
+        let Ok(mut held) = connections.acquire(options(5000, true)) else {
+            panic!("no connection")
+        };
+        held.succeeded();
         let mut state = connections.lock();
         for _ in 0..10 {
             let later = Instant::now() + Duration::from_secs(3600);
-            let Choice::Connect(trial) = state.book.choose(later) else { panic!("its time came") };
-            state.book.failed(trial, Instant::now(), &CallError::Unusable);
+            let Pick::Connect(attempt) = state.balancer.pick(later) else {
+                panic!("its time came")
+            };
+            state.balancer.failed(attempt, Instant::now(), &CallError::Unusable);
         }
         drop(state);
         thread::scope(|scope| {
             let connections = &connections;
-            let impatient = scope.spawn(|| connections.take(terms(1000, false)).is_ok());
+            let impatient = scope.spawn(|| connections.acquire(options(1000, false)).is_ok());
             wait_until(|| connections.lock().waits == 1);
             let patient = scope.spawn(|| {
                 let begun = Instant::now();
-                (connections.take(terms(10_000, true)).is_ok(), begun.elapsed())
+                (connections.acquire(options(10_000, true)).is_ok(), begun.elapsed())
             });
             wait_until(|| connections.lock().waits == 2);
             drop(held);

@@ -48,7 +48,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_debug_implementations)]
 
-mod address_book;
+mod balancer;
 mod client;
 mod connections;
 mod error;

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::client::{Client, ClientBuilder, RawReply};
-use crate::connections::{Connections, Lease, NoLease, Terms};
+use crate::connections::{AcquireError, AcquireOptions, Connections, Lease};
 use crate::error::CallError;
 use crate::executed::Executed;
 
@@ -181,7 +181,9 @@ impl Pool {
         method: Method<P, R>,
         params: &P,
     ) -> Result<R, CallError> {
-        self.repeat(timeout, method.is_idempotent(), |client| client.call(method, params))
+        self.call_with_retries(timeout, method.is_idempotent(), |client| {
+            client.call(method, params)
+        })
     }
 
     /// Calls any method with any params, and gives back what came. Blocks as [`call`](Pool::call)
@@ -195,35 +197,35 @@ impl Pool {
         method: &str,
         params: &P,
     ) -> Result<RawReply, CallError> {
-        self.repeat(self.call_timeout, false, |client| client.call_raw(method, params))
+        self.call_with_retries(self.call_timeout, false, |client| client.call_raw(method, params))
     }
 
-    fn repeat<T>(
+    fn call_with_retries<T>(
         &self,
         timeout: Duration,
         idempotent: bool,
         mut call: impl FnMut(&mut Client) -> Result<T, CallError>,
     ) -> Result<T, CallError> {
         let deadline = Instant::now().checked_add(timeout);
-        let mut terms = Terms { timeout, deadline, reuse: true };
+        let mut options = AcquireOptions { timeout, deadline, reuse: true };
         let mut worst: Option<CallError> = None;
         for attempts_left in (0..self.max_attempts).rev() {
-            let error = match self.connections.take(terms) {
-                Ok(lease) => match attempt(lease, &mut terms, &mut call) {
+            let error = match self.connections.acquire(options) {
+                Ok(lease) => match call_once(lease, &mut options, &mut call) {
                     Ok(result) => return Ok(result),
                     Err(error) => error,
                 },
-                Err(NoLease::Failed(error)) => error,
+                Err(AcquireError::Failed(error)) => error,
                 // What went wrong before tells more than that the time is over.
-                Err(NoLease::OutOfTime(error)) => return Err(worst.unwrap_or(error)),
+                Err(AcquireError::OutOfTime(error)) => return Err(worst.unwrap_or(error)),
             };
-            let doubt = worst.as_ref().map_or(Executed::No, CallError::executed);
-            let despite_doubt = idempotent && doubt == Executed::No;
-            let repeat = attempts_left > 0 && may_be_repeated(&error, despite_doubt);
-            if error.executed() >= doubt {
+            let worst_executed = worst.as_ref().map_or(Executed::No, CallError::executed);
+            let may_run_twice = idempotent && worst_executed == Executed::No;
+            let retry = attempts_left > 0 && is_retryable(&error, may_run_twice);
+            if error.executed() >= worst_executed {
                 worst = Some(error);
             }
-            if !repeat {
+            if !retry {
                 break;
             }
         }
@@ -231,27 +233,27 @@ impl Pool {
     }
 }
 
-fn attempt<T>(
+fn call_once<T>(
     mut lease: Lease<'_>,
-    terms: &mut Terms,
+    options: &mut AcquireOptions,
     call: &mut impl FnMut(&mut Client) -> Result<T, CallError>,
 ) -> Result<T, CallError> {
     // If one connection that lay unused turns out to be dead, others may be.
-    terms.reuse = !lease.is_reused();
-    let mut result = call(lease.client(*terms));
+    options.reuse = !lease.is_reused();
+    let mut result = call(lease.client(*options));
     if let Err(CallError::TimedOut { limit, .. }) = &mut result {
-        *limit = terms.timeout;
+        *limit = options.timeout;
     }
     match &result {
         Err(CallError::Params(_)) => {}
-        Err(error) if shows_that_nobody_serves(error) => lease.failed(error),
-        Ok(_) | Err(_) => lease.worked(),
+        Err(error) if shows_address_unavailable(error) => lease.failed(error),
+        Ok(_) | Err(_) => lease.succeeded(),
     }
     result
 }
 
 /// Whether an error on a new connection means that its address does not work.
-fn shows_that_nobody_serves(error: &CallError) -> bool {
+fn shows_address_unavailable(error: &CallError) -> bool {
     match error {
         CallError::NotSent(_) | CallError::Closed(_) | CallError::TimedOut { .. } => true,
         CallError::Frame(FrameError::Truncated { .. } | FrameError::Foreign(_)) => true,
@@ -264,7 +266,7 @@ fn shows_that_nobody_serves(error: &CallError) -> bool {
 }
 
 /// Whether the same call may end better when it is made again.
-fn may_be_repeated(error: &CallError, despite_doubt: bool) -> bool {
+fn is_retryable(error: &CallError, may_run_twice: bool) -> bool {
     let passes = match error {
         CallError::Connect { .. } | CallError::NotSent(_) | CallError::Closed(_) => true,
         CallError::Idle { .. } | CallError::Unusable => true,
@@ -282,7 +284,7 @@ fn may_be_repeated(error: &CallError, despite_doubt: bool) -> bool {
     };
     match error.executed() {
         Executed::No => passes,
-        Executed::Maybe => passes && despite_doubt,
+        Executed::Maybe => passes && may_run_twice,
         Executed::Yes => false,
     }
 }

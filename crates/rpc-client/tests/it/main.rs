@@ -15,7 +15,7 @@ mod pool;
 /// What a pool does when connections cannot be made.
 mod pool_addresses;
 /// Calls that a pool makes again, and those that it does not.
-mod pool_repeats;
+mod pool_retries;
 /// Replies that are not the one expected, and whether the connection goes on.
 mod replies;
 /// Peers that are too slow.

@@ -96,18 +96,18 @@ pub(crate) fn expect_end(stream: &mut dyn Stream) {
 }
 
 /// A server whose connections the test serves itself, one after the other.
-pub(crate) struct Site {
+pub(crate) struct TestServer {
     pub(crate) address: Address,
     listener: TcpListener,
 }
 
-impl Site {
-    pub(crate) fn open() -> Site {
+impl TestServer {
+    pub(crate) fn start() -> TestServer {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         // So that a connection which never comes fails the test; accept(2) heeds it (socket(7)).
         setsockopt(&listener, sockopt::ReceiveTimeout, &TimeVal::new(20, 0)).unwrap();
         let address = Address::from(listener.local_addr().unwrap());
-        Site { address, listener }
+        TestServer { address, listener }
     }
 
     pub(crate) fn accept(&self) -> TcpStream {
@@ -117,7 +117,7 @@ impl Site {
     }
 
     /// Nobody has connected who was not accepted.
-    pub(crate) fn expect_nobody(&self) {
+    pub(crate) fn expect_no_connection(&self) {
         self.listener.set_nonblocking(true).unwrap();
         let error = self.listener.accept().expect_err("one connection too many");
         assert_eq!(error.kind(), ErrorKind::WouldBlock);

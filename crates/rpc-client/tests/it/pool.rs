@@ -10,7 +10,7 @@ use rpc_client::{CallError, Client, Executed, Method, Pool, PoolBuilder};
 use rpc_core::{Acceptor, Registry, Service};
 use serde::{Serialize, Serializer};
 
-use crate::peer::{Peer, Site, expect_end, frame, read_request};
+use crate::peer::{Peer, TestServer, expect_end, frame, read_request};
 
 const PING: Method<String, String> = Method::new("ping", "pong");
 const PONG: &str = r#"{"out":"pong","result":"x"}"#;
@@ -30,14 +30,14 @@ fn answer(stream: &mut TcpStream) {
 }
 
 /// A call that succeeds over a connection of its own, which is left open.
-fn call_over_new_connection(pool: &Pool, site: &Site) -> TcpStream {
+fn call_over_new_connection(pool: &Pool, server: &TestServer) -> TcpStream {
     let (result, stream) = call(pool, || {
-        let mut stream = site.accept();
+        let mut stream = server.accept();
         answer(&mut stream);
         stream
     });
     assert_eq!(result.unwrap(), "x");
-    site.expect_nobody();
+    server.expect_no_connection();
     stream
 }
 
@@ -47,14 +47,14 @@ fn one_connection() -> PoolBuilder {
 
 #[test]
 fn a_connection_is_used_again() {
-    let site = Site::open();
-    let pool = Pool::builder().build([site.address.clone()]);
-    let mut stream = call_over_new_connection(&pool, &site);
+    let server = TestServer::start();
+    let pool = Pool::builder().build([server.address.clone()]);
+    let mut stream = call_over_new_connection(&pool, &server);
     for _ in 0..3 {
         let (result, ()) = call(&pool, || answer(&mut stream));
         assert_eq!(result.unwrap(), "x");
     }
-    site.expect_nobody();
+    server.expect_no_connection();
     drop(pool);
     expect_end(&mut stream);
 }
@@ -96,11 +96,11 @@ fn threads_share_no_more_connections_than_told() {
 
 #[test]
 fn waiting_for_a_free_connection_ends_with_the_call() {
-    let site = Site::open();
-    let pool = one_connection().build([site.address.clone()]);
+    let server = TestServer::start();
+    let pool = one_connection().build([server.address.clone()]);
     let limit = Duration::from_millis(30);
     let (result, ()) = call(&pool, || {
-        let mut stream = site.accept();
+        let mut stream = server.accept();
         read_request(&mut stream);
         let begun = Instant::now();
         let error = pool.call_within(limit, PING, &"x".to_owned()).unwrap_err();
@@ -117,9 +117,9 @@ fn waiting_for_a_free_connection_ends_with_the_call() {
 
 #[test]
 fn who_waits_gets_the_connection_that_is_given_back() {
-    let site = Site::open();
-    let pool = one_connection().build([site.address.clone()]);
-    let mut stream = call_over_new_connection(&pool, &site);
+    let server = TestServer::start();
+    let pool = one_connection().build([server.address.clone()]);
+    let mut stream = call_over_new_connection(&pool, &server);
     thread::scope(|scope| {
         let callers: Vec<_> =
             (0..4).map(|_| scope.spawn(|| pool.call(PING, &"x".to_owned()))).collect();
@@ -128,20 +128,20 @@ fn who_waits_gets_the_connection_that_is_given_back() {
             assert_eq!(caller.join().unwrap().unwrap(), "x");
         }
     });
-    site.expect_nobody();
+    server.expect_no_connection();
 }
 
 #[test]
 fn who_waits_gets_the_place_of_a_connection_that_broke() {
-    let site = Site::open();
-    let pool = one_connection().build([site.address.clone()]);
-    let mut stream = call_over_new_connection(&pool, &site);
+    let server = TestServer::start();
+    let pool = one_connection().build([server.address.clone()]);
+    let mut stream = call_over_new_connection(&pool, &server);
     thread::scope(|scope| {
         let callers: Vec<_> =
             (0..2).map(|_| scope.spawn(|| pool.call(PING, &"x".to_owned()))).collect();
         read_request(&mut stream);
         stream.shutdown(Shutdown::Both).unwrap();
-        answer(&mut site.accept());
+        answer(&mut server.accept());
         let results: Vec<_> = callers.into_iter().map(|caller| caller.join().unwrap()).collect();
         let closed = |result: &&_| matches!(result, Err(CallError::Closed(_)));
         assert_eq!(results.iter().filter(closed).count(), 1, "{results:?}");
@@ -151,11 +151,11 @@ fn who_waits_gets_the_place_of_a_connection_that_broke() {
 
 /// What the peer does to a connection that lies unused makes the next call take another.
 fn check_not_used_again(happens: impl FnOnce(&mut TcpStream)) {
-    let site = Site::open();
-    let pool = one_connection().build([site.address.clone()]);
-    let mut stream = call_over_new_connection(&pool, &site);
+    let server = TestServer::start();
+    let pool = one_connection().build([server.address.clone()]);
+    let mut stream = call_over_new_connection(&pool, &server);
     happens(&mut stream);
-    call_over_new_connection(&pool, &site);
+    call_over_new_connection(&pool, &server);
 }
 
 #[test]
@@ -185,25 +185,25 @@ fn a_goodbye_to_an_unused_connection_is_not_the_answer_to_the_next_call() {
 #[test]
 fn a_connection_that_lay_unused_for_too_long_is_closed() {
     let idle = Duration::from_millis(20);
-    let site = Site::open();
+    let server = TestServer::start();
     let client = Client::builder().idle_timeout(idle);
-    let pool = Pool::builder().client(client).max_attempts(1).build([site.address.clone()]);
-    let mut old = call_over_new_connection(&pool, &site);
+    let pool = Pool::builder().client(client).max_attempts(1).build([server.address.clone()]);
+    let mut old = call_over_new_connection(&pool, &server);
     let since = Instant::now();
     while since.elapsed() <= idle {
         thread::yield_now();
     }
-    call_over_new_connection(&pool, &site);
+    call_over_new_connection(&pool, &server);
     expect_end(&mut old);
 }
 
 #[test]
 fn a_connection_that_timed_out_is_not_used_again() {
-    let site = Site::open();
+    let server = TestServer::start();
     let client = Client::builder().call_timeout(Duration::from_millis(30));
-    let pool = one_connection().client(client).build([site.address.clone()]);
+    let pool = one_connection().client(client).build([server.address.clone()]);
     let (result, mut late) = call(&pool, || {
-        let mut stream = site.accept();
+        let mut stream = server.accept();
         read_request(&mut stream);
         expect_end(&mut stream);
         stream
@@ -217,7 +217,7 @@ fn a_connection_that_timed_out_is_not_used_again() {
     let next = thread::scope(|scope| {
         let caller =
             scope.spawn(|| pool.call_within(Duration::from_secs(20), PING, &"x".to_owned()));
-        answer(&mut site.accept());
+        answer(&mut server.accept());
         caller.join().unwrap()
     });
     assert_eq!(next.unwrap(), "x");
@@ -245,9 +245,9 @@ fn a_caller_that_panics_gives_its_connection_back() {
             std::panic::resume_unwind(Box::new("no message on standard error"))
         }
     }
-    let site = Site::open();
-    let pool = one_connection().build([site.address.clone()]);
-    let mut stream = call_over_new_connection(&pool, &site);
+    let server = TestServer::start();
+    let pool = one_connection().build([server.address.clone()]);
+    let mut stream = call_over_new_connection(&pool, &server);
     let panics = AssertUnwindSafe(|| pool.call_raw("m", &Panics));
     assert!(catch_unwind(panics).is_err());
     let (result, ()) = call(&pool, || answer(&mut stream));

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rpc_client::{Address, CallError, Client, Executed, Method, Pool};
 
-use crate::peer::{Site, frame, read_request, unused_path};
+use crate::peer::{TestServer, frame, read_request, unused_path};
 
 const PING: Method<String, String> = Method::new("ping", "pong");
 const PONG: &str = r#"{"out":"pong","result":"x"}"#;
@@ -37,15 +37,15 @@ fn check_refused(error: &CallError) {
 
 #[test]
 fn an_address_that_refuses_disturbs_nobody_while_another_works() {
-    let (refusing, site) = (Refusing::new(), Site::open());
+    let (refusing, server) = (Refusing::new(), TestServer::start());
     // No connection is used twice, so every call chooses an address.
     let client = Client::builder().idle_timeout(Duration::ZERO);
-    let addresses = [refusing.address.clone(), site.address.clone()];
+    let addresses = [refusing.address.clone(), server.address.clone()];
     let pool = Pool::builder().client(client).build(addresses);
     for _ in 0..20 {
         thread::scope(|scope| {
             let caller = scope.spawn(|| pool.call(PING, &"x".to_owned()));
-            let mut stream = site.accept();
+            let mut stream = server.accept();
             read_request(&mut stream);
             stream.write_all(&frame(PONG)).unwrap();
             assert_eq!(caller.join().unwrap().unwrap(), "x");
@@ -56,17 +56,17 @@ fn an_address_that_refuses_disturbs_nobody_while_another_works() {
 #[test]
 fn an_address_that_is_busy_disturbs_nobody_while_another_works() {
     const BUSY: &str = r#"{"out":"error","result":{"code":-32000,"message":"busy"}}"#;
-    let (busy, site) = (Site::open(), Site::open());
-    let pool = Pool::builder().build([busy.address.clone(), site.address.clone()]);
+    let (busy, server) = (TestServer::start(), TestServer::start());
+    let pool = Pool::builder().build([busy.address.clone(), server.address.clone()]);
     thread::scope(|scope| {
         // Both are asked: one has none of two connections.
         let callers: Vec<_> =
             (0..2).map(|_| scope.spawn(|| pool.call(PING, &"x".to_owned()))).collect();
-        let mut first = site.accept();
+        let mut first = server.accept();
         busy.accept().write_all(&frame(BUSY)).unwrap();
         // The refused call is made again, over the same connection or another.
         let other = scope.spawn(|| {
-            let mut stream = site.accept();
+            let mut stream = server.accept();
             read_request(&mut stream);
             stream.write_all(&frame(PONG)).unwrap();
         });

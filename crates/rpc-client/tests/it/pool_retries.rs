@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rpc_client::{CallError, ErrorCode, Executed, Method, Pool};
 
-use crate::peer::{Site, frame, read_request};
+use crate::peer::{TestServer, frame, read_request};
 
 const PLAIN: Method<String, String> = Method::new("ping", "pong");
 const IDEMPOTENT: Method<String, String> = PLAIN.idempotent();
@@ -24,18 +24,18 @@ fn refusal(code: ErrorCode) -> Vec<u8> {
 /// takes just these connections.
 #[track_caller]
 fn call(method: Method<String, String>, answers: &[Vec<u8>]) -> Result<String, CallError> {
-    let site = Site::open();
-    let pool = Pool::builder().build([site.address.clone()]);
+    let server = TestServer::start();
+    let pool = Pool::builder().build([server.address.clone()]);
     let result = thread::scope(|scope| {
         let caller = scope.spawn(|| pool.call(method, &"x".to_owned()));
         for answer in answers {
-            let mut stream = site.accept();
+            let mut stream = server.accept();
             read_request(&mut stream);
             stream.write_all(answer).unwrap();
         }
         caller.join().unwrap()
     });
-    site.expect_nobody();
+    server.expect_no_connection();
     result
 }
 
@@ -125,36 +125,36 @@ fn a_later_attempt_does_not_hide_that_an_earlier_one_may_have_been_executed() {
 
 #[test]
 fn a_call_that_ran_out_of_time_is_not_tried_again() {
-    let site = Site::open();
-    let pool = Pool::builder().build([site.address.clone()]);
+    let server = TestServer::start();
+    let pool = Pool::builder().build([server.address.clone()]);
     let limit = Duration::from_millis(30);
     let error = pool.call_within(limit, IDEMPOTENT, &"x".to_owned()).unwrap_err();
     assert!(matches!(error, CallError::TimedOut { .. }), "{error:?}");
-    site.accept();
-    site.expect_nobody();
+    server.accept();
+    server.expect_no_connection();
 }
 
 #[test]
 fn one_attempt_means_one() {
-    let site = Site::open();
-    let pool = Pool::builder().max_attempts(1).build([site.address.clone()]);
+    let server = TestServer::start();
+    let pool = Pool::builder().max_attempts(1).build([server.address.clone()]);
     thread::scope(|scope| {
         let caller = scope.spawn(|| pool.call(IDEMPOTENT, &"x".to_owned()));
-        site.accept().write_all(&refusal(ErrorCode::Busy)).unwrap();
+        server.accept().write_all(&refusal(ErrorCode::Busy)).unwrap();
         assert!(caller.join().unwrap().is_err());
     });
-    site.expect_nobody();
+    server.expect_no_connection();
 }
 
 #[test]
 fn after_a_dead_connection_a_new_one_is_made_instead_of_trying_all_that_lay_unused() {
-    let site = Site::open();
-    let pool = Pool::builder().build([site.address.clone()]);
+    let server = TestServer::start();
+    let pool = Pool::builder().build([server.address.clone()]);
     let peers = thread::scope(|scope| {
         // Three connections at once, since three calls are in flight.
         let callers: Vec<_> =
             (0..3).map(|_| scope.spawn(|| pool.call(IDEMPOTENT, &"x".to_owned()))).collect();
-        let mut streams: Vec<_> = callers.iter().map(|_| site.accept()).collect();
+        let mut streams: Vec<_> = callers.iter().map(|_| server.accept()).collect();
         for stream in &mut streams {
             read_request(stream);
             stream.write_all(&frame(PONG)).unwrap();
@@ -166,7 +166,7 @@ fn after_a_dead_connection_a_new_one_is_made_instead_of_trying_all_that_lay_unus
         let peers: Vec<_> =
             streams.into_iter().map(|stream| thread::spawn(|| has_request(stream))).collect();
         let caller = scope.spawn(|| pool.call(IDEMPOTENT, &"x".to_owned()));
-        let mut stream = site.accept();
+        let mut stream = server.accept();
         read_request(&mut stream);
         stream.write_all(&frame(PONG)).unwrap();
         assert_eq!(caller.join().unwrap().unwrap(), "x");
