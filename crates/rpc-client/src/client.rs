@@ -37,7 +37,7 @@ const LONG_REQUEST: usize = 16 * 1024;
 #[derive(Clone, Copy, Debug)]
 #[must_use = "a builder does nothing until `connect`"]
 pub struct ClientBuilder {
-    connect_timeout: Duration,
+    pub(crate) connect_timeout: Duration,
     pub(crate) call_timeout: Duration,
     idle_timeout: Duration,
     max_frame_len: usize,
@@ -86,16 +86,6 @@ impl ClientBuilder {
     pub fn max_frame_len(mut self, bytes: usize) -> ClientBuilder {
         self.max_frame_len = bytes;
         self
-    }
-
-    /// Connects in this time, if the connect time-out is not shorter.
-    pub(crate) fn connect_within(
-        self,
-        address: &Address,
-        time: Duration,
-    ) -> Result<Client, CallError> {
-        let timeout = self.connect_timeout.min(time);
-        self.connect_timeout(timeout).connect(address)
     }
 
     /// Connects. Blocks until connected, refused, or out of time.
@@ -173,11 +163,7 @@ impl Client {
     /// Whether the next call will be sent. `false` after an error that left a reply outstanding, and
     /// after lying unused for too long; then connect again.
     pub fn is_usable(&self) -> bool {
-        self.is_usable_at(Instant::now())
-    }
-
-    pub(crate) fn is_usable_at(&self, now: Instant) -> bool {
-        self.check_usable(now).is_ok()
+        self.check_usable(Instant::now()).is_ok()
     }
 
     /// Whether nothing has come since the last call: no reply that nobody asked for, no refusal, no
@@ -245,8 +231,13 @@ impl Client {
         method: &str,
         params: &P,
     ) -> Result<&[u8], CallError> {
-        let mut time = CallTime::start(self.call_timeout);
-        if let Some(closing_error) = self.closing_error() {
+        let mut time =
+            CallTime { started: Instant::now(), limit: self.call_timeout, has_passed: false };
+        // The error with which the server closed may have come together with the last reply.
+        if self.usable
+            && self.replies.buffered_len() > 0
+            && let Some(closing_error) = self.read_closing_error()
+        {
             return Err(closing_error);
         }
         self.check_usable(time.started)?;
@@ -275,16 +266,7 @@ impl Client {
         Ok(body.expect("`receive` returns when a frame is there"))
     }
 
-    /// The error with which the server has ended the connection, if it came together with the last
-    /// reply: it is the answer to the next request.
-    #[inline]
-    fn closing_error(&mut self) -> Option<CallError> {
-        match self.usable && self.replies.buffered_len() > 0 {
-            true => self.read_closing_error(),
-            false => None,
-        }
-    }
-
+    /// The error behind which the server closes, if that is what was received.
     #[cold]
     fn read_closing_error(&mut self) -> Option<CallError> {
         self.usable = false;
@@ -293,7 +275,7 @@ impl Client {
         closes_the_connection(&error).then_some(error)
     }
 
-    fn check_usable(&self, now: Instant) -> Result<(), CallError> {
+    pub(crate) fn check_usable(&self, now: Instant) -> Result<(), CallError> {
         // A reply that nobody asked for would be taken for the answer to the next request.
         let has_unsolicited_bytes = self.replies.buffered_len() > 0;
         if !self.usable || has_unsolicited_bytes {
@@ -366,10 +348,6 @@ struct CallTime {
 }
 
 impl CallTime {
-    fn start(limit: Duration) -> CallTime {
-        CallTime { started: Instant::now(), limit, has_passed: false }
-    }
-
     #[inline]
     fn left(&self, executed: Executed) -> Result<Duration, CallError> {
         let left = match self.has_passed {

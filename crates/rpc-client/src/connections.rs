@@ -93,7 +93,7 @@ impl Connections {
             while options.reuse
                 && let Some((index, client)) = state.idle.pop_back()
             {
-                if client.is_usable_at(now) && client.is_silent() {
+                if client.check_usable(now).is_ok() && client.is_silent() {
                     let client = Some(client);
                     return Ok(Lease { connections: self, index, attempt: None, client });
                 }
@@ -106,7 +106,14 @@ impl Connections {
                 full = false;
             }
             if options.is_out_of_time(now) {
-                let error = self.out_of_time(&state, options, full, every_address_failed);
+                let limit = options.timeout;
+                let error = if full {
+                    CallError::Exhausted { max_connections: self.max_connections, limit }
+                } else if every_address_failed {
+                    state.balancer.last_failure()
+                } else {
+                    CallError::TimedOut { limit, executed: Executed::No }
+                };
                 return Err(AcquireError::OutOfTime(error));
             }
             let mut wake_at = options.deadline;
@@ -147,23 +154,6 @@ impl Connections {
         self.changed.notify_all();
     }
 
-    fn out_of_time(
-        &self,
-        state: &State,
-        options: AcquireOptions,
-        full: bool,
-        every_address_failed: bool,
-    ) -> CallError {
-        let limit = options.timeout;
-        if full {
-            CallError::Exhausted { max_connections: self.max_connections, limit }
-        } else if every_address_failed {
-            state.balancer.last_failure()
-        } else {
-            CallError::TimedOut { limit, executed: Executed::No }
-        }
-    }
-
     fn wait<'a>(
         &self,
         state: MutexGuard<'a, State>,
@@ -187,7 +177,8 @@ impl Connections {
         // Gives the place back if there is no connection, whatever the reason.
         let mut lease =
             Lease { connections: self, index: attempt.index, attempt: Some(attempt), client: None };
-        match self.builder.connect_within(address, options.time_left()) {
+        let timeout = self.builder.connect_timeout.min(options.time_left());
+        match self.builder.connect_timeout(timeout).connect(address) {
             Ok(client) => {
                 lease.client = Some(client);
                 Ok(lease)
@@ -267,10 +258,10 @@ impl Drop for Lease<'_> {
     fn drop(&mut self) {
         let now = Instant::now();
         let mut state = self.connections.lock();
-        match self.client.take().filter(|client| client.is_usable_at(now)) {
+        match self.client.take().filter(|client| client.check_usable(now).is_ok()) {
             Some(client) => {
                 state.idle.push_back((self.index, client));
-                let is_too_old = |(_, client): &(usize, Client)| !client.is_usable_at(now);
+                let is_too_old = |(_, client): &(usize, Client)| client.check_usable(now).is_err();
                 while state.idle.front().is_some_and(is_too_old)
                     && let Some((index, _closed)) = state.idle.pop_front()
                 {

@@ -4,8 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{self, IgnoredAny, MapAccess, Visitor};
-use serde::ser::SerializeMap;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 use crate::frame::FrameError;
@@ -94,13 +93,14 @@ impl From<ErrorCode> for i32 {
 /// An error as it travels: `{"code":…,"message":…,"data":…}`, the error object of JSON-RPC 2.0.
 ///
 /// Handlers return it, clients receive it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct RpcError {
     /// One of [`ErrorCode`]'s numbers, or a number of the handler's own.
     pub code: i32,
     /// One short sentence for a person.
     pub message: Cow<'static, str>,
     /// Anything more, as JSON; absent on the wire when `None`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<Box<RawValue>>,
 }
 
@@ -154,24 +154,14 @@ impl std::error::Error for RpcError {}
 impl PartialEq for RpcError {
     /// Two errors are equal when they are the same on the wire.
     fn eq(&self, other: &RpcError) -> bool {
-        let data = |error: &RpcError| error.data.as_deref().map(|data| data.get().to_owned());
-        self.code == other.code && self.message == other.message && data(self) == data(other)
-    }
-}
-
-impl Serialize for RpcError {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("code", &self.code)?;
-        map.serialize_entry("message", &self.message)?;
-        if let Some(data) = &self.data {
-            map.serialize_entry("data", data)?;
-        }
-        map.end()
+        self.code == other.code
+            && self.message == other.message
+            && self.data.as_deref().map(RawValue::get) == other.data.as_deref().map(RawValue::get)
     }
 }
 
 impl<'de> Deserialize<'de> for RpcError {
+    /// Written by hand because a derived struct also accepts an array of its fields.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<RpcError, D::Error> {
         deserializer.deserialize_map(RpcErrorVisitor)
     }

@@ -36,9 +36,6 @@ impl<'slot, 'body> PayloadSerializer<'slot, 'body> {
     }
 }
 
-/// What serde_json implements [`Serializer`] for.
-type Of<'slot, 'body> = &'slot mut Json<'body>;
-
 macro_rules! hand_on {
     ($($method:ident($($argument:ident: $type:ty),*) -> $output:ident;)*) => {$(
         #[inline]
@@ -51,13 +48,13 @@ macro_rules! hand_on {
 impl<'slot, 'body> Serializer for PayloadSerializer<'slot, 'body> {
     type Ok = ();
     type Error = serde_json::Error;
-    type SerializeSeq = <Of<'slot, 'body> as Serializer>::SerializeSeq;
-    type SerializeTuple = <Of<'slot, 'body> as Serializer>::SerializeTuple;
-    type SerializeTupleStruct = <Of<'slot, 'body> as Serializer>::SerializeTupleStruct;
-    type SerializeTupleVariant = <Of<'slot, 'body> as Serializer>::SerializeTupleVariant;
-    type SerializeMap = <Of<'slot, 'body> as Serializer>::SerializeMap;
-    type SerializeStruct = <Of<'slot, 'body> as Serializer>::SerializeStruct;
-    type SerializeStructVariant = <Of<'slot, 'body> as Serializer>::SerializeStructVariant;
+    type SerializeSeq = <&'slot mut Json<'body> as Serializer>::SerializeSeq;
+    type SerializeTuple = <&'slot mut Json<'body> as Serializer>::SerializeTuple;
+    type SerializeTupleStruct = <&'slot mut Json<'body> as Serializer>::SerializeTupleStruct;
+    type SerializeTupleVariant = <&'slot mut Json<'body> as Serializer>::SerializeTupleVariant;
+    type SerializeMap = <&'slot mut Json<'body> as Serializer>::SerializeMap;
+    type SerializeStruct = <&'slot mut Json<'body> as Serializer>::SerializeStruct;
+    type SerializeStructVariant = <&'slot mut Json<'body> as Serializer>::SerializeStructVariant;
 
     #[inline]
     fn serialize_str(self, text: &str) -> serde_json::Result<()> {
