@@ -45,51 +45,27 @@
 //!
 //! # Where to read next
 //!
-//! [`Acceptor`], then [`Service`], then [`Children`]; `docs/architecture.md` in the repository for
+//! [`Acceptor`], then [`Service`]; `docs/architecture.md` in the repository for
 //! why it is cut like this.
 
-mod acceptor;
-mod alarm;
-mod binding;
-mod buffers;
-mod calls;
-mod closing;
-mod connection;
-mod context;
-mod crash;
+mod accept;
 mod error;
-mod exit;
-mod exit_reason;
-mod farewell;
-mod held_slot;
-mod listener;
-mod refusal;
-mod registry;
-mod report;
 mod scoreboard;
-mod service;
-mod shutdown;
-mod signals;
-mod socket;
-mod socket_file;
-mod stats;
-mod supervision;
-mod syn_filter;
-mod tallies;
-mod waiting;
-mod workers;
+mod serve;
+mod stop;
+mod sys;
 
-pub use acceptor::Acceptor;
-pub use connection::Connection;
-pub use context::{Context, Credentials, Peer};
+pub use accept::acceptor::Acceptor;
 pub use error::ServeError;
-pub use exit::{EXIT_DEADLINE, EXIT_GRACE_EXPIRED};
-pub use exit_reason::ExitReason;
-pub use refusal::{busy, out_of_resources};
-pub use registry::{RegisterError, Registry};
-pub use scoreboard::MAX_CONNECTIONS;
-pub use service::Service;
-pub use shutdown::Shutdown;
+pub use scoreboard::exit_reason::ExitReason;
+pub use scoreboard::table::MAX_CONNECTIONS;
+pub use serve::connection::Connection;
+pub use serve::context::{Context, Credentials, Peer};
+pub use serve::refusal::{busy, out_of_resources};
+pub use serve::registry::{RegisterError, Registry};
+pub use serve::service::Service;
+pub use stop::control::Shutdown;
+pub use sys::exit::{EXIT_DEADLINE, EXIT_GRACE_EXPIRED};
 
 pub use rpc_proto::stats::WorkerState;
 pub use rpc_proto::{Address, ErrorCode, Method, RpcError};
@@ -97,12 +73,12 @@ pub use rpc_proto::{Address, ErrorCode, Method, RpcError};
 /// What only our own crates need of each other.
 #[doc(hidden)]
 pub mod internal {
-    pub use crate::exit::{EXIT_FAILED, EXIT_NOT_EXECUTED, EXIT_PANICKED, exit_now};
-    pub use crate::refusal::with_causes;
-    pub use crate::report::{MAX_REASON_LEN, Report};
-    pub use crate::service::panic_message;
-    pub use crate::signals::{forget_handlers, heard_by_child};
-    pub use crate::socket::poll_timeout;
-    pub use crate::supervision::{ForkEntry, ServingChild, StopOrder, Supervision};
-    pub use crate::waiting::EventSource;
+    pub use crate::accept::wait::EventSource;
+    pub use crate::serve::refusal::with_causes;
+    pub use crate::serve::service::panic_message;
+    pub use crate::serve::socket::poll_timeout;
+    pub use crate::stop::signals::{forget_handlers, heard_by_child};
+    pub use crate::stop::status_pipe::{MAX_REASON_LEN, Report};
+    pub use crate::stop::supervision::{ForkEntry, ServingChild, StopOrder, Supervision};
+    pub use crate::sys::exit::{EXIT_FAILED, EXIT_NOT_EXECUTED, EXIT_PANICKED, exit_now};
 }

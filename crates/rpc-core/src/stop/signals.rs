@@ -15,11 +15,11 @@ use std::time::Duration;
 use nix::libc;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
-use crate::alarm::{NEVER, arm, disarm, forget_timer, moment_in, on_alarm};
-use crate::crash::{CRASHES, happens_again, on_crash, prepare_last_words};
-use crate::exit::{EXIT_INTERRUPTED, EXIT_QUIT, exit_now};
-use crate::scoreboard::own_pid;
-use crate::shutdown::Control;
+use crate::scoreboard::table::own_pid;
+use crate::stop::control::Control;
+use crate::stop::crash::{CRASHES, happens_again, on_crash, prepare_last_words};
+use crate::stop::deadline_timer::{NEVER, arm, disarm, forget_timer, moment_in, on_alarm};
+use crate::sys::exit::{EXIT_INTERRUPTED, EXIT_QUIT, exit_now};
 
 const STOPS: [Signal; 2] = [Signal::SIGTERM, Signal::SIGINT];
 

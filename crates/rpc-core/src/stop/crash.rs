@@ -11,10 +11,10 @@ use std::thread;
 use nix::libc;
 use nix::sys::signal::Signal;
 
-use crate::refusal::crashed_frame;
-use crate::scoreboard::{End, own_pid};
-use crate::shutdown::Control;
-use crate::signals::{each_control, put_back};
+use crate::scoreboard::table::{End, own_pid};
+use crate::serve::refusal::crashed_frame;
+use crate::stop::control::Control;
+use crate::stop::signals::{each_control, put_back};
 
 /// The signals that a process gets for a fault of its own. SIGTRAP is how abort instructions of
 /// some processors end, SIGSYS is a system call that a filter forbids (seccomp(2)).

@@ -17,11 +17,11 @@ use nix::libc;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use rpc_proto::{ERROR_KIND, FrameWriter, Response};
 
-use crate::alarm::NEVER;
-use crate::buffers::{SpareBuffers, share_on_one_page};
-use crate::refusal::{append_error, shutting_down, stopped_before_the_end};
-use crate::report::{REPLACE, Report, Reporter};
-use crate::scoreboard::{End, Scoreboard, own_pid};
+use crate::scoreboard::table::{End, Scoreboard, own_pid};
+use crate::serve::refusal::{append_error, shutting_down, stopped_before_the_end};
+use crate::stop::deadline_timer::NEVER;
+use crate::stop::status_pipe::{REPLACE, Report, Reporter};
+use crate::sys::buffers::{SpareBuffers, share_on_one_page};
 
 /// No call is the last that this process should serve.
 const NO_LIMIT: i64 = i64::MAX;
@@ -75,7 +75,7 @@ pub(crate) struct Control {
     pub(crate) interrupted: AtomicBool,
     /// The status with which a supervising process ends at once, 0 while it does not.
     pub(crate) ends_at_once: AtomicI32,
-    /// When the grace after a signal is over, as [`now`](crate::alarm::now) counts; [`NEVER`]
+    /// When the grace after a signal is over, as [`now`](crate::stop::deadline_timer::now) counts; [`NEVER`]
     /// before the signal.
     pub(crate) grace_ends: AtomicU64,
     /// Whether SIGALRM's handler looks after the deadlines of this process, or cannot.

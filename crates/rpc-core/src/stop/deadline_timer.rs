@@ -14,10 +14,10 @@ use std::time::{Duration, Instant};
 
 use nix::time::{ClockId, clock_gettime};
 
-use crate::exit::{EXIT_DEADLINE, EXIT_GRACE_EXPIRED, exit_now};
-use crate::scoreboard::own_pid;
-use crate::shutdown::Control;
-use crate::signals::{each_control, set_timer};
+use crate::scoreboard::table::own_pid;
+use crate::stop::control::Control;
+use crate::stop::signals::{each_control, set_timer};
+use crate::sys::exit::{EXIT_DEADLINE, EXIT_GRACE_EXPIRED, exit_now};
 
 const NANOS_PER_SEC: u64 = 1_000_000_000;
 

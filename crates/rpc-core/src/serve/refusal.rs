@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use rpc_proto::{ERROR_KIND, ErrorCode, FrameWriter, PREFIX_LEN, Response, RpcError};
 use serde_json::json;
 
-use crate::context::Peer;
+use crate::serve::context::Peer;
 
 /// The refusal of a server that serves as many as it may: `limit` of `what`.
 pub fn busy(what: &str, limit: usize) -> RpcError {

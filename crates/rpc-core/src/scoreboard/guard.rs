@@ -4,8 +4,8 @@ use std::ops::Deref;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
-use crate::scoreboard::{Slot, own_pid};
-use crate::shutdown::Control;
+use crate::scoreboard::table::{Slot, own_pid};
+use crate::stop::control::Control;
 
 /// A slot that is held for a connection and given back on drop, if it still belongs to this
 /// process.

@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 use nix::poll::PollFlags;
 use rpc_proto::{ErrorCode, FrameReader, FrameWriter};
 
-use crate::alarm::{arm, moment_in};
-use crate::buffers::SpareBuffers;
-use crate::context::Peer;
-use crate::held_slot::HeldSlot;
-use crate::refusal::whole_millis;
-use crate::scoreboard::{Scoreboard, Slot, own_pid};
-use crate::shutdown::{Control, unread_len};
-use crate::socket::{NoWait, Socket, after, would_come_later};
+use crate::scoreboard::guard::HeldSlot;
+use crate::scoreboard::table::{Scoreboard, Slot, own_pid};
+use crate::serve::context::Peer;
+use crate::serve::refusal::whole_millis;
+use crate::serve::socket::{NoWait, Socket, after, would_come_later};
+use crate::stop::control::{Control, unread_len};
+use crate::stop::deadline_timer::{arm, moment_in};
+use crate::sys::buffers::SpareBuffers;
 
 /// Buffers above this many bytes are given back when the connection falls silent.
 const KEPT_BUFFER_LEN: usize = 64 * 1024;

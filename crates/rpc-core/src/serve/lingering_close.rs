@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, poll};
 use rpc_proto::{FrameWriter, RpcError};
 
-use crate::refusal::append_error;
-use crate::socket::{Socket, poll_timeout};
+use crate::serve::refusal::append_error;
+use crate::serve::socket::{Socket, poll_timeout};
 
 /// How long a refused peer has to read the answer and close.
 const LINGER_TIME: Duration = Duration::from_millis(250);

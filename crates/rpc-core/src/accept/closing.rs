@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, poll};
 
-use crate::acceptor::Acceptor;
-use crate::farewell::Farewell;
-use crate::refusal::shutting_down;
-use crate::scoreboard::own_pid;
-use crate::socket::poll_timeout;
+use crate::accept::acceptor::Acceptor;
+use crate::scoreboard::table::own_pid;
+use crate::serve::lingering_close::Farewell;
+use crate::serve::refusal::shutting_down;
+use crate::serve::socket::poll_timeout;
 
 /// Connections that are told of a stop before they were accepted.
 const MAX_QUEUED: usize = 8192;

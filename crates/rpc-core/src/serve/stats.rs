@@ -7,8 +7,8 @@ use std::collections::HashMap;
 
 use rpc_proto::stats::{CallStats, HandlingStats, MAX_HANDLING, STATS, Stats};
 
-use crate::registry::Registry;
-use crate::scoreboard::{Activity, Scoreboard};
+use crate::scoreboard::table::{Activity, Scoreboard};
+use crate::serve::registry::Registry;
 
 /// The number under which the call of `rpc.stats` itself shows on the scoreboard. Those of
 /// registered methods count from 1.
@@ -85,8 +85,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::held_slot::HeldSlot;
-    use crate::shutdown::Control;
+    use crate::scoreboard::guard::HeldSlot;
+    use crate::stop::control::Control;
 
     /// Beyond pid_max, proc_sys_kernel(5).
     const DEAD: i32 = i32::MAX;

@@ -10,15 +10,15 @@ use rpc_proto::internal::{ReplyHead, split_request};
 use rpc_proto::stats::STATS;
 use rpc_proto::{FrameWriter, MAX_FRAME_LEN, Request, RpcError};
 
-use crate::buffers::Buffers;
-use crate::connection::{Connection, Received};
-use crate::context::Context;
-use crate::farewell::Farewell;
-use crate::refusal::{append_error, deadline_was_over, timed_out};
-use crate::registry::{Answer, Found, Registry};
-use crate::scoreboard::Slot;
-use crate::socket::after;
-use crate::stats::{self, STATS_NUMBER};
+use crate::scoreboard::table::Slot;
+use crate::serve::connection::{Connection, Received};
+use crate::serve::context::Context;
+use crate::serve::lingering_close::Farewell;
+use crate::serve::refusal::{append_error, deadline_was_over, timed_out};
+use crate::serve::registry::{Answer, Found, Registry};
+use crate::serve::socket::after;
+use crate::serve::stats::{self, STATS_NUMBER};
+use crate::sys::buffers::Buffers;
 
 /// Replies are written when this many bytes wait, even if more requests are there already.
 const FLUSH_LEN: usize = 64 * 1024;

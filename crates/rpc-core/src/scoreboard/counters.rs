@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rpc_proto::ErrorCode;
 use rpc_proto::stats::ConnectionStats;
 
-use crate::exit_reason::ExitReason;
+use crate::scoreboard::exit_reason::ExitReason;
 
 /// Counters that only ever grow. All zeroes is a valid value.
 #[repr(C)]

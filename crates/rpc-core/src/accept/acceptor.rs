@@ -10,17 +10,17 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rpc_proto::{Address, RpcError};
 
-use crate::connection::Connection;
-use crate::context::Peer;
+use crate::accept::listener::Listener;
+use crate::accept::wait::{EventSource, Ready, wait};
 use crate::error::ServeError;
-use crate::farewell::Farewell;
-use crate::listener::Listener;
-use crate::refusal::{access_denied, busy, out_of_resources};
-use crate::report::Report;
-use crate::scoreboard::{MAX_CONNECTIONS, own_pid};
-use crate::shutdown::{Control, Shutdown};
-use crate::supervision::Supervision;
-use crate::waiting::{EventSource, Ready, wait};
+use crate::scoreboard::table::{MAX_CONNECTIONS, own_pid};
+use crate::serve::connection::Connection;
+use crate::serve::context::Peer;
+use crate::serve::lingering_close::Farewell;
+use crate::serve::refusal::{access_denied, busy, out_of_resources};
+use crate::stop::control::{Control, Shutdown};
+use crate::stop::status_pipe::Report;
+use crate::stop::supervision::Supervision;
 
 /// How long requests in flight may take after a stop, unless told otherwise.
 const DEFAULT_GRACE: Duration = Duration::from_secs(30);

@@ -8,9 +8,9 @@ use std::time::Duration;
 use nix::libc;
 use rpc_proto::stats::WorkerState;
 
-use crate::exit_reason::ExitReason;
-use crate::report::{Report, Reporter};
-use crate::shutdown::Control;
+use crate::scoreboard::exit_reason::ExitReason;
+use crate::stop::control::Control;
+use crate::stop::status_pipe::{Report, Reporter};
 
 /// Held by a process whose children serve: until it is dropped, signals that stop the server are
 /// for the children too, and this process does not end at the end of its own grace.

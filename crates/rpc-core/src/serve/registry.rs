@@ -10,9 +10,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use crate::context::Context;
-use crate::refusal::append_error;
-use crate::scoreboard::Slot;
+use crate::scoreboard::table::Slot;
+use crate::serve::context::Context;
+use crate::serve::refusal::append_error;
 
 /// Why a method cannot be registered.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -6,8 +6,8 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use super::*;
-use crate::held_slot::HeldSlot;
-use crate::shutdown::Control;
+use crate::scoreboard::guard::HeldSlot;
+use crate::stop::control::Control;
 
 const LATE: u64 = 100;
 

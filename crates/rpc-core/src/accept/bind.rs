@@ -4,9 +4,9 @@ use std::os::fd::OwnedFd;
 
 use rpc_proto::Address;
 
-use crate::acceptor::Acceptor;
+use crate::accept::acceptor::Acceptor;
+use crate::accept::listener::Listener;
 use crate::error::ServeError;
-use crate::listener::Listener;
 
 impl Acceptor {
     /// Binds `address` and listens. Port 0 lets the kernel choose; [`address`](Acceptor::address)

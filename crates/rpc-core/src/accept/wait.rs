@@ -8,9 +8,9 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::error::ServeError;
-use crate::farewell::Farewell;
-use crate::shutdown::Control;
-use crate::socket::poll_timeout;
+use crate::serve::lingering_close::Farewell;
+use crate::serve::socket::poll_timeout;
+use crate::stop::control::Control;
 
 /// What a wait came to.
 pub(crate) struct Ready {

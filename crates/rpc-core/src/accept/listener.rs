@@ -12,10 +12,10 @@ use nix::sys::socket::{
 };
 use rpc_proto::Address;
 
-use crate::context::{Credentials, Peer};
-use crate::socket::Socket;
-use crate::socket_file::{SocketFile, bind_unix};
-use crate::syn_filter::admit_no_more;
+use crate::accept::socket_file::{SocketFile, bind_unix};
+use crate::serve::context::{Credentials, Peer};
+use crate::serve::socket::Socket;
+use crate::sys::syn_filter::admit_no_more;
 
 /// Connections that the kernel completes and keeps until they are accepted; it lowers this to
 /// net.core.somaxconn (listen(2)).

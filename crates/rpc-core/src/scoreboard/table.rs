@@ -26,10 +26,10 @@ use std::time::Instant;
 use nix::libc;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 
-use crate::calls::Calls;
-use crate::refusal::DeadlineFrame;
-use crate::tallies::Tallies;
-use crate::workers::{Membership, Workers};
+use crate::scoreboard::calls::Calls;
+use crate::scoreboard::counters::Tallies;
+use crate::scoreboard::workers::{Membership, Workers};
+use crate::serve::refusal::DeadlineFrame;
 
 /// Connections that one server can serve at a time, over all its threads and processes.
 ///
@@ -71,7 +71,7 @@ pub(crate) struct Slot {
     /// late must not answer the next one in its place.
     phase: AtomicU32,
     /// How long the call may take, in milliseconds, and when that time is up, as
-    /// [`now`](crate::alarm::now) counts; 0 when it has no deadline.
+    /// [`now`](crate::stop::deadline_timer::now) counts; 0 when it has no deadline.
     limit_ms: AtomicU32,
     deadline: AtomicU64,
     /// Replies that are finished but not yet written, for the last words to send first.
@@ -116,7 +116,7 @@ impl Slot {
     }
 
     /// Publishes when the time of the call that is being handled is up. Whoever does so must then
-    /// arm the alarm; [`arm`](crate::alarm::arm) says why that is never missed.
+    /// arm the alarm; [`arm`](crate::stop::deadline_timer::arm) says why that is never missed.
     pub(crate) fn set_deadline(&self, deadline: u64, limit_ms: u32) {
         self.limit_ms.store(limit_ms, Ordering::Relaxed);
         self.deadline.store(deadline, Ordering::Release);

@@ -1,0 +1,9 @@
+//! How a server ends, and a call that takes too long: stop, signals, deadlines, crashes, and what a
+//! process and its parent tell each other about it. Sockets that listen do not belong here.
+
+pub(crate) mod control;
+pub(crate) mod crash;
+pub(crate) mod deadline_timer;
+pub(crate) mod signals;
+pub(crate) mod status_pipe;
+pub(crate) mod supervision;
