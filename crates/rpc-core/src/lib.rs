@@ -63,8 +63,9 @@ pub use serve::connection::Connection;
 pub use serve::context::{Context, Credentials, Peer};
 pub use serve::refusal::{busy, out_of_resources};
 pub use serve::registry::{RegisterError, Registry};
+pub use serve::server::Server;
 pub use serve::service::Service;
-pub use stop::control::Shutdown;
+pub use stop::shutdown::Shutdown;
 pub use sys::exit::{EXIT_DEADLINE, EXIT_GRACE_EXPIRED};
 
 pub use rpc_proto::stats::WorkerState;
@@ -77,7 +78,8 @@ pub mod internal {
     pub use crate::serve::refusal::with_causes;
     pub use crate::serve::service::panic_message;
     pub use crate::serve::socket::poll_timeout;
-    pub use crate::stop::signals::{forget_handlers, heard_by_child};
+    pub use crate::stop::handlers::forget_handlers;
+    pub use crate::stop::signals::heard_by_child;
     pub use crate::stop::status_pipe::{MAX_REASON_LEN, Report};
     pub use crate::stop::supervision::{ForkEntry, ServingChild, StopOrder, Supervision};
     pub use crate::sys::exit::{EXIT_FAILED, EXIT_NOT_EXECUTED, EXIT_PANICKED, exit_now};

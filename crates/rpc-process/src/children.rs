@@ -358,7 +358,7 @@ impl Children {
         acceptor.admit_no_more();
         let grace = acceptor.grace();
         self.end_all(|now| Escalation::stop(now, grace));
-        acceptor.turn_away();
+        acceptor.reject_queue();
         match self.wait_for_all(true, Some(acceptor))? {
             0 => Ok(()),
             count => Err(ServeError::Unfinished { count, grace }),
@@ -373,7 +373,7 @@ impl Children {
     /// [`ServeError::Watch`] when waiting failed.
     pub fn drain(mut self, acceptor: Acceptor, drain: Duration) -> Result<(), ServeError> {
         self.end_all(|now| Escalation::retire(StopReason::Retire, now, drain));
-        drop(acceptor);
+        acceptor.close();
         self.wait_for_all(false, None).map(drop)
     }
 
@@ -395,8 +395,8 @@ impl Children {
                 }
             }
             let awaited = acceptor.as_ref().and_then(Acceptor::awaits_handshakes);
-            if awaited.is_none() {
-                acceptor = None;
+            if let Some(acceptor) = acceptor.take_if(|_| awaited.is_none()) {
+                acceptor.close();
             }
             let happened = self.wait(awaited)?;
             let is_unfinished = |event: &&Event| match event {

@@ -10,6 +10,8 @@ use serde::de::{self, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
+use crate::error::RpcError;
+use crate::frame::FrameWriter;
 use crate::parse::check_json;
 use crate::payload;
 use crate::spelling;
@@ -143,6 +145,15 @@ impl<'a> Response<'a> {
     ) -> io::Result<()> {
         spelling::encode_reply_head(body, kind);
         encode_payload(body, result)
+    }
+
+    /// Appends the framed reply that reports `error`. It always fits: an error that is longer than
+    /// a frame can be is replaced by one that says so.
+    pub fn append_error(replies: &mut FrameWriter, error: &RpcError) {
+        if replies.append(|body| Response::encode(body, ERROR_KIND, error)).is_err() {
+            let short = RpcError::internal("the error was longer than a frame can be");
+            let _ = replies.append(|body| Response::encode(body, ERROR_KIND, &short));
+        }
     }
 }
 

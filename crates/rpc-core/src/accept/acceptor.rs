@@ -1,62 +1,43 @@
 //! The bound socket and the stop: everything about accepting that a model need not show.
 
+use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rpc_proto::{Address, RpcError};
 
-use crate::accept::listener::Listener;
+use crate::accept::closing::ListeningSocket;
+use crate::accept::hooks::Hooks;
+use crate::accept::rejecting::Rejecting;
 use crate::accept::wait::{EventSource, Ready, wait};
 use crate::error::ServeError;
-use crate::scoreboard::table::{MAX_CONNECTIONS, own_pid};
+use crate::scoreboard::table::MAX_CONNECTIONS;
 use crate::serve::connection::Connection;
 use crate::serve::context::Peer;
-use crate::serve::lingering_close::Farewell;
-use crate::serve::refusal::{access_denied, busy, out_of_resources};
-use crate::stop::control::{Control, Shutdown};
+use crate::serve::refusal::{access_denied, busy};
+use crate::serve::server::Server;
+use crate::stop::control::Control;
+use crate::stop::shutdown::Shutdown;
+use crate::stop::signals::stop_on_signals;
 use crate::stop::status_pipe::Report;
 use crate::stop::supervision::Supervision;
-
-/// How long requests in flight may take after a stop, unless told otherwise.
-const DEFAULT_GRACE: Duration = Duration::from_secs(30);
-
-/// How long accepting pauses when the system is out of something and nobody can even be told.
-const PAUSE: Duration = Duration::from_millis(50);
-
-/// Refused connections that may wait for their peers to read why. The oldest makes room.
-const MAX_FAREWELLS: usize = 64;
-
-/// The least time between two warnings about connections that are not served.
-const WARN_EVERY: Duration = Duration::from_secs(10);
-
-/// What a program does at a moment in the life of its server.
-type Hook = Box<dyn FnOnce() + Send + Sync>;
+use crate::sys::pid::own_pid;
 
 /// A bound socket that hands out connections until it is told to stop.
 ///
 /// A model pulls: its loop is `while let Some(conn) = acceptor.accept()? { … }`. Interrupted
 /// calls, connections that died in the queue, running out of descriptors, stop signals and the
-/// slow goodbyes of refused peers are dealt with in here.
+/// lingering closes of rejected peers are dealt with in here.
 pub struct Acceptor {
-    pub(crate) control: Arc<Control>,
-    /// `None` once the server was told to stop.
-    pub(crate) listener: Option<Listener>,
+    /// `None` once the listening has ended.
+    pub(crate) listening: Option<ListeningSocket>,
+    pub(crate) rejecting: Rejecting,
+    pub(crate) hooks: Hooks,
     address: Address,
-    /// The process that made this acceptor, not one of its children.
-    pub(crate) creator: i32,
-    /// Whether nobody else listens on the socket. Its creator then answers for what is left in its
-    /// queue at the end.
-    pub(crate) is_ours_alone: bool,
     has_begun: bool,
-    /// What the program does at the two moments; the second only behind the first.
-    on_accepting: Option<Hook>,
-    on_closing: Option<Hook>,
-    is_announced: bool,
     /// The users whose processes are served; `None` is everybody.
     allowed_uids: Option<Vec<u32>>,
     /// Whether workers accept, each waiting in accept(2), where the kernel wakes one of them for
@@ -65,44 +46,30 @@ pub struct Acceptor {
     /// Whether accept(2) did not wait although it should, because another process that has the
     /// socket wants it so.
     did_not_wait: bool,
-    farewells: Vec<Farewell>,
-    /// Given up for a moment when descriptors run out, so that the next peer can be told.
-    pub(crate) reserve: Option<OwnedFd>,
-    paused_until: Option<Instant>,
-    /// Set at a stop: until then somebody may still come into the queue.
-    pub(crate) last_comes: Option<Instant>,
-    next_warning: Option<Instant>,
+    pub(crate) server: Server,
 }
 
 impl Acceptor {
-    /// An acceptor of a socket that already listens.
     pub(crate) fn new(
-        listener: Listener,
+        listening: ListeningSocket,
         address: Address,
-        is_ours_alone: bool,
     ) -> Result<Acceptor, ServeError> {
-        let control = Control::new(DEFAULT_GRACE).map_err(ServeError::Setup)?;
-        let mut acceptor = Acceptor {
-            control,
-            listener: Some(listener),
+        let server = Server::new()?;
+        Ok(Acceptor {
+            listening: Some(listening),
+            rejecting: Rejecting::new(Arc::clone(&server.control)),
+            hooks: Hooks::default(),
             address,
-            creator: own_pid(),
-            is_ours_alone,
             has_begun: false,
-            on_accepting: None,
-            on_closing: None,
-            is_announced: false,
             allowed_uids: None,
             is_shared: false,
             did_not_wait: false,
-            farewells: Vec::new(),
-            reserve: None,
-            paused_until: None,
-            last_comes: None,
-            next_warning: None,
-        };
-        acceptor.restore_reserve();
-        Ok(acceptor)
+            server,
+        })
+    }
+
+    pub(crate) fn control(&self) -> &Arc<Control> {
+        &self.server.control
     }
 
     /// Lets SIGTERM and SIGINT stop the server; a second SIGINT ends the process at once.
@@ -112,9 +79,9 @@ impl Acceptor {
     /// process ends with the status [`EXIT_GRACE_EXPIRED`](crate::EXIT_GRACE_EXPIRED); SIGALRM and
     /// setitimer(2) serve for that.
     ///
-    /// It also gives the process its last words: when a handler crashes, the callers whose handlers
-    /// run are told -32004 before the process dies as it would have died anyway. A handler for
-    /// SIGSEGV or the like that the program installed earlier is called after that.
+    /// It also lets the process answer before it crashes: the callers whose handlers run get -32004
+    /// before the process dies as it would have died anyway. A handler for SIGSEGV or the like that
+    /// the program installed earlier is called after that.
     ///
     /// When `serve` has returned and no handler runs, the signals are given back.
     ///
@@ -122,14 +89,25 @@ impl Acceptor {
     ///
     /// [`ServeError::Signals`] when sigaction(2) fails.
     pub fn stop_on_signals(self) -> Result<Acceptor, ServeError> {
-        self.control.stop_on_signals().map_err(ServeError::Signals)?;
+        stop_on_signals(self.control()).map_err(ServeError::Signals)?;
         Ok(self)
     }
 
-    /// How long requests in flight may take once the server was told to stop; 30 s unless told.
+    /// How long requests in flight may take once the server was told to stop; default: 30 s.
     #[must_use]
     pub fn with_grace(self, grace: Duration) -> Acceptor {
-        self.control.set_grace(grace);
+        self.control().set_grace(grace);
+        self
+    }
+
+    /// Serves only processes of these users, by their effective user id when they connected to
+    /// the Unix socket (SO_PEERCRED, unix(7)). All others are rejected with -32007: also root and
+    /// the server's own user if they are not listed, and every TCP peer, whose user nobody knows.
+    ///
+    /// In a user namespace, users of the outside that have no number there appear as 65534.
+    #[must_use]
+    pub fn with_allowed_uids(mut self, uids: impl IntoIterator<Item = u32>) -> Acceptor {
+        self.allowed_uids = Some(uids.into_iter().collect());
         self
     }
 
@@ -140,27 +118,16 @@ impl Acceptor {
     /// For telling a service manager, for instance with `rpc_daemon::notify`.
     #[must_use]
     pub fn on_accepting(mut self, hook: impl FnOnce() + Send + Sync + 'static) -> Acceptor {
-        self.on_accepting = Some(Box::new(hook));
+        self.hooks.on_accepting = Some(Box::new(hook));
         self
     }
 
     /// As [`on_accepting`](Acceptor::on_accepting), when this process ends the listening: at a stop,
-    /// and when the acceptor is dropped. Not if it has never begun, and not if another process goes
+    /// and when the acceptor is closed. Not if it has never begun, and not if another process goes
     /// on with the socket.
     #[must_use]
     pub fn on_closing(mut self, hook: impl FnOnce() + Send + Sync + 'static) -> Acceptor {
-        self.on_closing = Some(Box::new(hook));
-        self
-    }
-
-    /// Serves only processes of these users, by their effective user id when they connected to
-    /// the Unix socket (SO_PEERCRED, unix(7)). All others are told -32007: also root and the
-    /// server's own user if they are not listed, and every TCP peer, whose user nobody knows.
-    ///
-    /// In a user namespace, users of the outside that have no number there appear as 65534.
-    #[must_use]
-    pub fn with_allowed_uids(mut self, uids: impl IntoIterator<Item = u32>) -> Acceptor {
-        self.allowed_uids = Some(uids.into_iter().collect());
+        self.hooks.on_closing = Some(Box::new(hook));
         self
     }
 
@@ -171,32 +138,22 @@ impl Acceptor {
     ///
     /// [`ServeError::ChangeOwner`], above all when this process is not root's.
     pub fn change_owner(&self, uid: u32, gid: u32) -> Result<(), ServeError> {
-        let change_owner = |listener: &Listener| {
-            listener
-                .change_owner(uid, gid)
-                .map_err(|source| ServeError::ChangeOwner { address: self.address.clone(), source })
+        let Some(listening) = &self.listening else {
+            return Ok(());
         };
-        self.listener.as_ref().map_or(Ok(()), change_owner)
-    }
-
-    /// Says that another process, which has inherited the socket, listens on it from now on: at
-    /// the end this one neither answers those who wait in its queue nor removes its file.
-    pub fn leave_socket_to_others(&mut self) {
-        self.is_ours_alone = false;
-        // The server goes on there.
-        self.is_announced = false;
-        if let Some(listener) = &mut self.listener {
-            listener.leave_to_others();
-        }
+        listening
+            .listener
+            .change_owner(uid, gid)
+            .map_err(|source| ServeError::ChangeOwner { address: self.address.clone(), source })
     }
 
     /// How long requests in flight may take once the server was told to stop. In a worker that
-    /// retires, whose connections may go on: for ever. A stop by signal that comes later has an
-    /// alarm of its own.
+    /// retires, whose connections may go on: without a bound. A stop by signal that comes later has
+    /// a timer of its own.
     pub fn grace(&self) -> Duration {
-        match self.control.is_retiring() && !self.control.is_stopping() {
+        match self.control().is_retiring() && !self.control().is_stopping() {
             true => Duration::MAX,
-            false => self.control.grace(),
+            false => self.control().grace(),
         }
     }
 
@@ -207,7 +164,7 @@ impl Acceptor {
 
     /// A handle that stops this server from another thread.
     pub fn shutdown(&self) -> Shutdown {
-        Shutdown::new(Arc::clone(&self.control))
+        self.server.shutdown()
     }
 
     /// Says that the model serves each connection in a thread of its own and goes on accepting
@@ -215,7 +172,7 @@ impl Acceptor {
     /// connections, and ends by its own time when its parent stops it; one that serves in the
     /// thread that accepts has nothing left to live for.
     pub fn serve_in_threads(&mut self) {
-        self.control.serves_in_threads.store(true, Ordering::Relaxed);
+        self.control().role.serves_in_threads.set();
     }
 
     /// Prepares the socket for workers, forked from this process, that accept on it side by side:
@@ -224,34 +181,33 @@ impl Acceptor {
     /// # Errors
     ///
     /// [`ServeError::Accept`] when the socket cannot be made blocking.
+    #[doc(hidden)]
     pub fn share_with_workers(&mut self) -> Result<(), ServeError> {
         self.is_shared = true;
-        let listener = self.listener.as_ref();
-        listener.map_or(Ok(()), |listener| listener.set_blocking(true)).map_err(ServeError::Accept)
+        self.set_blocking(true)
     }
 
-    /// The listening socket, as long as there is one.
-    #[doc(hidden)]
-    pub fn listening_on(&self) -> Option<BorrowedFd<'_>> {
-        self.listener.as_ref().map(AsFd::as_fd)
+    fn set_blocking(&self, blocking: bool) -> Result<(), ServeError> {
+        let set = |socket: &ListeningSocket| socket.listener.set_blocking(blocking);
+        self.listening.as_ref().map_or(Ok(()), set).map_err(ServeError::Accept)
     }
 
     /// Makes this process the parent of others that serve.
     #[doc(hidden)]
     pub fn supervise(&self) -> Supervision {
-        Supervision::begin(Arc::clone(&self.control))
+        Supervision::begin(Arc::clone(self.control()))
     }
 
     /// The next connection; `None` when the server was told to stop.
     ///
     /// Blocks until one of the two. After `None` this process does not listen any more; in the one
-    /// that bound the socket, who was still in the queue has been told -32002, and over TCP who came
-    /// into it within 10 ms more.
+    /// that bound the socket, peers that were still in the queue have been rejected with -32002,
+    /// and over TCP those that came into it within 10 ms more.
     ///
     /// # Errors
     ///
     /// [`ServeError`] only when the listening socket itself is broken. Running out of descriptors
-    /// or memory is not an error: whoever comes is told -32000, and accepting goes on.
+    /// or memory is not an error: new peers are rejected with -32000, and accepting goes on.
     pub fn accept(&mut self) -> Result<Option<Connection>, ServeError> {
         self.accept_beside(&mut ())
     }
@@ -263,42 +219,39 @@ impl Acceptor {
         &mut self,
         events: &mut impl EventSource,
     ) -> Result<Option<Connection>, ServeError> {
-        if !self.has_begun && !self.control.is_stopping() {
+        if !self.has_begun && !self.control().is_stopping() {
             self.begin()?;
         }
         loop {
             // Before the look at the flag: a stop after it finds this thread.
-            if let (true, Some(listener)) = (self.is_shared, &self.listener) {
-                self.control.accept_in_this_thread(listener.as_fd());
+            if let (true, Some(listening)) = (self.is_shared, &self.listening) {
+                self.control().scoreboard.say_worker_is_ready();
+                self.control().listening.begin(listening.listener.as_fd());
             }
-            if self.control.accepts_no_more() {
+            if self.control().accepts_no_more() {
                 // Closing may take a moment, in which whoever has children can tell them.
                 match events.fd() {
-                    Some(_) => self.turn_away(),
-                    None => self.close(),
+                    Some(_) => self.reject_queue(),
+                    None => self.end_listening(),
                 }
                 return Ok(None);
             }
-            if self.listener.is_none() {
+            let Some(listening) = &self.listening else {
                 return Ok(None);
-            }
-            let nothing_else_to_do =
-                events.fd().is_none() && self.farewells.is_empty() && self.paused_until.is_none();
+            };
+            let nothing_else_to_do = events.fd().is_none() && self.rejecting.has_nothing_to_do();
             let accept_waits = self.is_shared && nothing_else_to_do && !self.did_not_wait;
             let ready = match accept_waits {
                 true => Ready { connection: true, event: false },
-                false => wait(
-                    &self.control,
-                    events.fd(),
-                    self.listening_on(),
-                    &self.farewells,
-                    self.paused_until,
-                )?,
+                false => {
+                    let listener = listening.listener.as_fd();
+                    wait(self.control(), events.fd(), listener, &self.rejecting)?
+                }
             };
             if ready.event {
                 events.on_event();
             }
-            self.farewells.retain_mut(|farewell| !farewell.drain());
+            self.rejecting.go_on();
             if ready.connection
                 && let Some(conn) = self.accept_now()?
             {
@@ -310,65 +263,52 @@ impl Acceptor {
     /// The first time that this process accepts. A worker has a master that does this for it.
     fn begin(&mut self) -> Result<(), ServeError> {
         self.has_begun = true;
-        self.control.report(&Report::Ready);
-        if self.is_shared || self.creator != own_pid() {
-            return Ok(());
+        self.control().reports.report(&Report::Ready);
+        if !self.is_shared && self.is_creator() {
+            self.set_blocking(false)?;
+            self.hooks.announce_accepting();
         }
-        if let Some(listener) = &self.listener {
-            listener.set_blocking(false).map_err(ServeError::Accept)?;
-        }
-        self.announce_accepting();
         Ok(())
     }
 
-    /// Runs the hook of [`on_accepting`](Acceptor::on_accepting), once. A model whose children
-    /// accept calls it when they are there.
+    /// Runs the hook of [`on_accepting`](Acceptor::on_accepting), once: for a model whose children
+    /// accept, when they are there.
+    #[doc(hidden)]
     pub fn announce_accepting(&mut self) {
-        self.is_announced = true;
-        if let Some(hook) = self.on_accepting.take() {
-            hook();
-        }
+        self.hooks.announce_accepting();
     }
 
-    /// In the process that has bound the socket.
-    pub(crate) fn announce_closing(&mut self) {
-        if self.is_announced
-            && let Some(hook) = self.on_closing.take()
-        {
-            hook();
-        }
+    /// Whether this is the process that made the acceptor, not one of its children.
+    pub(crate) fn is_creator(&self) -> bool {
+        self.server.creator == own_pid()
     }
 
     fn accept_now(&mut self) -> Result<Option<Connection>, ServeError> {
-        let Some(listener) = &self.listener else {
+        let Some(listening) = &self.listening else {
             return Ok(None);
         };
-        self.paused_until = None;
-        let accepted = listener.accept();
+        self.rejecting.end_pause();
+        let accepted = listening.listener.accept();
         self.did_not_wait = would_block(&accepted);
         match accepted {
             Ok((socket, peer)) if !self.serves(peer) => {
-                let refusal = access_denied(peer);
-                self.warn("refusing connections", &refusal.message);
-                self.say_farewell(Farewell::say(socket, &refusal));
+                self.rejecting.reject(socket, &access_denied(peer));
                 Ok(None)
             }
-            Ok((socket, peer)) => match Connection::new(socket, peer, &self.control) {
+            Ok((socket, peer)) => match Connection::new(socket, peer, &self.server.control) {
                 Ok(conn) => Ok(Some(conn)),
                 Err(socket) => {
-                    let refusal = busy("connections", MAX_CONNECTIONS);
-                    self.count_refused(&refusal);
-                    self.say_farewell(Farewell::say(socket, &refusal));
+                    self.rejecting.reject(socket, &busy("connections", MAX_CONNECTIONS));
                     Ok(None)
                 }
             },
             // A stop has ended the accept.
-            Err(_) if self.control.accepts_no_more() => Ok(None),
+            Err(_) if self.control().accepts_no_more() => Ok(None),
             Err(error) => match Errno::from_raw(error.raw_os_error().unwrap_or(0)) {
                 // Somebody else took it, or a signal came.
                 Errno::EAGAIN | Errno::EINTR => Ok(None),
                 Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM => {
-                    self.shed(&error);
+                    self.rejecting.reject_next(&listening.listener, &error);
                     Ok(None)
                 }
                 Errno::EBADF | Errno::EFAULT | Errno::EINVAL | Errno::ENOTSOCK => {
@@ -386,8 +326,7 @@ impl Acceptor {
                 | Errno::EOPNOTSUPP
                 | Errno::ENETUNREACH => Ok(None),
                 _ => {
-                    self.warn("cannot accept, pausing", &error);
-                    self.pause();
+                    self.rejecting.pause("cannot accept, pausing", &error);
                     Ok(None)
                 }
             },
@@ -401,93 +340,31 @@ impl Acceptor {
         matches!(peer, Peer::Unix(credentials) if uids.contains(&credentials.uid))
     }
 
-    /// Out of descriptors or memory: tells the next peer `busy` with the descriptor that is kept
-    /// for this, and pauses if even that fails.
-    fn shed(&mut self, error: &io::Error) {
-        self.warn("cannot accept, refusing", error);
-        self.farewells.clear();
-        if !self.connection_waits() {
-            // accept(2) finds out that there is no descriptor before it looks into the queue.
-            return self.pause();
-        }
-        self.reserve = None;
-        let told = match self.listener.as_ref().map(Listener::accept) {
-            Some(Ok((socket, _))) => {
-                let refusal = out_of_resources("the server cannot take another connection", error);
-                self.control.scoreboard.tallies().count_accepted();
-                self.count_refused(&refusal);
-                Farewell::say(socket, &refusal).drain();
-                true
-            }
-            Some(Err(error)) => error.kind() == io::ErrorKind::WouldBlock,
-            None => true,
-        };
-        self.restore_reserve();
-        if !told || self.reserve.is_none() {
-            self.pause();
-        }
-    }
-
-    fn connection_waits(&self) -> bool {
-        let listener = self.listener.iter().map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN));
-        poll(&mut listener.collect::<Vec<_>>(), PollTimeout::ZERO) == Ok(1)
-    }
-
-    fn restore_reserve(&mut self) {
-        self.reserve = self.control.wake().try_clone_to_owned().ok();
-    }
-
-    fn pause(&mut self) {
-        self.paused_until = Some(Instant::now() + PAUSE);
-    }
-
-    /// Refuses a connection: tells the peer `error`, and closes once it has had the time to read
-    /// it. Does not block; the goodbye goes on beside [`accept`](Acceptor::accept).
+    /// Refuses a connection: answers `error`, and closes once the peer has had the time to read
+    /// it. Does not block; the lingering close goes on beside [`accept`](Acceptor::accept).
     pub fn refuse(&mut self, conn: Connection, error: &RpcError) {
         tracing::debug!(peer = %conn.peer(), reason = %error, "connection refused");
-        self.warn("refusing connections", &error.message);
-        self.count_refused(error);
-        self.say_farewell(Farewell::say(conn.into_socket(), error));
+        self.rejecting.reject(conn.into_socket(), error);
     }
 
-    /// Tells the callers whose handlers still run in this process that the server will not wait
+    /// Answers the callers whose handlers still run in this process that the server will not wait
     /// for them: -32002, the handler may have run. Whatever their handlers return is thrown away.
     ///
     /// For a model that gives up when the grace is over. Does not block.
     pub fn answer_unfinished(&self) {
-        self.control.answer_unfinished();
+        self.control().answer_unfinished();
     }
 
-    /// In a child that serves a connection: closes its copies of what only its parent needs.
-    ///
-    /// As dropping does, and frees no memory: that would copy pages which the child otherwise
-    /// shares with its parent, only to end a little later.
-    pub fn leave_to_parent(&mut self) {
-        self.farewells.clear();
-        self.reserve = None;
-        self.close();
+    /// The listening socket, as long as there is one.
+    #[doc(hidden)]
+    pub fn listening_on(&self) -> Option<BorrowedFd<'_>> {
+        self.listening.as_ref().map(|listening| listening.listener.as_fd())
     }
+}
 
-    fn count_refused(&self, refusal: &RpcError) {
-        self.control.scoreboard.tallies().count_refused(refusal.code);
-    }
-
-    fn say_farewell(&mut self, mut farewell: Farewell) {
-        if farewell.drain() {
-            return;
-        }
-        if self.farewells.len() == MAX_FAREWELLS {
-            self.farewells.remove(0);
-        }
-        self.farewells.push(farewell);
-    }
-
-    fn warn(&mut self, what: &str, reason: &dyn std::fmt::Display) {
-        let now = Instant::now();
-        if self.next_warning.is_none_or(|next| now >= next) {
-            tracing::warn!(%reason, "{what}");
-            self.next_warning = Some(now + WARN_EVERY);
-        }
+impl fmt::Debug for Acceptor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Acceptor").field("address", &self.address).finish_non_exhaustive()
     }
 }
 

@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use rpc_proto::Address;
 
 use crate::accept::acceptor::Acceptor;
+use crate::accept::closing::ListeningSocket;
 use crate::accept::listener::Listener;
 use crate::error::ServeError;
 
@@ -47,13 +48,13 @@ impl Acceptor {
     pub fn from_socket(socket: impl Into<OwnedFd>) -> Result<Acceptor, ServeError> {
         let listener = Listener::from_socket(socket.into()).map_err(ServeError::Socket)?;
         let address = listener.local_address().map_err(ServeError::Socket)?;
-        Acceptor::new(listener, address, false)
+        Acceptor::new(ListeningSocket::new(listener, false), address)
     }
 
     fn bind_listener(address: &Address, mode: Option<u32>) -> Result<Acceptor, ServeError> {
         let bind_error = |source| ServeError::Bind { address: address.clone(), source };
         let listener = Listener::bind(address, mode).map_err(bind_error)?;
         let local_address = listener.local_address().map_err(bind_error)?;
-        Acceptor::new(listener, local_address, true)
+        Acceptor::new(ListeningSocket::new(listener, true), local_address)
     }
 }

@@ -3,18 +3,18 @@
 use std::io;
 use std::net::TcpListener;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockType, SockaddrLike, SockaddrStorage, UnixAddr, getsockname,
-    getsockopt, listen, setsockopt, sockopt,
+    AddressFamily, Backlog, SockType, SockaddrLike, UnixAddr, getsockopt, listen, setsockopt,
+    sockopt,
 };
 use rpc_proto::Address;
 
 use crate::accept::socket_file::{SocketFile, bind_unix};
-use crate::serve::context::{Credentials, Peer};
-use crate::serve::socket::Socket;
+use crate::serve::context::Peer;
+use crate::serve::socket::{Socket, credentials, local_name};
 use crate::sys::syn_filter::admit_no_more;
 
 /// Connections that the kernel completes and keeps until they are accepted; it lowers this to
@@ -78,7 +78,7 @@ impl Listener {
         {
             return Err(invalid("it is not a listening stream socket"));
         }
-        match local_name(&socket)?.family() {
+        match local_name(socket.as_raw_fd())?.family() {
             Some(AddressFamily::Inet | AddressFamily::Inet6) => {
                 Listener::tcp(TcpListener::from(socket))
             }
@@ -103,7 +103,7 @@ impl Listener {
             Listener::Tcp(listener) => Ok(Address::Tcp(listener.local_addr()?.to_string())),
             Listener::Unix(Some(file), _) => Ok(Address::unix(file.path())),
             Listener::Unix(None, listener) => {
-                let name = local_name(listener)?;
+                let name = local_name(listener.as_raw_fd())?;
                 let path = name.as_unix_addr().and_then(UnixAddr::path);
                 let path = path.ok_or_else(|| {
                     // Nothing says who may connect to one: unix(7), abstract sockets.
@@ -178,18 +178,6 @@ impl AsFd for Listener {
             Listener::Unix(_, listener) => listener.as_fd(),
         }
     }
-}
-
-fn credentials(stream: &UnixStream) -> Credentials {
-    match getsockopt(stream, sockopt::PeerCredentials) {
-        Ok(peer) => Credentials { pid: peer.pid(), uid: peer.uid(), gid: peer.gid() },
-        // As the kernel itself says of a peer that it does not know; no user has this number.
-        Err(_) => Credentials { pid: 0, uid: u32::MAX, gid: u32::MAX },
-    }
-}
-
-fn local_name(socket: &impl AsFd) -> io::Result<SockaddrStorage> {
-    Ok(getsockname(socket.as_fd().as_raw_fd())?)
 }
 
 fn invalid(message: &str) -> io::Error {

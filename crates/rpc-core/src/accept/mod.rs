@@ -4,6 +4,8 @@
 pub(crate) mod acceptor;
 pub(crate) mod bind;
 pub(crate) mod closing;
+pub(crate) mod hooks;
 pub(crate) mod listener;
+pub(crate) mod rejecting;
 pub(crate) mod socket_file;
 pub(crate) mod wait;

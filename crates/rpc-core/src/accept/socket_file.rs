@@ -14,7 +14,7 @@ use nix::sys::socket::{
 };
 use nix::sys::stat::{Mode, fchmod};
 
-use crate::scoreboard::table::own_pid;
+use crate::sys::pid::own_pid;
 
 const REPLACED: &str = "somebody has replaced the file of the socket";
 

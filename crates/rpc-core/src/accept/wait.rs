@@ -7,8 +7,9 @@ use std::time::Instant;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use crate::accept::rejecting::Rejecting;
 use crate::error::ServeError;
-use crate::serve::lingering_close::Farewell;
+use crate::serve::lingering_close::LingeringClose;
 use crate::serve::socket::poll_timeout;
 use crate::stop::control::Control;
 
@@ -36,7 +37,7 @@ impl EventSource for () {
     fn on_event(&mut self) {}
 }
 
-/// Blocks until there is something to do; for `listener` there is nothing before `paused_until`.
+/// Blocks until there is something to do; for `listener` there is nothing while accepting pauses.
 ///
 /// Allocates nothing as long as nobody is refused: a parent does this before every fork, and each
 /// page that it writes between two forks is copied.
@@ -44,27 +45,27 @@ impl EventSource for () {
 pub(crate) fn wait(
     control: &Control,
     events: Option<BorrowedFd<'_>>,
-    listener: Option<BorrowedFd<'_>>,
-    farewells: &[Farewell],
-    paused_until: Option<Instant>,
+    listener: BorrowedFd<'_>,
+    rejecting: &Rejecting,
 ) -> Result<Ready, ServeError> {
     let now = Instant::now();
-    let paused_until = paused_until.filter(|until| now < *until);
-    let farewell_ends = farewells.iter().map(Farewell::deadline).min();
-    let wake_at = [farewell_ends, paused_until].into_iter().flatten().min();
+    let lingering = &rejecting.lingering;
+    let paused_until = rejecting.paused_until.filter(|until| now < *until);
+    let lingering_ends = lingering.iter().map(LingeringClose::deadline).min();
+    let wake_at = [lingering_ends, paused_until].into_iter().flatten().min();
     let timeout =
         wake_at.map_or(PollTimeout::NONE, |at| poll_timeout(at.saturating_duration_since(now)));
-    let listener = listener.filter(|_| paused_until.is_none());
+    let listener = Some(listener).filter(|_| paused_until.is_none());
 
     let wake = control.wake();
     let watch = |fd| PollFd::new(fd, PollFlags::POLLIN);
     let mut watched = iter::once(wake)
         .chain(events)
         .chain(listener)
-        .chain(farewells.iter().map(AsFd::as_fd))
+        .chain(lingering.iter().map(AsFd::as_fd))
         .map(watch);
     let (mut few, mut many);
-    let polled = if farewells.is_empty() {
+    let polled = if lingering.is_empty() {
         let count = 1 + usize::from(events.is_some()) + usize::from(listener.is_some());
         few = [wake; 3].map(|wake| watched.next().unwrap_or(watch(wake)));
         &mut few[..count]
@@ -78,7 +79,7 @@ pub(crate) fn wait(
     }
     let mut ready = polled.iter().map(|event| event.any() == Some(true));
     if ready.next() == Some(true) {
-        control.drain_wake();
+        control.clear_wake();
     }
     Ok(Ready {
         event: events.is_some() && ready.next() == Some(true),

@@ -13,7 +13,7 @@ use crate::scoreboard::exit_reason::ExitReason;
 
 /// Counters that only ever grow. All zeroes is a valid value.
 #[repr(C)]
-pub(crate) struct Tallies {
+pub(crate) struct Counters {
     accepted: AtomicU64,
     /// In the order of `ErrorCode::ALL`, and one for the codes of others.
     refused: [AtomicU64; ErrorCode::ALL.len() + 1],
@@ -21,7 +21,7 @@ pub(crate) struct Tallies {
     exits: [AtomicU64; ExitReason::NAMES.len()],
 }
 
-impl Tallies {
+impl Counters {
     pub(crate) fn count_accepted(&self) {
         self.accepted.fetch_add(1, Ordering::Relaxed);
     }

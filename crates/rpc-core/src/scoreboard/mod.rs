@@ -4,7 +4,9 @@
 
 pub(crate) mod calls;
 pub(crate) mod counters;
+pub(crate) mod deadline_frame;
 pub(crate) mod exit_reason;
 pub(crate) mod guard;
+pub(crate) mod slot;
 pub(crate) mod table;
 pub(crate) mod workers;

@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use rpc_proto::stats::{WorkerState, WorkerStats};
 
-use crate::scoreboard::table::{Scoreboard, own_pid};
+use crate::scoreboard::table::Scoreboard;
+use crate::sys::pid::own_pid;
 
 /// Twice as many as a reload of 1,024 workers has at a time. Who comes beyond is not shown.
 const MAX_WORKERS: usize = 2048;

@@ -4,20 +4,24 @@ use std::cell::Cell;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use nix::poll::PollFlags;
 use rpc_proto::{ErrorCode, FrameReader, FrameWriter};
 
-use crate::scoreboard::guard::HeldSlot;
-use crate::scoreboard::table::{Scoreboard, Slot, own_pid};
+use crate::scoreboard::guard::SlotGuard;
+use crate::scoreboard::slot::Slot;
+use crate::scoreboard::table::Scoreboard;
 use crate::serve::context::Peer;
 use crate::serve::refusal::whole_millis;
 use crate::serve::socket::{NoWait, Socket, after, would_come_later};
-use crate::stop::control::{Control, unread_len};
-use crate::stop::deadline_timer::{arm, moment_in};
+use crate::stop::control::Control;
+use crate::stop::deadline_timer::arm;
+use crate::stop::signals::{watch_crashes, watch_time};
 use crate::sys::buffers::SpareBuffers;
+use crate::sys::clock::moment_in;
+use crate::sys::pid::own_pid;
+use crate::sys::unread::unread_len;
 
 /// Buffers above this many bytes are given back when the connection falls silent.
 const KEPT_BUFFER_LEN: usize = 64 * 1024;
@@ -39,7 +43,7 @@ pub(crate) enum Received {
 /// [`Acceptor::refuse`](crate::Acceptor::refuse) says why.
 pub struct Connection {
     // Dropped first: the scoreboard must not name a descriptor that is closed.
-    slot: HeldSlot,
+    slot: SlotGuard<Control>,
     pub(crate) socket: Socket,
     peer: Peer,
     /// Bytes that had come when the stop was noticed and are still to be read.
@@ -52,8 +56,8 @@ pub struct Connection {
 impl Connection {
     /// `Err` gives the socket back: every slot is taken.
     pub(crate) fn new(socket: Socket, peer: Peer, control: &Arc<Control>) -> Result<Self, Socket> {
-        control.scoreboard.tallies().count_accepted();
-        match HeldSlot::claim(control, socket.as_fd().as_raw_fd()) {
+        control.scoreboard.counters().count_accepted();
+        match SlotGuard::claim(control, socket.as_fd().as_raw_fd()) {
             Some(slot) => Ok(Connection {
                 slot,
                 socket,
@@ -81,15 +85,19 @@ impl Connection {
     /// parent has said so.
     pub(crate) fn adopt(&self) {
         self.slot.set_owner(own_pid());
-        self.slot.control.serve_here();
+        let control = &self.slot.shared;
+        if !control.role.has_served.is_set() {
+            watch_crashes(control);
+            control.role.has_served.set();
+        }
     }
 
     pub(crate) fn scoreboard(&self) -> &Scoreboard {
-        &self.slot.control.scoreboard
+        &self.slot.shared.scoreboard
     }
 
     pub(crate) fn spare_buffers(&self) -> &SpareBuffers {
-        &self.slot.control.spare_buffers
+        &self.slot.shared.spare_buffers
     }
 
     #[inline]
@@ -110,8 +118,8 @@ impl Connection {
     /// Gives the call that is being handled so much time from now on, and returns when it is over.
     pub(crate) fn limit_call(&self, limit: Duration) -> u64 {
         let deadline = moment_in(limit);
-        if self.slot.control.watches_time.load(Ordering::Relaxed) || self.slot.control.watch_time()
-        {
+        let control = &self.slot.shared;
+        if control.limits.are_watched.is_set() || watch_time(control) {
             let limit_ms = u32::try_from(whole_millis(limit)).unwrap_or(u32::MAX);
             self.slot.set_deadline(deadline, limit_ms);
             arm(deadline);
@@ -277,19 +285,19 @@ impl Connection {
         timeout: Duration,
     ) -> io::Result<()> {
         tracing::debug!(peer = %self.peer, "connection ended by the stop");
-        self.scoreboard().tallies().count_refused(ErrorCode::ShuttingDown.code());
-        replies.append(|body| io::Write::write_all(body, &self.slot.control.goodbye))?;
+        self.scoreboard().counters().count_refused(ErrorCode::ShuttingDown.code());
+        replies.append(|body| io::Write::write_all(body, &self.slot.shared.words.stopping))?;
         self.send(replies, timeout)
     }
 
     /// One more call was served.
     #[inline]
     pub(crate) fn count_call(&self) {
-        self.slot.control.count_call();
+        self.slot.shared.reports.count_call();
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
-        self.slot.control.is_stopping()
+        self.slot.shared.is_stopping()
     }
 
     /// Whether bytes wait that nobody will read: closing now would reset the connection.

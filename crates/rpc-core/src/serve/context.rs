@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use crate::stop::deadline_timer::{as_instant, now};
+use crate::sys::clock::{as_instant, moment_in, now};
 
 /// Who is at the other end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,8 +47,16 @@ pub struct Context {
 }
 
 impl Context {
-    pub(crate) fn new(peer: Peer) -> Context {
+    /// The context of a call from `peer` without a deadline, for a test of a handler. Those of real
+    /// calls are made by [`Service::serve_conn`](crate::Service::serve_conn).
+    pub fn new(peer: Peer) -> Context {
         Context { peer, deadline: None }
+    }
+
+    /// The same call, whose time is up after `limit`.
+    #[must_use]
+    pub fn with_deadline(self, limit: Duration) -> Context {
+        Context { deadline: Some(moment_in(limit)), ..self }
     }
 
     /// Who sent the request.

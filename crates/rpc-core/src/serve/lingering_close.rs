@@ -10,9 +10,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, poll};
-use rpc_proto::{FrameWriter, RpcError};
+use rpc_proto::{FrameWriter, Response, RpcError};
 
-use crate::serve::refusal::append_error;
 use crate::serve::socket::{Socket, poll_timeout};
 
 /// How long a refused peer has to read the answer and close.
@@ -22,25 +21,25 @@ const LINGER_TIME: Duration = Duration::from_millis(250);
 const LINGER_LEN: usize = 64 * 1024;
 
 /// A connection that was told its last reply and waits for its peer to close.
-pub(crate) struct Farewell {
+pub(crate) struct LingeringClose {
     socket: Socket,
     deadline: Instant,
     len_left: usize,
 }
 
-impl Farewell {
-    /// Says `error` without waiting and ends the writing side.
-    pub(crate) fn say(socket: Socket, error: &RpcError) -> Farewell {
+impl LingeringClose {
+    /// Answers `error` without waiting and ends the writing side.
+    pub(crate) fn with_error(socket: Socket, error: &RpcError) -> LingeringClose {
         let mut frame = FrameWriter::new();
-        append_error(&mut frame, error);
+        Response::append_error(&mut frame, error);
         let _ = socket.write_now(frame.as_bytes());
-        Farewell::after_last_reply(socket)
+        LingeringClose::after_last_reply(socket)
     }
 
     /// The last reply is written; ends the writing side.
-    pub(crate) fn after_last_reply(socket: Socket) -> Farewell {
+    pub(crate) fn after_last_reply(socket: Socket) -> LingeringClose {
         socket.end_writing();
-        Farewell { socket, deadline: Instant::now() + LINGER_TIME, len_left: LINGER_LEN }
+        LingeringClose { socket, deadline: Instant::now() + LINGER_TIME, len_left: LINGER_LEN }
     }
 
     pub(crate) fn deadline(&self) -> Instant {
@@ -77,7 +76,7 @@ impl Farewell {
     }
 }
 
-impl AsFd for Farewell {
+impl AsFd for LingeringClose {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }

@@ -6,6 +6,7 @@ pub(crate) mod context;
 pub(crate) mod lingering_close;
 pub(crate) mod refusal;
 pub(crate) mod registry;
+pub(crate) mod server;
 pub(crate) mod service;
 pub(crate) mod socket;
 pub(crate) mod stats;

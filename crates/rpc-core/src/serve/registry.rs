@@ -5,14 +5,13 @@ use std::fmt;
 use std::time::Duration;
 
 use rpc_proto::internal::{ReplyHead, check_json, parse_json};
-use rpc_proto::{ERROR_KIND, FrameWriter, Method, RESERVED_METHOD_PREFIX, RpcError};
+use rpc_proto::{ERROR_KIND, FrameWriter, Method, RESERVED_METHOD_PREFIX, Response, RpcError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use crate::scoreboard::table::Slot;
+use crate::scoreboard::slot::Slot;
 use crate::serve::context::Context;
-use crate::serve::refusal::append_error;
 
 /// Why a method cannot be registered.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -253,11 +252,11 @@ impl Answer<'_> {
         }
         let appended = match &result {
             Ok(result) => self.replies.append(|body| self.reply_head.encode(body, result)),
-            Err(error) => return append_error(self.replies, error),
+            Err(error) => return Response::append_error(self.replies, error),
         };
         if let Err(error) = appended {
             let message = format!("the result does not serialise: {error}");
-            append_error(self.replies, &RpcError::internal(message));
+            Response::append_error(self.replies, &RpcError::internal(message));
         }
     }
 }

@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use rpc_proto::internal::{ReplyHead, split_request};
 use rpc_proto::stats::STATS;
-use rpc_proto::{FrameWriter, MAX_FRAME_LEN, Request, RpcError};
+use rpc_proto::{FrameWriter, MAX_FRAME_LEN, Request, Response, RpcError};
 
-use crate::scoreboard::table::Slot;
+use crate::scoreboard::slot::Slot;
 use crate::serve::connection::{Connection, Received};
 use crate::serve::context::Context;
-use crate::serve::lingering_close::Farewell;
-use crate::serve::refusal::{append_error, deadline_was_over, timed_out};
+use crate::serve::lingering_close::LingeringClose;
+use crate::serve::refusal::{deadline_was_over, timed_out};
 use crate::serve::registry::{Answer, Found, Registry};
 use crate::serve::socket::after;
 use crate::serve::stats::{self, STATS_NUMBER};
@@ -220,8 +220,8 @@ impl Service {
             }
         };
         tracing::debug!(peer = %conn.peer(), reason = %refusal, "connection refused");
-        conn.scoreboard().tallies().count_refused(refusal.code);
-        append_error(replies, &refusal);
+        conn.scoreboard().counters().count_refused(refusal.code);
+        Response::append_error(replies, &refusal);
         conn.send(replies, self.write_timeout)?;
         Ok(Ending::Refused)
     }
@@ -243,7 +243,7 @@ impl Service {
         let dispatched =
             catch_unwind(AssertUnwindSafe(|| self.dispatch(body, context, conn, slot, replies)));
         let refusal = match dispatched {
-            Ok(Ok(())) if slot.is_taken() => {
+            Ok(Ok(())) if slot.is_answered() => {
                 slot.wait_while_held();
                 return false;
             }
@@ -261,7 +261,7 @@ impl Service {
         };
         let ours = slot.finish_handling();
         if ours {
-            append_error(replies, &refusal);
+            Response::append_error(replies, &refusal);
         } else {
             slot.wait_while_held();
         }
@@ -381,7 +381,7 @@ fn nearest(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
 
 #[cold]
 fn linger(conn: Connection) {
-    Farewell::after_last_reply(conn.into_socket()).wait();
+    LingeringClose::after_last_reply(conn.into_socket()).wait();
 }
 
 #[cold]

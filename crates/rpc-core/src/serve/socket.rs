@@ -2,15 +2,19 @@
 
 use std::io::{self, Read};
 use std::net::{Shutdown, TcpStream};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::linux::net::TcpStreamExt;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{MsgFlags, recv, send, setsockopt, sockopt};
+use nix::sys::socket::{
+    MsgFlags, SockaddrStorage, getsockname, getsockopt, recv, send, setsockopt, sockopt,
+};
 use nix::sys::time::TimeVal;
+
+use crate::serve::context::Credentials;
 
 /// A stream socket of either family.
 pub(crate) enum Socket {
@@ -119,4 +123,17 @@ fn time_val(time: Duration) -> TimeVal {
 pub fn poll_timeout(timeout: Duration) -> PollTimeout {
     let millis = timeout.as_nanos().div_ceil(1_000_000);
     PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX)
+}
+
+/// Who connected to this Unix socket.
+pub(crate) fn credentials(stream: &UnixStream) -> Credentials {
+    match getsockopt(stream, sockopt::PeerCredentials) {
+        Ok(peer) => Credentials { pid: peer.pid(), uid: peer.uid(), gid: peer.gid() },
+        // As the kernel itself says of a peer that it does not know; no user has this number.
+        Err(_) => Credentials { pid: 0, uid: u32::MAX, gid: u32::MAX },
+    }
+}
+
+pub(crate) fn local_name(socket: RawFd) -> io::Result<SockaddrStorage> {
+    Ok(getsockname(socket)?)
 }

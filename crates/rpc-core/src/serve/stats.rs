@@ -7,7 +7,8 @@ use std::collections::HashMap;
 
 use rpc_proto::stats::{CallStats, HandlingStats, MAX_HANDLING, STATS, Stats};
 
-use crate::scoreboard::table::{Activity, Scoreboard};
+use crate::scoreboard::slot::Activity;
+use crate::scoreboard::table::Scoreboard;
 use crate::serve::registry::Registry;
 
 /// The number under which the call of `rpc.stats` itself shows on the scoreboard. Those of
@@ -22,7 +23,7 @@ pub(crate) fn look(scoreboard: &Scoreboard, registry: &Registry) -> Stats {
     let mut workers = scoreboard.workers().look(uptime_ms);
     let index_of: HashMap<i32, usize> =
         workers.iter().enumerate().map(|(index, worker)| (worker.pid, index)).collect();
-    let deaths = scoreboard.tallies().exits();
+    let deaths = scoreboard.counters().exits();
 
     let mut open = 0;
     let mut calls = CallStats::default();
@@ -58,7 +59,7 @@ pub(crate) fn look(scoreboard: &Scoreboard, registry: &Registry) -> Stats {
         }
     }
     // After the slots, so that no more seem to be open than ever came.
-    let mut connections = scoreboard.tallies().connections();
+    let mut connections = scoreboard.counters().connections();
     connections.open = open;
     let mut stats = Stats::default();
     stats.server.version = env!("CARGO_PKG_VERSION").to_owned();
@@ -82,21 +83,19 @@ fn name_of(number: u32, registry: &Registry) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::sync::Arc;
 
     use super::*;
-    use crate::scoreboard::guard::HeldSlot;
-    use crate::stop::control::Control;
+    use crate::scoreboard::guard::SlotGuard;
 
     /// Beyond pid_max, proc_sys_kernel(5).
     const DEAD: i32 = i32::MAX;
 
     #[test]
     fn calls_of_the_dead_count_and_belong_to_nobody() {
-        let control = Control::new(Duration::ZERO).expect("memory");
-        let scoreboard = &control.scoreboard;
+        let scoreboard = &Arc::new(Scoreboard::new().expect("memory"));
         let registry = Registry::new();
-        let held = HeldSlot::claim(&control, 0).expect("a free slot");
+        let held = SlotGuard::claim(scoreboard, 0).expect("a free slot");
         (0..3).for_each(|_| held.begin_handling(&[]));
         held.set_owner(DEAD);
         let before = look(scoreboard, &registry);

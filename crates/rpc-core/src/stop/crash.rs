@@ -11,10 +11,12 @@ use std::thread;
 use nix::libc;
 use nix::sys::signal::Signal;
 
-use crate::scoreboard::table::{End, own_pid};
-use crate::serve::refusal::crashed_frame;
+use crate::scoreboard::slot::End;
 use crate::stop::control::Control;
-use crate::stop::signals::{each_control, put_back};
+use crate::stop::handlers::put_back;
+use crate::stop::last_words::crashed_frame;
+use crate::stop::registered::InHandler;
+use crate::sys::pid::own_pid;
 
 /// The signals that a process gets for a fault of its own. SIGTRAP is how abort instructions of
 /// some processors end, SIGSYS is a system call that a filter forbids (seccomp(2)).
@@ -50,13 +52,13 @@ pub(crate) fn prepare_last_words() {
 /// All signals are blocked in this thread meanwhile, so a fault in here ends the process at once
 /// (the kernel does that), and nobody comes here twice. Another thread that crashes too waits:
 /// if it went on, the process could end before the first has spoken.
-pub(crate) fn on_crash(signal: libc::c_int) {
+pub(crate) fn on_crash(signal: libc::c_int, handler: &InHandler) {
     let (success, failure) = (Ordering::SeqCst, Ordering::SeqCst);
     if SPEECH.compare_exchange(SILENT, SPEAKING, success, failure).is_ok() {
         let at = CRASHES.iter().position(|&known| known as libc::c_int == signal);
-        each_control(Control::stop_in_crash);
+        handler.each_control(stop_in_crash);
         if let (Some(words), Some(at)) = (LAST_WORDS.get(), at) {
-            each_control(|control| {
+            handler.each_control(|control| {
                 control.scoreboard.answer_instead(own_pid(), &words[at], End::WithProcess);
             });
         }
@@ -66,6 +68,19 @@ pub(crate) fn on_crash(signal: libc::c_int) {
         SPEECH.store(SPOKEN, Ordering::SeqCst);
     }
     while SPEECH.load(Ordering::SeqCst) == SPEAKING {
+        thread::yield_now();
+    }
+}
+
+/// Stops because the process crashes in this thread: whoever connects from now on is for another
+/// worker. Waits a moment until the thread that accepts has heard of it. Async-signal-safe.
+fn stop_in_crash(control: &Control) {
+    const MAX_LOOKS: usize = 1000;
+    control.stop();
+    for _ in 0..MAX_LOOKS {
+        if control.listening.is_over() {
+            return;
+        }
         thread::yield_now();
     }
 }

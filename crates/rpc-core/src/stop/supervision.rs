@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use nix::libc;
@@ -10,7 +11,10 @@ use rpc_proto::stats::WorkerState;
 
 use crate::scoreboard::exit_reason::ExitReason;
 use crate::stop::control::Control;
-use crate::stop::status_pipe::{Report, Reporter};
+use crate::stop::registered::is_signalled;
+use crate::stop::signals::{give_signals_back, obey, take_signals_in_child, watch_crashes};
+use crate::stop::status_pipe::Report;
+use crate::sys::clock::NEVER;
 
 /// Held by a process whose children serve: until it is dropped, signals that stop the server are
 /// for the children too, and this process does not end at the end of its own grace.
@@ -31,26 +35,28 @@ pub struct StopOrder {
 
 impl Supervision {
     pub(crate) fn begin(control: Arc<Control>) -> Supervision {
-        control.supervise(true);
+        control.role.supervises.set();
+        // A signal may have come before; the grace is for the children now.
+        control.limits.grace_ends.store(NEVER, Ordering::SeqCst);
         // Children inherit the handlers, and need not make their own one by one.
-        control.watch_crashes();
+        watch_crashes(&control);
         Supervision { control }
     }
 
     /// Whether signals stop the server, so that they are to be read by the parent.
     pub fn stops_on_signals(&self) -> bool {
-        self.control.is_signalled()
+        is_signalled(&self.control)
     }
 
     /// Does what SIGTERM, SIGINT or SIGQUIT asks for.
     pub fn obey(&self, signal: libc::c_int) {
-        self.control.obey(signal, false);
+        obey(&self.control, signal, false);
     }
 
     /// How the server is to stop; `None` as long as it serves.
     pub fn stop_order(&self) -> Option<StopOrder> {
         let control = &self.control;
-        let order = StopOrder { grace: control.grace(), at_once: control.ends_at_once() };
+        let order = StopOrder { grace: control.grace(), at_once: control.role.ends_at_once() };
         control.is_stopping().then_some(order)
     }
 
@@ -61,7 +67,7 @@ impl Supervision {
 
     /// Makes the descriptor unreadable again.
     pub fn clear_wake(&self) {
-        self.control.drain_wake();
+        self.control.clear_wake();
     }
 
     /// What both sides of a fork must tell the others. `generation` makes the child a worker, which
@@ -80,13 +86,14 @@ impl Supervision {
     /// The child `pid` has ended: its slots are free again, and its end is counted.
     pub fn child_gone(&self, pid: i32, reason: ExitReason) {
         self.control.scoreboard.release_all_of(pid);
-        self.control.scoreboard.tallies().count_exit(reason);
+        self.control.scoreboard.counters().count_exit(reason);
     }
 }
 
 impl Drop for Supervision {
     fn drop(&mut self) {
-        self.control.supervise(false);
+        self.control.role.supervises.clear();
+        give_signals_back(&self.control);
     }
 }
 
@@ -116,7 +123,7 @@ impl ForkEntry {
     /// In the child. It speaks to its parent through `status_pipe`.
     pub fn in_child(self, status_pipe: Option<OwnedFd>) -> ServingChild {
         self.control.scoreboard.become_worker(self.worker);
-        self.control.set_reporter(status_pipe.map(Reporter::new));
+        self.control.reports.begin(status_pipe);
         ServingChild { control: self.control }
     }
 }
@@ -135,16 +142,22 @@ impl ServingChild {
     ///
     /// When the descriptor or the handlers cannot be had.
     pub fn begin(&self) -> io::Result<()> {
-        self.control.adopt_in_child()
+        let role = &self.control.role;
+        self.control.renew_wake()?;
+        self.control.listening.forget();
+        role.supervises.clear();
+        role.is_child.set();
+        role.has_served.clear();
+        take_signals_in_child(&self.control)
     }
 
     /// Says something to the parent.
     pub fn report(&self, report: &Report) {
-        self.control.report(report);
+        self.control.reports.report(report);
     }
 
     /// Lets this process ask for its replacement once it has served so many calls.
     pub fn limit_calls(&self, calls: u64) {
-        self.control.limit_calls(calls);
+        self.control.reports.limit_calls(calls);
     }
 }

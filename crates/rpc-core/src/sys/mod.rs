@@ -2,5 +2,11 @@
 //! server, a connection or a call does not belong here.
 
 pub(crate) mod buffers;
+pub(crate) mod clock;
 pub(crate) mod exit;
+pub(crate) mod flag;
+pub(crate) mod mapping;
+pub(crate) mod pid;
 pub(crate) mod syn_filter;
+pub(crate) mod timer;
+pub(crate) mod unread;

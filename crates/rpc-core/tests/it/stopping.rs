@@ -52,10 +52,10 @@ fn who_waits_in_the_queue_is_told() {
 }
 
 #[test]
-fn who_waits_in_the_queue_is_told_too_when_the_acceptor_is_dropped() {
+fn peers_in_the_queue_are_answered_when_the_acceptor_is_closed() {
     let acceptor = Acceptor::bind(&any_port()).unwrap();
     let mut peer = Peer::connect(acceptor.address());
-    drop(acceptor);
+    acceptor.close();
     check_told_of_the_stop(&mut peer);
 }
 

@@ -1,0 +1,35 @@
+//! The two moments in the life of a server that others wait for: accepting has begun, and the
+//! listening ends.
+
+/// What a program does at such a moment.
+pub(crate) type Hook = Box<dyn FnOnce() + Send + Sync>;
+
+#[derive(Default)]
+pub(crate) struct Hooks {
+    pub(crate) on_accepting: Option<Hook>,
+    /// Runs only behind the first.
+    pub(crate) on_closing: Option<Hook>,
+    has_begun: bool,
+}
+
+impl Hooks {
+    pub(crate) fn announce_accepting(&mut self) {
+        self.has_begun = true;
+        if let Some(hook) = self.on_accepting.take() {
+            hook();
+        }
+    }
+
+    pub(crate) fn announce_closing(&mut self) {
+        if self.has_begun
+            && let Some(hook) = self.on_closing.take()
+        {
+            hook();
+        }
+    }
+
+    /// The server goes on in another process, so this one does not end it.
+    pub(crate) fn call_off_closing(&mut self) {
+        self.on_closing = None;
+    }
+}

@@ -1,0 +1,135 @@
+//! Peers that are not served: they read why, and nobody waits for them. And what to do when the
+//! system is out of something.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use rpc_proto::RpcError;
+
+use crate::accept::listener::Listener;
+use crate::serve::lingering_close::LingeringClose;
+use crate::serve::refusal::out_of_resources;
+use crate::serve::socket::Socket;
+use crate::stop::control::Control;
+
+/// How long accepting pauses when the system is out of something and nobody can even be told.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Lingering closes at a time. The oldest makes room.
+const MAX_LINGERING: usize = 64;
+
+/// The least time between two warnings about connections that are not served.
+const WARN_EVERY: Duration = Duration::from_secs(10);
+
+pub(crate) struct Rejecting {
+    control: Arc<Control>,
+    pub(crate) lingering: Vec<LingeringClose>,
+    /// Given up for a moment when descriptors run out, so that the next peer can be told.
+    reserve: Option<OwnedFd>,
+    pub(crate) paused_until: Option<Instant>,
+    next_warning: Option<Instant>,
+}
+
+impl Rejecting {
+    pub(crate) fn new(control: Arc<Control>) -> Rejecting {
+        let mut rejecting = Rejecting {
+            control,
+            lingering: Vec::new(),
+            reserve: None,
+            paused_until: None,
+            next_warning: None,
+        };
+        rejecting.restore_reserve();
+        rejecting
+    }
+
+    pub(crate) fn has_nothing_to_do(&self) -> bool {
+        self.lingering.is_empty() && self.paused_until.is_none()
+    }
+
+    /// Closes the connections that have lingered.
+    pub(crate) fn go_on(&mut self) {
+        self.lingering.retain_mut(|close| !close.drain());
+    }
+
+    /// Answers `error` and closes once the peer has had the time to read it. Does not block.
+    pub(crate) fn reject(&mut self, socket: Socket, error: &RpcError) {
+        self.warn("refusing connections", &error.message);
+        self.control.scoreboard.counters().count_refused(error.code);
+        let mut close = LingeringClose::with_error(socket, error);
+        if close.drain() {
+            return;
+        }
+        if self.lingering.len() == MAX_LINGERING {
+            self.lingering.remove(0);
+        }
+        self.lingering.push(close);
+    }
+
+    /// Out of descriptors or memory: answers the next peer `busy` with the descriptor that is kept
+    /// for this, and pauses if even that fails.
+    pub(crate) fn reject_next(&mut self, listener: &Listener, error: &io::Error) {
+        const WHAT: &str = "cannot accept, refusing";
+        self.warn(WHAT, error);
+        self.lingering.clear();
+        if !connection_waits(listener) {
+            // accept(2) finds out that there is no descriptor before it looks into the queue.
+            return self.pause(WHAT, error);
+        }
+        self.reserve = None;
+        let was_told = match listener.accept() {
+            Ok((socket, _)) => {
+                let refusal = out_of_resources("the server cannot take another connection", error);
+                self.control.scoreboard.counters().count_accepted();
+                self.control.scoreboard.counters().count_refused(refusal.code);
+                LingeringClose::with_error(socket, &refusal).drain();
+                true
+            }
+            Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+        };
+        self.restore_reserve();
+        if !was_told || self.reserve.is_none() {
+            self.pause(WHAT, error);
+        }
+    }
+
+    /// Accepts nobody for a moment.
+    pub(crate) fn pause(&mut self, what: &str, error: &io::Error) {
+        self.warn(what, error);
+        self.paused_until = Some(Instant::now() + PAUSE);
+    }
+
+    pub(crate) fn end_pause(&mut self) {
+        self.paused_until = None;
+    }
+
+    /// Closes all at once, and gives up what is kept for more.
+    pub(crate) fn end(&mut self) {
+        self.lingering.clear();
+        self.give_up_reserve();
+    }
+
+    pub(crate) fn give_up_reserve(&mut self) {
+        self.reserve = None;
+    }
+
+    fn restore_reserve(&mut self) {
+        self.reserve = self.control.wake().try_clone_to_owned().ok();
+    }
+
+    fn warn(&mut self, what: &str, reason: &dyn std::fmt::Display) {
+        let now = Instant::now();
+        if self.next_warning.is_none_or(|next| now >= next) {
+            tracing::warn!(%reason, "{what}");
+            self.next_warning = Some(now + WARN_EVERY);
+        }
+    }
+}
+
+fn connection_waits(listener: &Listener) -> bool {
+    let mut events = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
+    poll(&mut events, PollTimeout::ZERO) == Ok(1)
+}

@@ -1,0 +1,385 @@
+//! One slot: which process serves a connection, through which descriptor, and where in a call it
+//! stands.
+//!
+//! One compare-and-swap on the phase decides whether the handler or somebody else answers.
+#![allow(unsafe_code)]
+
+use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+use nix::libc;
+
+use crate::scoreboard::calls::Calls;
+use crate::scoreboard::deadline_frame::DeadlineFrame;
+use crate::sys::pid::own_pid;
+
+/// The state of one connection. A cache line of its own, so that neighbours do not slow it down.
+#[repr(C, align(64))]
+pub(crate) struct Slot {
+    /// The process that serves the connection, 0 when the slot is free.
+    owner: AtomicI32,
+    /// The descriptor plus one, 0 when there is none; see [`SOCKET_HELD`].
+    socket: AtomicI32,
+    /// One of the four below, and above its bits the number of the call: whoever finds a call too
+    /// late must not answer the next one in its place.
+    phase: AtomicU32,
+    /// How long the call may take, in milliseconds, and when that time is up, as
+    /// [`now`](crate::sys::clock::now) counts; 0 when it has no deadline.
+    limit_ms: AtomicU32,
+    deadline: AtomicU64,
+    /// Replies that are finished but not yet written, for the last words to send first.
+    /// The address means something in the owner's process only.
+    waiting_start: AtomicUsize,
+    waiting_len: AtomicUsize,
+    pub(crate) calls: Calls,
+}
+
+/// Set in `Slot::socket` while somebody else than the owner uses the descriptor. The owner waits
+/// for it before it closes the descriptor, so nobody ever touches a number that was used again.
+const SOCKET_HELD: i32 = 1 << 30;
+
+/// Between two calls, or receiving a request.
+const IDLE: u32 = 0;
+/// The handler runs; nobody has answered.
+const HANDLING: u32 = 1;
+/// The handler's result is the answer.
+const ANSWERING: u32 = 2;
+/// Somebody else has answered; the handler's result must be thrown away.
+const TAKEN: u32 = 3;
+
+/// The bits of `Slot::phase` that hold the phase.
+const PHASE: u32 = 3;
+const ONE_CALL: u32 = 4;
+
+/// How much of what a caller still sends is read before its process ends, in bytes.
+const DRAIN_LEN: usize = 64 * 1024;
+
+/// How often somebody who cannot wait looks again for a slot that another thread holds.
+const MAX_LOOKS: usize = 1000;
+
+impl Slot {
+    /// Publishes that a handler is about to run, and which replies must go out before its own.
+    #[inline]
+    pub(crate) fn begin_handling(&self, waiting: &[u8]) {
+        self.waiting_start.store(waiting.as_ptr() as usize, Ordering::Relaxed);
+        self.waiting_len.store(waiting.len(), Ordering::Relaxed);
+        self.deadline.store(0, Ordering::Relaxed);
+        let call = (self.calls.begin() as u32).wrapping_mul(ONE_CALL);
+        self.phase.store(call | HANDLING, Ordering::Release);
+    }
+
+    /// Publishes when the time of the call that is being handled is up. Whoever does so must then
+    /// arm the alarm; `arm` in `stop/deadline_timer.rs` says why that is never missed.
+    pub(crate) fn set_deadline(&self, deadline: u64, limit_ms: u32) {
+        self.limit_ms.store(limit_ms, Ordering::Relaxed);
+        self.deadline.store(deadline, Ordering::Release);
+    }
+
+    /// Claims the right to answer for the handler. `false`: somebody else has answered.
+    #[inline]
+    pub(crate) fn finish_handling(&self) -> bool {
+        let phase = self.phase.load(Ordering::Acquire);
+        if phase & PHASE != HANDLING {
+            return phase & PHASE == ANSWERING;
+        }
+        let answering = phase & !PHASE | ANSWERING;
+        let (success, failure) = (Ordering::AcqRel, Ordering::Acquire);
+        self.phase.compare_exchange(phase, answering, success, failure).is_ok()
+    }
+
+    /// Whether somebody else has answered in the handler's place.
+    #[inline]
+    pub(crate) fn is_answered(&self) -> bool {
+        self.phase.load(Ordering::Acquire) & PHASE == TAKEN
+    }
+
+    /// Publishes that the connection stands between two calls.
+    #[inline]
+    pub(crate) fn become_idle(&self) {
+        let call = self.phase.load(Ordering::Relaxed) & !PHASE;
+        self.phase.store(call | IDLE, Ordering::Release);
+    }
+
+    /// Whether somebody has the slot.
+    pub(crate) fn is_taken(&self) -> bool {
+        self.owner.load(Ordering::Relaxed) != 0
+    }
+
+    /// Takes the slot for the process `owner`, if it is free.
+    pub(crate) fn claim(&self, owner: i32) -> bool {
+        let (success, failure) = (Ordering::SeqCst, Ordering::Relaxed);
+        self.owner.compare_exchange(0, owner, success, failure).is_ok()
+    }
+
+    /// The process that serves the connection, 0 if there is none.
+    pub(crate) fn owner(&self) -> i32 {
+        self.owner.load(Ordering::SeqCst)
+    }
+
+    /// Frees the slot of a process that has died.
+    pub(crate) fn clear(&self) {
+        self.calls.end_connection();
+        self.phase.store(IDLE, Ordering::SeqCst);
+        self.socket.store(0, Ordering::SeqCst);
+        self.set_owner(0);
+    }
+
+    /// Who serves the connection, 0 if there is none, and where in a call it stands.
+    pub(crate) fn look(&self) -> (i32, Activity) {
+        let owner = self.owner.load(Ordering::Acquire);
+        let activity = match self.phase.load(Ordering::Acquire) & PHASE {
+            HANDLING => Activity::Handling,
+            TAKEN => Activity::Lost,
+            _ => Activity::Other,
+        };
+        (owner, activity)
+    }
+
+    pub(crate) fn set_owner(&self, pid: i32) {
+        self.owner.store(pid, Ordering::SeqCst);
+    }
+
+    pub(crate) fn set_socket(&self, socket: RawFd) {
+        self.socket.store(socket + 1, Ordering::SeqCst);
+    }
+
+    /// Waits until nobody else uses the descriptor and makes it unknown. It may then be closed.
+    pub(crate) fn forget_socket(&self) {
+        loop {
+            self.wait_while_held();
+            let socket = self.socket.load(Ordering::SeqCst) & !SOCKET_HELD;
+            let (success, failure) = (Ordering::SeqCst, Ordering::SeqCst);
+            if self.socket.compare_exchange(socket, 0, success, failure).is_ok() {
+                return;
+            }
+        }
+    }
+
+    /// Runs `action` on the descriptor, unless there is none, somebody else is at it, or the slot
+    /// no longer belongs to this process. Async-signal-safe if `action` is.
+    fn with_socket<Outcome>(&self, action: impl FnOnce(RawFd) -> Outcome) -> Option<Outcome> {
+        let socket = self.socket.load(Ordering::SeqCst);
+        if socket == 0 || socket & SOCKET_HELD != 0 {
+            return None;
+        }
+        let held = socket | SOCKET_HELD;
+        let (success, failure) = (Ordering::SeqCst, Ordering::SeqCst);
+        if self.socket.compare_exchange(socket, held, success, failure).is_err() {
+            return None;
+        }
+        // The slot may have been given back and taken by another process, with an equal number,
+        // since the caller looked. Now that it is held it cannot be given back.
+        let is_ours = self.owner() == own_pid();
+        let outcome = is_ours.then(|| action(socket - 1));
+        self.socket.store(socket, Ordering::SeqCst);
+        outcome
+    }
+
+    /// Ends the reading side of the connection. Async-signal-safe.
+    pub(crate) fn stop_reading(&self) {
+        for _ in 0..MAX_LOOKS {
+            let ended = self.with_socket(|fd| {
+                // SAFETY: shutdown(2) takes no pointer. `fd` is this slot's connection in this
+                // process, which does not close it while SOCKET_HELD is set.
+                unsafe { libc::shutdown(fd, libc::SHUT_RD) };
+            });
+            let is_ours = self.owner() == own_pid();
+            if ended.is_some() || !is_ours || self.socket.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    /// The phase with the number of its call, if a handler runs.
+    fn handling(&self) -> Option<u32> {
+        let phase = self.phase.load(Ordering::SeqCst);
+        (phase & PHASE == HANDLING).then_some(phase)
+    }
+
+    /// Answers in place of the handler that runs, whichever call that is. Async-signal-safe.
+    pub(crate) fn answer_any(&self, frame: &[u8], end: End) {
+        for _ in 0..MAX_LOOKS {
+            match self.handling() {
+                Some(phase) if !self.answer_instead(phase, frame, end) => std::thread::yield_now(),
+                _ => return,
+            }
+        }
+    }
+
+    /// Answers the call whose deadline is before `now`, and says what is to be done about it.
+    /// Async-signal-safe.
+    pub(crate) fn answer_late(&self, now: u64) -> Lateness {
+        // In this order: whoever reads the number of a call does not read the deadline of the one
+        // before, and if the number is the same when it is exchanged, not of the one after.
+        let Some(phase) = self.handling() else {
+            return Lateness::NotLate(0);
+        };
+        let deadline = self.deadline.load(Ordering::SeqCst);
+        if deadline == 0 || deadline > now {
+            return Lateness::NotLate(deadline);
+        }
+        let frame = DeadlineFrame::new(self.limit_ms.load(Ordering::Relaxed));
+        match self.answer_instead(phase, frame.as_bytes(), End::Now) {
+            true => Lateness::Answered,
+            false => Lateness::LookAgain,
+        }
+    }
+
+    /// Answers in the handler's place, if it has not answered the call whose phase was read as
+    /// `phase`. Async-signal-safe.
+    fn answer_instead(&self, phase: u32, frame: &[u8], end: End) -> bool {
+        self.with_socket(|fd| {
+            let taken = phase & !PHASE | TAKEN;
+            let (success, failure) = (Ordering::AcqRel, Ordering::Acquire);
+            if self.phase.compare_exchange(phase, taken, success, failure).is_err() {
+                return false;
+            }
+            let start = self.waiting_start.load(Ordering::Relaxed) as *const u8;
+            let len = self.waiting_len.load(Ordering::Relaxed);
+            // SAFETY: the owner is this process, so the address is valid here. It was published
+            // with the phase HANDLING; while the phase is that, the owner leaves those bytes
+            // alone, and when it finds the phase TAKEN it waits for SOCKET_HELD to go before it
+            // touches them (`wait_while_held`).
+            let waiting = unsafe { std::slice::from_raw_parts(start, len) };
+            if send_now(fd, waiting) {
+                send_now(fd, frame);
+            }
+            if end == End::Now {
+                // SAFETY: as in `stop_reading`.
+                unsafe { libc::shutdown(fd, libc::SHUT_WR) };
+            }
+            drain_now(fd);
+            true
+        })
+        .unwrap_or(false)
+    }
+
+    /// Waits until nobody else uses the descriptor, or the replies that were published with it.
+    pub(crate) fn wait_while_held(&self) {
+        while self.socket.load(Ordering::SeqCst) & SOCKET_HELD != 0 {
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// Where in a call a slot stands, for those who only look.
+pub(crate) enum Activity {
+    Handling,
+    /// The handler runs, and somebody else has answered.
+    Lost,
+    Other,
+}
+
+/// When the peer is to see the end of the connection, behind an answer in the handler's place.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    Now,
+    /// When the process is gone, so that whoever sees it knows that.
+    WithProcess,
+}
+
+/// What came of looking at a call's deadline.
+pub(crate) enum Lateness {
+    /// There is time until this deadline, or for ever if it is 0.
+    NotLate(u64),
+    Answered,
+    /// It may be late still, but somebody is at its descriptor, or it has just changed.
+    LookAgain,
+}
+
+/// Sends all of `bytes` without waiting, or gives up. Async-signal-safe.
+fn send_now(fd: RawFd, bytes: &[u8]) -> bool {
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    // SAFETY: the pointer and the length are those of one live slice.
+    let sent = unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), flags) };
+    usize::try_from(sent) == Ok(bytes.len())
+}
+
+/// Throws away what has come without waiting for more: closing while unread bytes wait would
+/// reset the connection, and a reset can destroy the answer. In small pieces, since the stack may
+/// be one for signals. Async-signal-safe.
+fn drain_now(fd: RawFd) {
+    let mut sink = [0_u8; 512];
+    for _ in 0..DRAIN_LEN / sink.len() {
+        // SAFETY: the pointer and the length are those of one live, writable array.
+        let count =
+            unsafe { libc::recv(fd, sink.as_mut_ptr().cast(), sink.len(), libc::MSG_DONTWAIT) };
+        if count <= 0 {
+            return;
+        }
+    }
+}
+
+/// One slot, one peer, and no server: who answers, and which call.
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Read};
+    use std::os::fd::AsRawFd;
+    use std::os::unix::net::UnixStream;
+    use std::sync::Arc;
+
+    use crate::scoreboard::guard::SlotGuard;
+    use crate::scoreboard::table::Scoreboard;
+
+    use super::*;
+
+    const LATE: u64 = 100;
+
+    fn slot_and_peer() -> (SlotGuard<Scoreboard>, UnixStream, UnixStream) {
+        let (socket, peer) = UnixStream::pair().unwrap();
+        peer.set_nonblocking(true).unwrap();
+        let scoreboard = Arc::new(Scoreboard::new().unwrap());
+        (SlotGuard::claim(&scoreboard, socket.as_raw_fd()).unwrap(), socket, peer)
+    }
+
+    #[test]
+    fn a_late_call_is_answered_once_and_behind_what_waits() {
+        let (slot, _socket, mut peer) = slot_and_peer();
+        slot.begin_handling(b"what waits");
+        slot.set_deadline(LATE, 7);
+        let watched = slot.shared.answer_late(own_pid(), LATE - 1);
+        assert_eq!((watched.next, watched.has_answered), (Some(LATE), false));
+        assert!(slot.shared.answer_late(own_pid(), LATE).has_answered);
+        assert!(!slot.shared.answer_late(own_pid(), LATE).has_answered);
+        slot.answer_any(b"last words", End::Now);
+        assert!(slot.is_answered() && !slot.finish_handling());
+        let mut told = Vec::new();
+        peer.read_to_end(&mut told).unwrap();
+        assert_eq!(told, [b"what waits", DeadlineFrame::new(7).as_bytes()].concat());
+    }
+
+    /// Somebody finds a call too late, and by the time that they answer it is over.
+    #[test]
+    fn nobody_answers_the_next_call_in_place_of_the_last() {
+        let (slot, _socket, mut peer) = slot_and_peer();
+        slot.begin_handling(b"");
+        slot.set_deadline(LATE, 7);
+        let late = slot.handling().unwrap();
+        assert!(slot.finish_handling());
+        assert!(!slot.answer_instead(late, b"?", End::Now), "it has been answered");
+        for _ in 0..3 {
+            slot.become_idle();
+            assert!(!slot.answer_instead(late, b"?", End::Now), "nothing to answer");
+            slot.begin_handling(b"");
+            assert!(!slot.answer_instead(late, b"?", End::Now), "another call");
+            let watched = slot.shared.answer_late(own_pid(), LATE);
+            assert_eq!((watched.next, watched.has_answered), (None, false), "without a deadline");
+            assert!(slot.finish_handling());
+        }
+        let nothing = peer.read(&mut [0]).unwrap_err();
+        assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn a_call_whose_descriptor_is_in_use_is_looked_at_again() {
+        let (slot, _socket, _peer) = slot_and_peer();
+        slot.begin_handling(b"");
+        slot.set_deadline(LATE, 7);
+        slot.with_socket(|_| {
+            let watched = slot.shared.answer_late(own_pid(), LATE);
+            assert!(!watched.has_answered && watched.next > Some(LATE));
+        });
+        assert!(slot.shared.answer_late(own_pid(), LATE).has_answered);
+    }
+}

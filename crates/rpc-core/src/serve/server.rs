@@ -1,0 +1,134 @@
+//! A server without a listening socket: what its connections share.
+
+use std::io;
+use std::net::TcpStream;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::sys::socket::{AddressFamily, SockType, SockaddrLike, getsockopt, sockopt};
+
+use crate::error::ServeError;
+use crate::serve::connection::Connection;
+use crate::serve::context::Peer;
+use crate::serve::socket::{Socket, credentials, local_name};
+use crate::stop::control::Control;
+use crate::stop::shutdown::Shutdown;
+use crate::stop::signals::{give_signals_back, stop_on_signals};
+use crate::sys::pid::own_pid;
+
+/// How long requests in flight may take after a stop.
+const DEFAULT_GRACE: Duration = Duration::from_secs(30);
+
+/// What the connections of one server share: the stop, the scoreboard, the deadlines.
+///
+/// An [`Acceptor`](crate::Acceptor) has one. By itself it serves connections that did not come from
+/// a listening socket: one end of a pair in a test, one that a parent passed on, standard input
+/// under inetd(8).
+///
+/// ```
+/// use std::os::unix::net::UnixStream;
+/// use rpc_core::{Method, Registry, Server, Service};
+///
+/// const PING: Method<String, String> = Method::new("ping", "pong");
+///
+/// let mut registry = Registry::new();
+/// registry.register(PING, |text, _ctx| Ok(text))?;
+/// let service = Service::new(registry);
+/// let server = Server::new()?;
+/// let (ours, theirs) = UnixStream::pair()?;
+/// let conn = server.connection(ours)?;
+/// let caller = std::thread::spawn(move || {
+///     // … calls through `theirs` …
+///     drop(theirs);
+/// });
+/// service.serve_conn(conn);
+/// # caller.join().unwrap();
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Server {
+    pub(crate) control: Arc<Control>,
+    /// The process that made it, not one of its children.
+    pub(crate) creator: i32,
+}
+
+impl Server {
+    /// A server that nobody is connected to.
+    ///
+    /// # Errors
+    ///
+    /// [`ServeError::Setup`] when the shared memory or a descriptor cannot be had.
+    pub fn new() -> Result<Server, ServeError> {
+        let control = Control::new(DEFAULT_GRACE).map_err(ServeError::Setup)?;
+        Ok(Server { control, creator: own_pid() })
+    }
+
+    /// As [`Acceptor::stop_on_signals`](crate::Acceptor::stop_on_signals).
+    ///
+    /// # Errors
+    ///
+    /// [`ServeError::Signals`] when sigaction(2) fails.
+    pub fn stop_on_signals(self) -> Result<Server, ServeError> {
+        stop_on_signals(&self.control).map_err(ServeError::Signals)?;
+        Ok(self)
+    }
+
+    /// How long requests in flight may take once the server was told to stop by a signal; default:
+    /// 30 s.
+    #[must_use]
+    pub fn with_grace(self, grace: Duration) -> Server {
+        self.control.set_grace(grace);
+        self
+    }
+
+    /// A handle that stops this server from another thread.
+    pub fn shutdown(&self) -> Shutdown {
+        Shutdown::new(Arc::clone(&self.control))
+    }
+
+    /// A connection for [`Service::serve_conn`](crate::Service::serve_conn), from a connected
+    /// stream socket: a `UnixStream`, a `TcpStream`, one end of a pair. The socket is made
+    /// blocking. Does not block.
+    ///
+    /// Sockets only: a late or last answer is a send(2) from a signal handler, which no other kind
+    /// of stream offers.
+    ///
+    /// # Errors
+    ///
+    /// When it is another kind of descriptor or not connected, or when
+    /// [`MAX_CONNECTIONS`](crate::MAX_CONNECTIONS) are open.
+    pub fn connection(&self, socket: impl Into<OwnedFd>) -> io::Result<Connection> {
+        let (socket, peer) = connected(socket.into())?;
+        let full = |_| io::Error::new(io::ErrorKind::QuotaExceeded, "every slot is taken");
+        Connection::new(socket, peer, &self.control).map_err(full)
+    }
+}
+
+fn connected(socket: OwnedFd) -> io::Result<(Socket, Peer)> {
+    if getsockopt(&socket, sockopt::SockType)? != SockType::Stream {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a stream socket"));
+    }
+    if local_name(socket.as_raw_fd())?.family() == Some(AddressFamily::Unix) {
+        let stream = UnixStream::from(socket);
+        stream.peer_addr()?;
+        stream.set_nonblocking(false)?;
+        let peer = Peer::Unix(credentials(&stream));
+        return Ok((Socket::Unix(stream), peer));
+    }
+    let stream = TcpStream::from(socket);
+    let peer = Peer::Tcp(stream.peer_addr()?);
+    stream.set_nonblocking(false)?;
+    stream.set_nodelay(true)?;
+    Ok((Socket::Tcp(stream), peer))
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if self.creator == own_pid() {
+            self.control.role.serves_no_more.set();
+            give_signals_back(&self.control);
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! What a process says in place of its handlers when it stops, crashes or gives up. Written ahead:
+//! a signal handler must not allocate, and each child of many would write it at the same time.
+
+use std::io;
+
+use nix::sys::signal::Signal;
+use rpc_proto::{ERROR_KIND, ErrorCode, FrameWriter, Response, RpcError};
+use serde_json::json;
+
+/// The words of one server.
+pub(crate) struct LastWords {
+    /// The framed error for callers whose handlers run when the grace is over.
+    pub(crate) unfinished: Box<[u8]>,
+    /// The body of the error for those who are connected and wait for nothing.
+    pub(crate) stopping: Box<[u8]>,
+}
+
+impl LastWords {
+    pub(crate) fn new() -> io::Result<LastWords> {
+        let mut stopping = Vec::new();
+        Response::encode(&mut stopping, ERROR_KIND, &shutting_down())?;
+        let unfinished = framed(&stopped_before_the_end());
+        Ok(LastWords { unfinished, stopping: stopping.into() })
+    }
+}
+
+pub(crate) fn shutting_down() -> RpcError {
+    RpcError::new(ErrorCode::ShuttingDown, "the server is stopping; nothing was executed")
+        .with_data(&json!({ "executed": "no" }))
+}
+
+fn stopped_before_the_end() -> RpcError {
+    let message = "the server stopped before the handler returned; the handler may have run";
+    RpcError::new(ErrorCode::ShuttingDown, message).with_data(&json!({ "executed": "maybe" }))
+}
+
+/// The framed last words of a process that `signal` ends.
+pub(crate) fn crashed_frame(signal: Signal) -> Box<[u8]> {
+    let message = format!("the server crashed with {signal}; the handler may have run");
+    let error = RpcError::new(ErrorCode::Crashed, message)
+        .with_data(&json!({ "executed": "maybe", "signal": signal.as_str() }));
+    framed(&error)
+}
+
+fn framed(error: &RpcError) -> Box<[u8]> {
+    let mut frame = FrameWriter::new();
+    Response::append_error(&mut frame, error);
+    frame.as_bytes().into()
+}

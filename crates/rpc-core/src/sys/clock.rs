@@ -1,0 +1,68 @@
+//! Moments that processes can share: nanoseconds of CLOCK_MONOTONIC.
+
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use nix::time::{ClockId, clock_gettime};
+
+const NANOS_PER_SEC: u64 = 1_000_000_000;
+
+/// A moment that does not come.
+pub(crate) const NEVER: u64 = u64::MAX;
+
+/// What time it is in nanoseconds, by CLOCK_MONOTONIC: in all processes the same, never 0, and
+/// [`NEVER`] not for centuries. An `Instant` can neither be shared nor stored in one atomic.
+/// Async-signal-safe, as clock_gettime(2) is.
+#[inline]
+pub(crate) fn now() -> u64 {
+    let time = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("every Linux has this clock");
+    time.tv_sec() as u64 * NANOS_PER_SEC + time.tv_nsec() as u64
+}
+
+/// The moment `time` from now. Async-signal-safe.
+#[inline]
+pub(crate) fn moment_in(time: Duration) -> u64 {
+    let nanos = time.as_secs().saturating_mul(NANOS_PER_SEC);
+    let nanos = nanos.saturating_add(time.subsec_nanos().into());
+    now().saturating_add(nanos).min(NEVER - 1)
+}
+
+/// The same moment as the standard library counts, each time the same.
+pub(crate) fn as_instant(moment: u64) -> Instant {
+    static SAME_MOMENT: OnceLock<(Instant, u64)> = OnceLock::new();
+    let (instant, same) = *SAME_MOMENT.get_or_init(|| {
+        let pairs = std::iter::repeat_with(|| (now(), Instant::now(), now())).take(10);
+        // This process may have to wait between the two.
+        let closest = pairs.min_by_key(|(before, _, after)| after - before);
+        closest.map(|(_, instant, after)| (instant, after)).expect("there are ten")
+    });
+    match moment.checked_sub(same) {
+        Some(later) => instant + Duration::from_nanos(later),
+        None => instant - Duration::from_nanos(same - moment),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_ordered_as_time_is() {
+        let first = now();
+        assert!(first >= 1, "0 means that there is no deadline");
+        let century = Duration::from_secs(100 * 366 * 24 * 3600);
+        let later = [Duration::ZERO, Duration::from_secs(1), century, Duration::MAX].map(moment_in);
+        assert!(first <= later[0] && later.is_sorted_by(|a, b| a < b), "{later:?}");
+        assert!(later[3] < NEVER, "more than 64 bits hold");
+    }
+
+    #[test]
+    fn a_moment_is_an_instant() {
+        let before = Instant::now();
+        let (early, late) = (now(), moment_in(Duration::from_secs(60)));
+        assert_eq!(as_instant(late) - as_instant(early), Duration::from_nanos(late - early));
+        assert!(as_instant(early).duration_since(before) < Duration::from_secs(30));
+        let future = as_instant(late).duration_since(before);
+        assert!(future >= Duration::from_secs(59), "{future:?}");
+    }
+}
