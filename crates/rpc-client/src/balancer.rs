@@ -1,4 +1,4 @@
-//! Which of several addresses to connect to, and when to try one again that failed.
+//! Which of several addresses to connect to, and when to retry one that failed.
 
 use std::hash::{BuildHasher, RandomState};
 use std::io;
@@ -8,22 +8,22 @@ use rpc_proto::Address;
 
 use crate::error::CallError;
 
-/// How long an address is avoided that failed once. Every further failure doubles it.
+/// How long an address is avoided after its first failure. Each further failure doubles it.
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 
-/// The longest time that an address is avoided while others work.
+/// How long an address is avoided at most while others work.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
 
-/// The same when no address works: then somebody waits for the first that comes back.
+/// The same while no address works: then calls are waiting for the first that recovers.
 const LONGEST_BACKOFF_OF_ALL: Duration = Duration::from_secs(1);
 
-/// What is known of the addresses. Opens no connection itself.
+/// What is known about the addresses. Opens no connection itself.
 #[derive(Debug)]
 pub(crate) struct Balancer {
     endpoints: Vec<Endpoint>,
-    /// Failures of any address, ever.
+    /// Failures of all addresses since the start.
     failures: u64,
-    /// Where the search for the next address begins, so that equals take turns.
+    /// Where the search for the next address begins, so that equal ones take turns.
     next: usize,
     random: RandomState,
 }
@@ -31,13 +31,13 @@ pub(crate) struct Balancer {
 #[derive(Debug)]
 struct Endpoint {
     address: Address,
-    /// Connections to it, in use or not.
+    /// Connections to it, in use or idle.
     connections: usize,
     /// Failures since it last succeeded.
     failures: u32,
     tried_at: Instant,
     backoff: Duration,
-    /// What the last failure was, to tell those who are not allowed to try.
+    /// The last failure, for the errors of calls that may not try.
     reason: (io::ErrorKind, String),
 }
 
@@ -51,16 +51,16 @@ impl Endpoint {
 #[derive(Debug)]
 pub(crate) enum Pick {
     Connect(ConnectAttempt),
-    /// Every address has failed; none is to be tried before this.
+    /// Every address has failed; none may be tried before this time.
     NotBefore(Instant),
 }
 
-/// The leave to connect to an address once.
+/// The permission to connect to an address once.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ConnectAttempt {
     pub(crate) index: usize,
-    /// What was known of the address when the attempt began. Many who try a working address at once
-    /// and fail are one failure.
+    /// The failures of the address when the attempt began. Simultaneous failures of a working
+    /// address count as one.
     failures: u32,
 }
 
@@ -75,7 +75,7 @@ impl Balancer {
             reason: (io::ErrorKind::Other, String::new()),
         };
         let random = RandomState::new();
-        // Clients that are started together should not all begin with the first address.
+        // Clients that start together should not all begin with the first address.
         let next = random.hash_one(0) as usize % addresses.len();
         let endpoints = addresses.into_iter().map(endpoint).collect();
         Balancer { endpoints, failures: 0, next, random }
@@ -89,8 +89,8 @@ impl Balancer {
         self.failures
     }
 
-    /// The address with the fewest connections of those that work; one that failed, if its time has
-    /// come. Asking for one that failed puts it off for everybody else.
+    /// The working address with the fewest connections, or one that failed and whose backoff is
+    /// over. Picking the latter restarts its backoff, so that only one call tries it.
     pub(crate) fn pick(&mut self, now: Instant) -> Pick {
         let all_fail = self.endpoints.iter().all(|endpoint| endpoint.failures > 0);
         let longest = if all_fail { LONGEST_BACKOFF_OF_ALL } else { LONGEST_BACKOFF };
@@ -99,7 +99,7 @@ impl Balancer {
         let is_allowed = |index: &usize| {
             self.endpoints[*index].backoff_until(longest).is_none_or(|at| at <= now)
         };
-        // An address whose time has come is tried first, or it would never be while others work.
+        // A failed address is tried first, or it would never be tried while others work.
         let best = in_turn.filter(is_allowed).min_by_key(|index| {
             let endpoint = &self.endpoints[*index];
             (endpoint.failures == 0, endpoint.connections)
@@ -124,12 +124,12 @@ impl Balancer {
         *connections = connections.saturating_sub(1);
     }
 
-    /// A new connection was answered.
+    /// The server answered on the new connection.
     pub(crate) fn succeeded(&mut self, attempt: ConnectAttempt) {
         self.endpoints[attempt.index].failures = 0;
     }
 
-    /// There was no new connection, or no answer on it.
+    /// Connecting failed, or the server did not answer.
     pub(crate) fn failed(&mut self, attempt: ConnectAttempt, now: Instant, reason: &CallError) {
         let endpoint = &mut self.endpoints[attempt.index];
         endpoint.reason = describe(reason);
@@ -144,7 +144,7 @@ impl Balancer {
             jittered(doubled.min(LONGEST_BACKOFF), self.random.hash_one(self.failures));
     }
 
-    /// The error for somebody who may not try: that of the last who did.
+    /// The error for a call that may not try: that of the last attempt.
     pub(crate) fn last_failure(&self) -> CallError {
         let last =
             self.endpoints.iter().max_by_key(|endpoint| (endpoint.failures > 0, endpoint.tried_at));
@@ -154,7 +154,7 @@ impl Balancer {
         CallError::Connect { address: endpoint.address.clone(), source }
     }
 
-    /// For the child of a fork, which has none.
+    /// For the child of a fork, which has no connections.
     pub(crate) fn forget_connections(&mut self) {
         self.endpoints.iter_mut().for_each(|endpoint| endpoint.connections = 0);
     }
@@ -168,8 +168,7 @@ fn describe(error: &CallError) -> (io::ErrorKind, String) {
     }
 }
 
-/// Between a half and the whole of `backoff`, so that those who failed together do not come back
-/// together.
+/// Between half and all of `backoff`, so that clients that failed together do not retry together.
 fn jittered(backoff: Duration, random: u64) -> Duration {
     let half = backoff / 2;
     half + half.mul_f64(random as f64 / u64::MAX as f64)
@@ -181,7 +180,7 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// A balancer of so many addresses, and the time at which it was made.
+    /// A balancer with `count` addresses, and the time at which it was made.
     fn balancer(count: usize) -> (Balancer, Instant) {
         let addresses = (0..count).map(|number| Address::unix(format!("/{number}")));
         let now = Instant::now();
@@ -239,12 +238,12 @@ mod tests {
         let later = now + FIRST_BACKOFF;
         assert_eq!(pick(&mut balancer, later).index, first.index);
         for _ in 0..5 {
-            assert_ne!(pick(&mut balancer, later).index, first.index, "somebody else tries");
+            assert_ne!(pick(&mut balancer, later).index, first.index, "another call tries it");
         }
     }
 
     #[test]
-    fn an_address_that_works_again_is_nothing_special() {
+    fn an_address_that_works_again_begins_with_the_first_backoff() {
         let (mut balancer, now) = balancer(1);
         let first = pick(&mut balancer, now);
         fail(&mut balancer, first, now);
@@ -261,8 +260,8 @@ mod tests {
         );
     }
 
-    /// How long one of `count` addresses is avoided after so many failures, while the others work
-    /// if there are any.
+    /// How long one of `count` addresses is avoided after `failures` failures, while the others
+    /// work, if there are any.
     fn check_backoff(count: usize, failures: u32, longest: Duration) {
         let (mut balancer, mut now) = balancer(count);
         let mut attempt = pick(&mut balancer, now);
@@ -286,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn the_delay_doubles_up_to_half_a_minute_while_others_work() {
+    fn the_backoff_doubles_up_to_half_a_minute_while_others_work() {
         check_backoff(2, 1, FIRST_BACKOFF);
         check_backoff(2, 2, 2 * FIRST_BACKOFF);
         check_backoff(2, 3, 4 * FIRST_BACKOFF);
@@ -295,14 +294,14 @@ mod tests {
     }
 
     #[test]
-    fn the_delay_doubles_up_to_a_second_while_nobody_works() {
+    fn the_backoff_doubles_up_to_a_second_while_no_address_works() {
         check_backoff(1, 1, FIRST_BACKOFF);
         check_backoff(1, 3, 4 * FIRST_BACKOFF);
         check_backoff(1, 11, SECOND);
     }
 
     #[test]
-    fn many_who_fail_together_are_one_failure() {
+    fn simultaneous_failures_count_as_one() {
         let (mut balancer, now) = balancer(1);
         let attempts: Vec<_> = (0..10).map(|_| pick(&mut balancer, now)).collect();
         attempts.into_iter().for_each(|attempt| fail(&mut balancer, attempt, now));
@@ -311,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn delays_differ_so_that_nobody_comes_back_together() {
+    fn backoffs_differ_so_that_clients_do_not_retry_together() {
         let backoffs: Vec<_> = (0..20)
             .map(|_| {
                 let (mut balancer, now) = balancer(1);
@@ -324,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn who_may_not_try_is_told_what_the_last_who_did_was_told() {
+    fn a_call_that_may_not_try_gets_the_last_attempts_error() {
         let (mut balancer, now) = balancer(1);
         let attempt = pick(&mut balancer, now);
         let source = io::ErrorKind::ConnectionRefused.into();

@@ -17,11 +17,12 @@ use crate::error::CallError;
 use crate::executed::{Executed, SERVER_CODES};
 use crate::stream::Stream;
 
-/// A time-out that is set on the socket may be off by a millisecond, or by this part of it if that
-/// is more, so that a call in steady state needs no system call to set it.
+/// The time-out set on the socket may differ from the wanted one by a millisecond, or by the wanted
+/// one divided by this if that is more, so that a call in steady state needs no system call to set
+/// it.
 const TIMEOUT_PRECISION: u32 = 100;
 
-/// To serialise a request of more bytes than this takes a part of the call's time that counts.
+/// Serialising a request of more bytes than this takes a noticeable part of the call's time.
 const LONG_REQUEST: usize = 16 * 1024;
 
 /// How to connect, and how long to wait.
@@ -55,34 +56,34 @@ impl Default for ClientBuilder {
 }
 
 impl ClientBuilder {
-    /// How long connecting may take over all addresses of the host; 10 s unless told. Looking the
-    /// host's name up is the system's and not bounded by this.
+    /// How long connecting may take, over all addresses of the host (default: 10 s). The system's
+    /// lookup of the host name is not bounded by it.
     pub fn connect_timeout(mut self, timeout: Duration) -> ClientBuilder {
         self.connect_timeout = timeout;
         self
     }
 
-    /// How long a call may take, from the serialising of its params to its last byte received; 30 s
-    /// unless told. Kept to within a hundredth, or some milliseconds if that is more; a `Serialize`
-    /// that takes long for a few bytes comes on top. The server is told with every call
-    /// (`timeout_ms` in docs/wire.md).
+    /// How long a call may take, from serialising its params to receiving the last byte of the
+    /// reply (default: 30 s). Exact to one per cent, or to some milliseconds if that is more; the
+    /// time of a `Serialize` that is slow for a few bytes is not counted. Every request carries it
+    /// to the server (`timeout_ms` in docs/wire.md).
     pub fn call_timeout(mut self, timeout: Duration) -> ClientBuilder {
         self.call_timeout = timeout;
         self
     }
 
-    /// How long the connection may lie unused between two calls; 50 s unless told; zero means that
-    /// it serves for one call only. A call after that is [`CallError::Idle`] and sends nothing.
+    /// How long the connection may be idle between two calls (default: 50 s); zero means that it
+    /// serves one call only. A later call fails with [`CallError::Idle`] and sends nothing.
     ///
-    /// Servers end a connection that is silent for 60 s, and routers and firewalls forget one
-    /// without telling anybody; a request that meets that end on its way is a call of which nobody
-    /// can say whether it was executed. So stay some seconds below the server's own limit.
+    /// Servers close a connection that is silent for 60 s, and routers and firewalls drop one
+    /// without notice. If that happens while a request is on its way, nothing tells whether the
+    /// call was executed. So stay some seconds below the server's own limit.
     pub fn idle_timeout(mut self, timeout: Duration) -> ClientBuilder {
         self.idle_timeout = timeout;
         self
     }
 
-    /// The longest reply body that is read, in bytes; 8 MiB unless told.
+    /// The longest reply body that is accepted, in bytes (default: 8 MiB).
     pub fn max_frame_len(mut self, bytes: usize) -> ClientBuilder {
         self.max_frame_len = bytes;
         self
@@ -110,21 +111,22 @@ impl ClientBuilder {
     }
 }
 
-/// A reply whose types nobody has looked at.
+/// A reply whose kind and result were not checked.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct RawReply {
     /// The field `out`.
     pub kind: String,
-    /// The field `result`, byte by byte as it came.
+    /// The field `result`, exactly as received.
     pub result: Box<RawValue>,
 }
 
 /// One connection to a server. Calls are made one after the other.
 ///
-/// After a time-out, a close or broken framing the connection is not used again, since replies
-/// come in the order of the requests and an old one could be taken for a new one: every further
-/// call is [`CallError::Unusable`]. Dropping a client closes the connection and does not block.
+/// After a time-out, a close or broken framing the connection is not used again, because replies
+/// come in the order of the requests and a late one could be taken for the next one: every further
+/// call fails with [`CallError::Unusable`]. Dropping a client closes the connection and does not
+/// block.
 #[derive(Debug)]
 pub struct Client {
     stream: Stream,
@@ -141,7 +143,8 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects with the default time-outs: 10 s to connect, 30 s a call, 50 s unused.
+    /// Connects with the default time-outs: 10 s to connect, 30 s for a call, 50 s idle. Blocks
+    /// until connected, refused, or out of time.
     ///
     /// # Errors
     ///
@@ -150,24 +153,24 @@ impl Client {
         Client::builder().connect(address)
     }
 
-    /// For other time-outs and limits.
+    /// A builder, for other time-outs and limits.
     pub fn builder() -> ClientBuilder {
         ClientBuilder::default()
     }
 
-    /// Changes how long the following calls may take.
+    /// Changes how long the following calls may take; see [`ClientBuilder::call_timeout`].
     pub fn set_call_timeout(&mut self, timeout: Duration) {
         self.call_timeout = timeout;
     }
 
-    /// Whether the next call will be sent. `false` after an error that left a reply outstanding, and
-    /// after lying unused for too long; then connect again.
+    /// Whether the next call will be sent. `false` after an error that left a reply outstanding,
+    /// and after the connection was idle for too long; then connect again.
     pub fn is_usable(&self) -> bool {
         self.check_usable(Instant::now()).is_ok()
     }
 
-    /// Whether nothing has come since the last call: no reply that nobody asked for, no refusal, no
-    /// end. Does not block.
+    /// Whether nothing has arrived since the last call: no unsolicited reply, no refusal, no end of
+    /// the stream. Does not block.
     pub(crate) fn is_silent(&self) -> bool {
         self.stream.is_silent()
     }
@@ -176,14 +179,14 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// Every [`CallError`] but `Connect`.
+    /// Any [`CallError`] except `Connect`.
     pub fn call<P: Serialize, R: DeserializeOwned>(
         &mut self,
         method: Method<P, R>,
         params: &P,
     ) -> Result<R, CallError> {
         let body = self.exchange(method.name(), params)?;
-        // One pass over the result where the reply is spelled as usual.
+        // One pass over the result if the reply has the usual spelling.
         if let Ok(text) = std::str::from_utf8(body)
             && let Some((kind, result)) = split_reply(text)
             && kind == method.kind()
@@ -204,12 +207,12 @@ impl Client {
         serde_json::from_str(reply.result.get()).map_err(CallError::Result)
     }
 
-    /// Calls any method with any params, and gives back what came. Blocks as
+    /// Calls any method with any params and returns the reply unchecked. Blocks as
     /// [`call`](Client::call) does.
     ///
     /// # Errors
     ///
-    /// Every [`CallError`] but `Connect`, `Kind` and `Result`.
+    /// Any [`CallError`] except `Connect`, `Kind` and `Result`.
     pub fn call_raw<P: Serialize + ?Sized>(
         &mut self,
         method: &str,
@@ -253,7 +256,7 @@ impl Client {
         let sent = self.send(&mut time);
         self.requests.clear();
         match sent {
-            // The server may have said why before it closed.
+            // The server may have sent the reason before it closed.
             Err(CallError::NotSent(_)) if self.receive(&mut time).is_ok() => {}
             sent => {
                 sent?;
@@ -276,19 +279,19 @@ impl Client {
     }
 
     pub(crate) fn check_usable(&self, now: Instant) -> Result<(), CallError> {
-        // A reply that nobody asked for would be taken for the answer to the next request.
+        // An unsolicited reply would be taken for the answer to the next request.
         let has_unsolicited_bytes = self.replies.buffered_len() > 0;
         if !self.usable || has_unsolicited_bytes {
             return Err(CallError::Unusable);
         }
-        let unused = self.last_used.map(|at| now.saturating_duration_since(at));
-        if unused.is_some_and(|time| time > self.idle_timeout) {
+        let idle = self.last_used.map(|at| now.saturating_duration_since(at));
+        if idle.is_some_and(|time| time > self.idle_timeout) {
             return Err(CallError::Idle { limit: self.idle_timeout });
         }
         Ok(())
     }
 
-    /// An error here means that the server has not got the whole request, and never will.
+    /// An error means that the server has not received the whole request and never will.
     fn send(&mut self, time: &mut CallTime) -> Result<(), CallError> {
         let mut sent = 0;
         while sent < self.requests.as_bytes().len() {
@@ -315,7 +318,7 @@ impl Client {
         Ok(())
     }
 
-    /// Reads until a frame is there.
+    /// Reads until a whole frame has been received.
     fn receive(&mut self, time: &mut CallTime) -> Result<(), CallError> {
         while !self.replies.frame_is_ready() {
             let left = time.left(Executed::Maybe)?;
@@ -339,8 +342,8 @@ impl Client {
     }
 }
 
-/// The time of one call. Until some of it may have passed, all of it is left, and the clock need not
-/// be asked.
+/// The time of one call. Before anything has waited, all of it is left and the clock is not read
+/// again.
 struct CallTime {
     started: Instant,
     limit: Duration,
@@ -368,8 +371,9 @@ fn error_reply(result: &RawValue) -> CallError {
     }
 }
 
-/// Whether the server closes behind this error, perhaps a moment later; a request sent meanwhile
-/// would be lost. So do errors of its own that are not known here, to be on the safe side.
+/// Whether the server closes the connection after this error, perhaps a moment later; a request
+/// sent meanwhile would be lost. Unknown codes in the server's range count too, to be on the safe
+/// side.
 fn closes_the_connection(error: &CallError) -> bool {
     error.rpc_error().is_some_and(|error| {
         let goes_on = error.known_code() == Some(ErrorCode::DeadlineExceeded);

@@ -1,4 +1,4 @@
-//! The connections of a pool: who holds one, which lie idle, and whose turn it is to connect.
+//! The connections of a pool: which are in use, which are idle, and which call may connect.
 
 use std::collections::VecDeque;
 use std::process;
@@ -17,7 +17,7 @@ pub(crate) struct Connections {
     builder: ClientBuilder,
     max_connections: usize,
     state: Mutex<State>,
-    /// A connection lies idle, one was closed, or something was learnt about an address.
+    /// A connection became idle or was closed, or an address succeeded or failed.
     changed: Condvar,
 }
 
@@ -26,10 +26,10 @@ struct State {
     /// The process that these connections belong to.
     process: u32,
     balancer: Balancer,
-    /// The one that was used last is at the end, and is used first: the others grow old together
-    /// and can be closed.
+    /// Each with the index of its address. The one used last is at the end and is taken first, so
+    /// that the others reach the idle time-out and can be closed.
     idle: VecDeque<(usize, Client)>,
-    /// All that exist or are being made.
+    /// Connections that exist or are being made.
     count: usize,
     /// How often a call has begun to wait.
     #[cfg(test)]
@@ -40,17 +40,17 @@ struct State {
 #[derive(Clone, Copy)]
 pub(crate) struct AcquireOptions {
     pub(crate) timeout: Duration,
-    /// `None`: the time-out is too long to be a time.
+    /// `None` if the time-out is too long to be a point in time.
     pub(crate) deadline: Option<Instant>,
-    /// Whether a connection that lay idle will do.
+    /// Whether an idle connection may be used.
     pub(crate) reuse: bool,
 }
 
-/// Why a call has no connection.
+/// Why a call got no connection.
 pub(crate) enum AcquireError {
-    /// An address was tried, by this call or by another that this one waited for.
+    /// Connecting failed, in this call or in another one that it waited for.
     Failed(CallError),
-    /// There is no time left to try again.
+    /// No time is left to try again.
     OutOfTime(CallError),
 }
 
@@ -83,7 +83,7 @@ impl Connections {
         Connections { builder, max_connections, state, changed }
     }
 
-    /// A connection to make one call on. Blocks until there is one, at most until the deadline.
+    /// A connection for one call. Blocks until there is one, at most until the deadline.
     pub(crate) fn acquire(&self, options: AcquireOptions) -> Result<Lease<'_>, AcquireError> {
         let mut state = self.lock();
         let failures_before = state.balancer.failures();
@@ -99,7 +99,7 @@ impl Connections {
                 }
                 self.close(&mut state, index);
             }
-            // One that may not be used again makes room for a new one.
+            // An idle connection that may not be used makes room for a new one.
             let mut full = state.count >= self.max_connections;
             if full && let Some((index, _closed)) = state.idle.pop_front() {
                 self.close(&mut state, index);
@@ -130,8 +130,8 @@ impl Connections {
                         if state.balancer.failures() > failures_before {
                             return Err(AcquireError::Failed(state.balancer.last_failure()));
                         }
-                        let nobody_will_give_one_back = state.count == 0;
-                        if nobody_will_give_one_back && options.is_out_of_time(at) {
+                        let none_will_be_returned = state.count == 0;
+                        if none_will_be_returned && options.is_out_of_time(at) {
                             return Err(AcquireError::OutOfTime(state.balancer.last_failure()));
                         }
                         every_address_failed = true;
@@ -147,8 +147,8 @@ impl Connections {
         }
     }
 
-    /// A connection that lay idle is gone. Its place may be for somebody else: this caller may
-    /// have been woken for it and still have no address, or no time, to use it.
+    /// Counts an idle connection as closed and wakes the other callers: this one may have been
+    /// woken for the free capacity and have no address, or no time, to use it.
     fn close(&self, state: &mut State, index: usize) {
         state.forget(index);
         self.changed.notify_all();
@@ -174,7 +174,7 @@ impl Connections {
         attempt: ConnectAttempt,
         options: AcquireOptions,
     ) -> Result<Lease<'_>, AcquireError> {
-        // Gives the place back if there is no connection, whatever the reason.
+        // Its drop frees the capacity if there is no connection, whatever the reason.
         let mut lease =
             Lease { connections: self, index: attempt.index, attempt: Some(attempt), client: None };
         let timeout = self.builder.connect_timeout.min(options.time_left());
@@ -191,12 +191,12 @@ impl Connections {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing is half done when one of these short sections panics.
+        // No state is inconsistent if one of these short sections panics.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let this_process = process::id();
         if state.process != this_process {
-            // A fork: both processes hold the same sockets, and each would read the other's
-            // replies. Closing this side's copies does not end the connections (close(2)).
+            // After a fork both processes hold the same sockets, and each would read the other's
+            // replies. Closing this process's copies does not close the connections (close(2)).
             state.process = this_process;
             state.idle.clear();
             state.count = 0;
@@ -207,37 +207,37 @@ impl Connections {
 }
 
 impl State {
-    /// A connection to the address `index` is gone.
+    /// A connection to the address `index` was closed.
     fn forget(&mut self, index: usize) {
         self.count = self.count.saturating_sub(1);
         self.balancer.remove_connection(index);
     }
 }
 
-/// A connection that one call holds. When dropped, by a panic too, it goes back to the others if it
-/// can be used again, and is closed if not.
+/// A connection in use by one call. When dropped, also by a panic, it becomes idle if it can be
+/// used again and is closed if not.
 pub(crate) struct Lease<'a> {
     connections: &'a Connections,
     index: usize,
-    /// For a new connection, on which nothing has been answered yet.
+    /// Present for a new connection on which the server has not answered yet.
     attempt: Option<ConnectAttempt>,
     client: Option<Client>,
 }
 
 impl Lease<'_> {
-    /// Whether it was used before.
+    /// Whether an earlier call has used it.
     pub(crate) fn is_reused(&self) -> bool {
         self.attempt.is_none()
     }
 
-    /// The connection, which has so long for its call.
+    /// The connection, with the time that is left as its call time-out.
     pub(crate) fn client(&mut self, options: AcquireOptions) -> &mut Client {
         let client = self.client.as_mut().expect("a lease that was given out is connected");
         client.set_call_timeout(options.time_left());
         client
     }
 
-    /// A new connection was answered, so its address works.
+    /// The server answered. If the connection is new, its address works.
     pub(crate) fn succeeded(&mut self) {
         if let Some(attempt) = self.attempt.take() {
             self.connections.lock().balancer.succeeded(attempt);
@@ -245,7 +245,8 @@ impl Lease<'_> {
         }
     }
 
-    /// There was no new connection, or no answer on it, so its address does not work.
+    /// Connecting failed, or the server did not answer. If the connection is new, its address does
+    /// not work.
     pub(crate) fn failed(&mut self, error: &CallError) {
         if let Some(attempt) = self.attempt.take() {
             self.connections.lock().balancer.failed(attempt, Instant::now(), error);
@@ -271,7 +272,7 @@ impl Drop for Lease<'_> {
             }
             None => {
                 state.forget(self.index);
-                // Some wait for a place and some for an address; who can use this one is not known.
+                // Some callers wait for capacity and some for an address, so all must look.
                 self.connections.changed.notify_all();
             }
         }
@@ -290,16 +291,16 @@ mod tests {
         AcquireOptions { timeout, deadline: Instant::now().checked_add(timeout), reuse }
     }
 
-    /// That a thread waits is an event that nobody sends.
+    /// Nothing signals that a thread waits, so this polls.
     fn wait_until(is_so: impl Fn() -> bool) {
         while !is_so() {
             thread::yield_now();
         }
     }
 
-    /// The wake-up for a connection that was given back goes to one caller only.
+    /// The wake-up for a returned connection goes to one caller only.
     #[test]
-    fn who_cannot_use_what_was_given_back_passes_the_word_on() {
+    fn a_caller_that_cannot_use_a_returned_connection_wakes_the_others() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = Address::from(listener.local_addr().unwrap());
         let connections = Connections::new(vec![address], ClientBuilder::default(), 1);

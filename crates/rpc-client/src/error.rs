@@ -7,20 +7,20 @@ use rpc_proto::{Address, FrameError, MessageError, RpcError};
 
 use crate::executed::Executed;
 
-/// Why a call has no result; [`executed`](CallError::executed) tells whether the handler may have
-/// run nevertheless.
+/// Why a call has no result; [`executed`](CallError::executed) tells whether the handler may still
+/// have run.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CallError {
-    /// There is no connection. Nothing was executed.
+    /// Connecting failed. Nothing was executed.
     #[error("cannot connect to {address}")]
     Connect {
-        /// Where to.
+        /// The server's address.
         address: Address,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// All connections of a pool were in use for the whole time of the call. Nothing was sent.
+    /// All connections of a pool stayed in use until the call's time-out. Nothing was sent.
     #[error("none of the pool's {max_connections} connections was free within {limit:?}")]
     Exhausted {
         /// How many connections the pool may have.
@@ -37,21 +37,21 @@ pub enum CallError {
     /// The connection was closed before the reply came. The handler may have run.
     #[error("the connection was closed before the reply; the handler may have run")]
     Closed(#[source] io::Error),
-    /// No reply came in time.
+    /// The call's time-out passed before the reply arrived.
     #[error("no reply within {limit:?}; {executed}")]
     TimedOut {
         /// The time-out of a call.
         limit: Duration,
-        /// `No` if not even the request could be sent whole, else `Maybe`.
+        /// `No` if the request could not be sent completely, otherwise `Maybe`.
         executed: Executed,
     },
     /// The peer broke the framing, or is not a server of this protocol.
     #[error("the peer broke the framing")]
     Frame(#[source] FrameError),
-    /// The peer framed something that is not a reply.
-    #[error("the peer sent something else than a reply")]
+    /// The peer sent a frame whose body is not a reply.
+    #[error("the peer sent something other than a reply")]
     Message(#[source] MessageError),
-    /// The server answered an error. What its code says tells whether the connection goes on.
+    /// The server answered with an error. Its code tells whether the connection can be used again.
     #[error("the server answered: {0}")]
     Rpc(RpcError),
     /// The reply is of another kind than the method's. The connection can be used again.
@@ -65,20 +65,20 @@ pub enum CallError {
     /// The result does not fit the method's type. The connection can be used again.
     #[error("the result does not have the expected type")]
     Result(#[source] serde_json::Error),
-    /// The connection lay unused for too long to be trusted. Nothing was sent; connect anew.
-    #[error("the connection lay unused for more than {limit:?}; connect again")]
+    /// The connection was idle for too long to be trusted. Nothing was sent; connect again.
+    #[error("the connection was idle for more than {limit:?}; connect again")]
     Idle {
         /// The idle time-out.
         limit: Duration,
     },
     /// An earlier call left the connection with a reply outstanding or half read. Nothing was
-    /// sent; connect anew.
+    /// sent; connect again.
     #[error("the connection is unusable after an earlier error; connect again")]
     Unusable,
 }
 
 impl CallError {
-    /// The error that the server answered, if it did.
+    /// The error that the server answered with, if it did.
     pub fn rpc_error(&self) -> Option<&RpcError> {
         match self {
             CallError::Rpc(error) => Some(error),
@@ -88,8 +88,8 @@ impl CallError {
 
     /// Whether the handler may have run.
     ///
-    /// Of an error that the server answered, its `data.executed` decides if it has one and the code
-    /// is one of the server's own (-32000 to -32099); otherwise the table of codes in docs/wire.md.
+    /// For an error from the server, its `data.executed` decides if present and the code is one of
+    /// the server's own (-32000 to -32099); otherwise the table of codes in docs/wire.md decides.
     pub fn executed(&self) -> Executed {
         match self {
             CallError::Connect { .. }

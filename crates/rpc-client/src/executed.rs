@@ -6,21 +6,21 @@ use std::ops::RangeInclusive;
 use rpc_proto::{ErrorCode, RpcError};
 use serde::Deserialize;
 
-/// The codes that the server itself answers with, not a handler.
+/// The codes that are the server's own, not a handler's.
 pub(crate) const SERVER_CODES: RangeInclusive<i32> = -32099..=-32000;
 
 /// Whether the handler of a call that failed may have run. Ask
 /// [`CallError::executed`](crate::CallError::executed).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Executed {
-    /// The handler did not run and will not. The call can be made again without harm, if what
-    /// stopped it is something that passes.
+    /// The handler did not run and will not. Retrying is safe, and useful if the cause is
+    /// temporary.
     No,
-    /// Nobody can say. Make the call again only if it does not matter that it is executed twice
-    /// ([`Method::idempotent`](crate::Method::idempotent)); else look for its effect first.
+    /// Unknown. Retry only if executing the call twice does no harm
+    /// ([`Method::idempotent`](crate::Method::idempotent)); otherwise look for its effect first.
     Maybe,
     /// The handler ran: it answered with an error of its own, or with something that this side
-    /// cannot read. The same call again would most likely end the same.
+    /// cannot read. A retry would most likely end in the same way.
     Yes,
 }
 
@@ -35,7 +35,7 @@ impl fmt::Display for Executed {
 }
 
 impl Executed {
-    /// What an error that the server answered says, by its `data` or its code.
+    /// What an error from the server means, by its `data` or its code.
     pub(crate) fn of_answer(error: &RpcError) -> Executed {
         use ErrorCode::{
             AccessDenied, Busy, Crashed, DeadlineExceeded, FrameTooLarge, InternalError,
@@ -51,9 +51,9 @@ impl Executed {
             Some(ParseError | InvalidRequest | MethodNotFound | Busy) => Executed::No,
             Some(FrameTooLarge | TimedOut | WrongProtocol | AccessDenied) => Executed::No,
             Some(InternalError) => Executed::Yes,
-            // A handler may answer with -32602 too.
+            // A handler may return -32602 too.
             Some(InvalidParams | DeadlineExceeded | ShuttingDown | Crashed | _) => Executed::Maybe,
-            // -32768 to -32000 are reserved, so these come from a server that is newer than we are.
+            // -32768 to -32000 are reserved, so these come from a server newer than this client.
             None if (-32768..=-32000).contains(&error.code) => Executed::Maybe,
             None => Executed::Yes,
         }

@@ -6,14 +6,14 @@
 //!
 //!   thread ─┐        ┌─ connection ──▶ server
 //!   thread ─┼─ Pool ─┤
-//!   thread ─┘        └─ connection ──▶ another one that is as good
+//!   thread ─┘        └─ connection ──▶ another server of the same kind
 //! ```
 //!
 //! # When to use it
 //!
 //! In a program that can wait for a reply. A [`Client`] is one connection; give each thread its
-//! own, or let the threads share a [`Pool`], which also outlives a server's restart, knows several
-//! addresses, and makes a call again where that is safe.
+//! own, or let the threads share a [`Pool`]. A pool also survives a restart of the server, knows
+//! several addresses, and retries a call where that is safe.
 //!
 //! It is the wrong choice inside an asynchronous runtime, where it would block an executor thread.
 //!
@@ -43,7 +43,7 @@
 //! # Where to read next
 //!
 //! [`Client`] for the calls, [`CallError`] for what can go wrong with one, [`Executed`] for whether
-//! it may be made again, [`Pool`] for who makes it again by itself.
+//! it is safe to retry, [`Pool`] for automatic retries.
 
 #![forbid(unsafe_code)]
 #![warn(missing_debug_implementations)]

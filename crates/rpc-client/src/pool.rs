@@ -1,4 +1,4 @@
-//! Many callers, few connections, and calls that are repeated where that is safe.
+//! A few connections shared by many callers, and retries of calls where that is safe.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use crate::connections::{AcquireError, AcquireOptions, Connections, Lease};
 use crate::error::CallError;
 use crate::executed::Executed;
 
-/// How many connections, to where, and how often to try.
+/// How many connections a pool has, to which addresses, and how often it tries a call.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -39,34 +39,34 @@ impl Default for PoolBuilder {
 }
 
 impl PoolBuilder {
-    /// The time-outs and limits of each connection and call; those of [`Client::builder`] unless
-    /// told. The call time-out bounds a call with everything that it waits for: a free connection,
-    /// connecting, repetitions.
+    /// The time-outs and limits of each connection and call (default: those of
+    /// [`Client::builder`]). The call time-out covers everything that a call waits for: a free
+    /// connection, connecting, retries.
     pub fn client(mut self, builder: ClientBuilder) -> PoolBuilder {
         self.client = builder;
         self
     }
 
-    /// How many connections there may be at a time, over all addresses; 10 unless told, at least 1.
+    /// How many connections there may be at a time, over all addresses (default: 10, at least 1).
     ///
-    /// Connections that lie unused count too, and a server that has a process or a thread for each
-    /// connection spends one on each of them. With a prefork server stay below its workers.
+    /// Idle connections count too, and a server with one process or thread per connection spends
+    /// one on each of them. With a prefork server stay below its number of workers.
     pub fn max_connections(mut self, count: usize) -> PoolBuilder {
         self.max_connections = count.max(1);
         self
     }
 
-    /// How often a call is tried at most; 4 unless told, at least 1.
+    /// How often a call is tried at most (default: 4, at least 1).
     pub fn max_attempts(mut self, count: u32) -> PoolBuilder {
         self.max_attempts = count.max(1);
         self
     }
 
-    /// A pool without connections; they are made when calls need them.
+    /// Makes the pool. It connects when calls need it, so this does not block.
     ///
     /// # Panics
     ///
-    /// When there is no address.
+    /// If there is no address.
     pub fn build(self, addresses: impl IntoIterator<Item = Address>) -> Pool {
         let addresses: Vec<Address> = addresses.into_iter().collect();
         assert!(!addresses.is_empty(), "a pool needs an address");
@@ -79,39 +79,38 @@ impl PoolBuilder {
     }
 }
 
-/// A bounded number of connections to servers that are equally good, shared by threads.
+/// A bounded number of connections to interchangeable servers, shared by threads.
 ///
-/// A call takes a connection, makes its exchange and gives it back. A connection that broke, or
-/// that may still bring a late reply, is closed instead. Before one that lay unused is used again,
-/// one system call looks whether it is still open and silent; one that lay unused for longer than
-/// the client's idle time-out is closed. No thread runs in the background, so what nobody asks for
-/// stays open until the next call. Dropping the pool closes all of them and does not block.
+/// A call takes a connection, uses it and returns it. A connection that broke, or that may still
+/// deliver a late reply, is closed instead. Before an idle connection is used again, one system
+/// call checks that it is still open and silent; one that was idle for longer than the client's
+/// idle time-out is closed. No thread runs in the background, so an idle connection stays open
+/// until the next call. Dropping the pool closes all connections and does not block.
 ///
-/// # What is repeated
+/// # What is retried
 ///
-/// A call that failed is tried again, within its time-out and at most
-/// [`max_attempts`](PoolBuilder::max_attempts) times in all, if it was not executed for a reason
-/// that passes: no connection, a request that could not be sent, a server that was busy, stopping,
-/// or had just given up the connection. A call of a method that is declared
-/// [`idempotent`](Method::idempotent) is also repeated, but only once, if the server may have
-/// executed it and then crashed, stopped or closed the connection: a request that kills what serves
-/// it should not kill them all. Nothing is repeated after a time-out, since then there is no time
-/// left.
+/// A call that failed is retried, within its time-out and at most
+/// [`max_attempts`](PoolBuilder::max_attempts) times in all, if it was not executed and the cause
+/// is temporary: no connection, a request that could not be sent, a server that was busy, stopping,
+/// or had just timed the connection out. A call of a method that is declared
+/// [`idempotent`](Method::idempotent) is also retried, but only once, if the server may have
+/// executed it and then crashed, stopped or closed the connection: a request that kills its server
+/// should not kill all of them. Nothing is retried after a time-out, since no time is left.
 ///
 /// # Which address
 ///
 /// A new connection goes to the address that has the fewest, in turn among equals. An address works
-/// if a new connection to it is answered. One that did not is avoided for 50 ms, and twice as long
-/// after each further failure, up to 30 s, or up to 1 s while no address works, less a random part
-/// of up to a half. When that time is over one call tries it, not all; the others wait, or go
-/// elsewhere. If that call fails, so do those that waited for it, each having used one attempt. So
-/// a server that went away is asked once in a while, however many callers there are.
+/// if the server answers on a new connection to it. One that failed is avoided for 50 ms, and twice
+/// as long after each further failure, up to 30 s, or up to 1 s while no address works, less a
+/// random part of up to a half. After that time one call tries it; the other calls wait or use
+/// another address. If that call fails, the calls that waited for it fail too, and each has used
+/// one attempt. So the load on a server that is down does not grow with the number of callers.
 ///
 /// # After a fork
 ///
-/// A child must not share its parent's sockets, so a pool that finds itself in another process
-/// forgets its connections and makes new ones. As with everything that has a lock, that holds only
-/// if no other thread was using the pool at the moment of the fork.
+/// A child must not share its parent's sockets, so a pool that detects a new process drops its
+/// connections and makes new ones. As with everything that has a lock, this works only if no other
+/// thread was using the pool at the moment of the fork.
 ///
 /// # Example
 ///
@@ -150,17 +149,17 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// For addresses, time-outs and limits.
+    /// A builder, for addresses, time-outs and limits.
     pub fn builder() -> PoolBuilder {
         PoolBuilder::default()
     }
 
-    /// Calls a typed method. Blocks until the reply is there, at most for the call time-out (looking
-    /// up a host's name is the system's and not bounded).
+    /// Calls a typed method. Blocks until the reply is there, at most for the call time-out (the
+    /// system's lookup of a host name is not bounded).
     ///
     /// # Errors
     ///
-    /// Every [`CallError`]: that of the last attempt, or of an earlier one that may have been
+    /// Any [`CallError`]: that of the last attempt, or of an earlier one that may have been
     /// executed if the last was not.
     pub fn call<P: Serialize, R: DeserializeOwned>(
         &self,
@@ -170,11 +169,11 @@ impl Pool {
         self.call_within(self.call_timeout, method, params)
     }
 
-    /// As [`call`](Pool::call), with a time-out of its own.
+    /// Like [`call`](Pool::call), with this time-out instead of the pool's.
     ///
     /// # Errors
     ///
-    /// As [`call`](Pool::call).
+    /// Those of [`call`](Pool::call).
     pub fn call_within<P: Serialize, R: DeserializeOwned>(
         &self,
         timeout: Duration,
@@ -186,12 +185,12 @@ impl Pool {
         })
     }
 
-    /// Calls any method with any params, and gives back what came. Blocks as [`call`](Pool::call)
-    /// does. Never taken for idempotent.
+    /// Calls any method with any params and returns the reply unchecked. Blocks as
+    /// [`call`](Pool::call) does. The method does not count as idempotent.
     ///
     /// # Errors
     ///
-    /// As [`call`](Pool::call), without `Kind` and `Result`.
+    /// Those of [`call`](Pool::call), except `Kind` and `Result`.
     pub fn call_raw<P: Serialize + ?Sized>(
         &self,
         method: &str,
@@ -216,7 +215,7 @@ impl Pool {
                     Err(error) => error,
                 },
                 Err(AcquireError::Failed(error)) => error,
-                // What went wrong before tells more than that the time is over.
+                // An earlier error tells more than the fact that the time is over.
                 Err(AcquireError::OutOfTime(error)) => return Err(worst.unwrap_or(error)),
             };
             let worst_executed = worst.as_ref().map_or(Executed::No, CallError::executed);
@@ -238,7 +237,7 @@ fn call_once<T>(
     options: &mut AcquireOptions,
     call: &mut impl FnMut(&mut Client) -> Result<T, CallError>,
 ) -> Result<T, CallError> {
-    // If one connection that lay unused turns out to be dead, others may be.
+    // If one idle connection turns out to be dead, others may be dead too.
     options.reuse = !lease.is_reused();
     let mut result = call(lease.client(*options));
     if let Err(CallError::TimedOut { limit, .. }) = &mut result {
@@ -265,9 +264,9 @@ fn shows_address_unavailable(error: &CallError) -> bool {
     }
 }
 
-/// Whether the same call may end better when it is made again.
+/// Whether a retry is safe and may succeed.
 fn is_retryable(error: &CallError, may_run_twice: bool) -> bool {
-    let passes = match error {
+    let is_temporary = match error {
         CallError::Connect { .. } | CallError::NotSent(_) | CallError::Closed(_) => true,
         CallError::Idle { .. } | CallError::Unusable => true,
         CallError::Frame(error) => matches!(error, FrameError::Truncated { .. }),
@@ -283,8 +282,8 @@ fn is_retryable(error: &CallError, may_run_twice: bool) -> bool {
         _ => false,
     };
     match error.executed() {
-        Executed::No => passes,
-        Executed::Maybe => passes && may_run_twice,
+        Executed::No => is_temporary,
+        Executed::Maybe => is_temporary && may_run_twice,
         Executed::Yes => false,
     }
 }

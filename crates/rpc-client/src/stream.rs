@@ -20,7 +20,8 @@ pub(crate) enum Stream {
 }
 
 impl Stream {
-    /// Connects to the first of the host's addresses that answers, all within `timeout`.
+    /// Connects to the first of the host's addresses that accepts, within `timeout` for all of
+    /// them.
     pub(crate) fn connect(address: &Address, timeout: Duration) -> io::Result<Stream> {
         match address {
             Address::Tcp(host_and_port) => {
@@ -45,19 +46,20 @@ impl Stream {
             }
             Address::Unix(path) => Ok(Stream::Unix(connect_unix(path, timeout)?)),
             other => {
-                let message = format!("no way to connect to {other}");
+                let message = format!("unsupported kind of address: {other}");
                 Err(io::Error::new(io::ErrorKind::Unsupported, message))
             }
         }
     }
 
-    /// Whether there is nothing to read, not even the end or an error. Does not block.
+    /// Whether there is nothing to read, not even the end of the stream or an error. Does not
+    /// block.
     pub(crate) fn is_silent(&self) -> bool {
         let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
         recv(self.as_raw_fd(), &mut [0], flags) == Err(Errno::EAGAIN)
     }
 
-    /// Writes what the socket takes, without waiting.
+    /// Writes as much as the socket accepts, without waiting.
     #[inline]
     pub(crate) fn write_now(&self, bytes: &[u8]) -> io::Result<usize> {
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
@@ -89,7 +91,7 @@ impl AsRawFd for Stream {
     }
 }
 
-/// connect(2) waits for a place in a full backlog; SO_SNDTIMEO bounds that wait (socket(7)).
+/// connect(2) waits while the backlog is full; SO_SNDTIMEO bounds that wait (socket(7)).
 fn connect_unix(path: &Path, timeout: Duration) -> io::Result<UnixStream> {
     let flags = SockFlag::SOCK_CLOEXEC;
     let stream = UnixStream::from(socket(AddressFamily::Unix, SockType::Stream, flags, None)?);

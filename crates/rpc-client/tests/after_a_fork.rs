@@ -1,7 +1,7 @@
-//! A pool that finds itself in a child process makes connections of its own.
+//! A pool in a forked child makes its own connections.
 //!
-//! A program of its own, because the harness of other tests has threads, and a process with threads
-//! is not forked.
+//! A separate program, because the test harness has threads, and a process with threads is not
+//! forked.
 
 use std::thread;
 

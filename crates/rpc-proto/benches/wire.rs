@@ -1,5 +1,4 @@
-//! What the wire costs without a socket: taking frames apart, recognising envelopes, writing
-//! replies.
+//! The cost of the wire without a socket: splitting frames, recognising envelopes, writing replies.
 //!
 //! `cargo bench --package rpc-proto` runs all; `cargo bench --package rpc-proto -- envelope` runs
 //! one group.
@@ -9,7 +8,7 @@ use divan::counter::{BytesCount, ItemsCount};
 use rpc_proto::internal::{ReplyHead, split_request};
 use rpc_proto::{FrameReader, FrameWriter, MAX_FRAME_LEN, Request, Response, RpcError};
 
-/// The text of a ping that only needs to be there.
+/// The shortest useful text of a ping.
 const TEXT: &str = "123456789";
 
 fn main() {
@@ -69,7 +68,7 @@ mod envelope {
         Spaced,
         /// As our own client writes it.
         CompactWithTimeout,
-        /// Legal, and nobody's default: only the general parser knows it.
+        /// Valid but unusual: only the general parser accepts it.
         Unusual,
     }
 
@@ -89,7 +88,7 @@ mod envelope {
         }
     }
 
-    /// By its bytes alone. For the unusual spelling: how long it takes to give up.
+    /// Without parsing. For the unusual spelling: how long it takes to give up.
     #[divan::bench(args = SPELLINGS)]
     fn split_usual(spelling: Spelling) -> bool {
         let text = divan::black_box(spelling.request());

@@ -1,11 +1,12 @@
 //! Where a server listens: a TCP host and port, or the path of a Unix socket.
 
+// From `core`, which has addresses but no sockets.
+use core::net::SocketAddr;
 use std::fmt;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-/// The address of a server, as one writes it on a command line.
+/// The address of a server, as it is written on a command line.
 ///
 /// ```
 /// use std::net::{Ipv6Addr, SocketAddr};

@@ -1,4 +1,4 @@
-//! The error that travels in a reply of the kind `error`.
+//! The error in a reply of the kind `error`.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,12 +10,12 @@ use serde_json::value::RawValue;
 use crate::frame::FrameError;
 use crate::message::MessageError;
 
-/// How much of what the peer sent an error may repeat, in bytes.
+/// How much of the peer's input an error message may repeat, in bytes.
 const SHOWN_LEN: usize = 200;
 
 macro_rules! error_codes {
     ($($(#[$doc:meta])* $name:ident = $code:literal, $text:literal;)*) => {
-        /// The codes that this system itself answers with.
+        /// The error codes of the protocol.
         ///
         /// -32700 to -32600 are those of the
         /// [JSON-RPC 2.0 specification](https://www.jsonrpc.org/specification#error_object);
@@ -41,7 +41,7 @@ macro_rules! error_codes {
                 match self { $(ErrorCode::$name => $text,)* }
             }
 
-            /// The code with this number, if it is one of ours.
+            /// The code with this number, if it is one of these.
             pub const fn from_code(code: i32) -> Option<ErrorCode> {
                 match code { $($code => Some(ErrorCode::$name),)* _ => None }
             }
@@ -50,31 +50,33 @@ macro_rules! error_codes {
 }
 
 error_codes! {
-    /// The body is not JSON, or not UTF-8. The connection goes on.
+    /// The body is not JSON or not UTF-8. The connection stays open.
     ParseError = -32700, "parse error";
-    /// The body is JSON but not a request. The connection goes on.
+    /// The body is JSON but not a request. The connection stays open.
     InvalidRequest = -32600, "invalid request";
-    /// No method of that name is registered. The connection goes on.
+    /// No method with that name is registered. The connection stays open.
     MethodNotFound = -32601, "method not found";
-    /// The params do not fit the method's type; the handler did not run. The connection goes on.
+    /// The params do not fit the method's type; the handler did not run. The connection stays open.
     InvalidParams = -32602, "invalid params";
-    /// The handler failed or panicked. The connection goes on.
+    /// The handler failed or panicked. The connection stays open.
     InternalError = -32603, "internal error";
     /// A limit on connections, threads, processes or descriptors is reached. Nothing was executed.
     Busy = -32000, "busy";
-    /// The call's time ran out. What `data.executed` says tells whether a handler may have run.
+    /// The call's time ran out. `data.executed` tells whether a handler may have run.
     DeadlineExceeded = -32001, "deadline exceeded";
-    /// The server is stopping. What `data.executed` says tells whether a handler may have run.
+    /// The server is stopping. `data.executed` tells whether a handler may have run.
     ShuttingDown = -32002, "shutting down";
-    /// The frame is longer than the server's limit. Nothing was executed; the connection ends.
+    /// The frame is longer than the server's limit. Nothing was executed; the server closes the
+    /// connection.
     FrameTooLarge = -32003, "frame too large";
-    /// The process died in the handler, which may have run.
+    /// The process died while it handled the call; the handler may have run.
     Crashed = -32004, "crashed";
     /// The connection was silent for too long, or a frame took too long to arrive.
     TimedOut = -32005, "timed out";
-    /// The first bytes belong to another protocol. The connection ends.
+    /// The first bytes belong to another protocol. The server closes the connection.
     WrongProtocol = -32006, "wrong protocol";
-    /// The peer is not on the server's list of users. Nothing was executed; the connection ends.
+    /// The peer is not on the server's list of users. Nothing was executed; the server closes the
+    /// connection.
     AccessDenied = -32007, "access denied";
 }
 
@@ -90,7 +92,7 @@ impl From<ErrorCode> for i32 {
     }
 }
 
-/// An error as it travels: `{"code":…,"message":…,"data":…}`, the error object of JSON-RPC 2.0.
+/// An error on the wire: `{"code":…,"message":…,"data":…}`, the error object of JSON-RPC 2.0.
 ///
 /// Handlers return it, clients receive it.
 #[derive(Clone, Debug, Serialize)]
@@ -99,7 +101,7 @@ pub struct RpcError {
     pub code: i32,
     /// One short sentence for a person.
     pub message: Cow<'static, str>,
-    /// Anything more, as JSON; absent on the wire when `None`.
+    /// More about the error, as JSON; absent on the wire if `None`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<Box<RawValue>>,
 }
@@ -115,7 +117,7 @@ impl RpcError {
         RpcError::new(ErrorCode::InternalError, error.to_string())
     }
 
-    /// The params do not fit the method, or make no sense to the handler: code -32602.
+    /// The params do not fit the method, or the handler rejects them: code -32602.
     pub fn invalid_params(error: impl fmt::Display) -> RpcError {
         RpcError::new(ErrorCode::InvalidParams, cut(error.to_string()))
     }
@@ -125,15 +127,15 @@ impl RpcError {
         RpcError::new(ErrorCode::MethodNotFound, format!("no method `{}`", cut(name.to_owned())))
     }
 
-    /// Adds `data`. A value that does not serialise is left out, since an error about an error
-    /// would help nobody.
+    /// Adds `data`. A value that does not serialise is left out, because an error about an error
+    /// would not help.
     #[must_use]
     pub fn with_data(mut self, data: &impl Serialize) -> RpcError {
         self.data = serde_json::value::to_raw_value(data).ok();
         self
     }
 
-    /// The code as one of [`ErrorCode`], if it is one of those.
+    /// The code as an [`ErrorCode`], if it is one of the protocol's.
     pub fn known_code(&self) -> Option<ErrorCode> {
         ErrorCode::from_code(self.code)
     }
@@ -152,7 +154,7 @@ impl fmt::Display for RpcError {
 impl std::error::Error for RpcError {}
 
 impl PartialEq for RpcError {
-    /// Two errors are equal when they are the same on the wire.
+    /// Two errors are equal if they are the same on the wire.
     fn eq(&self, other: &RpcError) -> bool {
         self.code == other.code
             && self.message == other.message
@@ -238,7 +240,7 @@ impl From<MessageError> for RpcError {
     }
 }
 
-/// Shortens a text that may repeat what the peer sent, which may be megabytes.
+/// Shortens a text that may repeat the peer's input, which may be megabytes.
 fn cut(text: String) -> String {
     match text.char_indices().find(|(at, _)| *at >= SHOWN_LEN) {
         None => text,

@@ -1,11 +1,11 @@
-//! Telling a client of another protocol that it reached the wrong port.
+//! Recognising a client of another protocol that has connected to the wrong port.
 //!
 //! Read as a length, the first bytes of HTTP or TLS are hundreds of megabytes.
-//! "Frame too large" would be true and would help nobody to find the mistake.
+//! "Frame too large" would be true but would not help to find the mistake.
 
 use std::fmt;
 
-/// What the first bytes of a connection are, when they are not a frame of this protocol.
+/// What the first bytes of a connection are if they are not a frame of this protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ForeignProtocol {
@@ -13,7 +13,7 @@ pub enum ForeignProtocol {
     Http,
     /// A TLS handshake record (RFC 8446, section 5.1).
     Tls,
-    /// The right framing with the prefix in network byte order.
+    /// The framing of this protocol, with the prefix in network byte order.
     BigEndianPrefix,
     /// JSON without a length prefix.
     BareJson,
@@ -25,8 +25,8 @@ const HTTP_STARTS: [&[u8; 4]; 11] = [
 ];
 
 impl ForeignProtocol {
-    /// Names the protocol by the four bytes that, read as a length, passed the limit, and by what
-    /// has come behind them.
+    /// The protocol, by the first four bytes, which as a length exceed the limit, and by the bytes
+    /// received after them.
     pub(crate) fn of_start(prefix: [u8; 4], rest: &[u8]) -> Option<ForeignProtocol> {
         if HTTP_STARTS.contains(&&prefix) {
             return Some(ForeignProtocol::Http);
@@ -37,16 +37,16 @@ impl ForeignProtocol {
         if matches!(prefix.trim_ascii_start(), [b'{' | b'[', ..]) {
             return Some(ForeignProtocol::BareJson);
         }
-        // 2 GiB in one byte order is 128 bytes in the other. What decides is that those bytes are
-        // there and have the look of a request.
+        // 2 GiB in one byte order is 128 bytes in the other. It counts only if those bytes have
+        // been received and look like a request.
         let body = rest.get(..u32::from_be_bytes(prefix) as usize)?.trim_ascii();
         let is_object = body.starts_with(b"{") && body.ends_with(b"}");
         is_object.then_some(ForeignProtocol::BigEndianPrefix)
     }
 
-    /// Recognises a TLS hello whose first four bytes are a length within the limit: below 8 MiB
-    /// if it is shorter than 256 bytes, more if the limit is higher. The sixth byte, 1 for a
-    /// hello, cannot stand there in any JSON text, so no frame of ours is mistaken for one.
+    /// Recognises a TLS hello whose first four bytes are a length within the limit: below 8 MiB if
+    /// it is shorter than 256 bytes, more if the limit is higher. The sixth byte, 1 for a hello,
+    /// cannot occur there in any JSON text, so no frame of this protocol is mistaken for one.
     pub(crate) fn is_tls_hello(start: &[u8]) -> bool {
         matches!(start, [0x16, 0x03, 0x00..=0x04, _, _, 0x01, ..])
     }

@@ -11,12 +11,12 @@ pub const PREFIX_LEN: usize = 4;
 /// The default limit for the body of a received frame, in bytes: 8 MiB.
 pub const MAX_FRAME_LEN: usize = 8 * 1024 * 1024;
 
-/// The buffer a connection starts with, in bytes. Most calls fit; an idle connection costs little.
-/// Below 1 KiB, because glibc's malloc takes such a size as the occasion to tidy its whole heap
-/// (`malloc_consolidate`), and in a process that was just forked each page that it writes is copied.
+/// The size of a connection's first buffer, in bytes. Most calls fit; an idle connection costs
+/// little. Below 1 KiB, because from that size on glibc's malloc consolidates its whole heap
+/// (`malloc_consolidate`), and in a freshly forked process each page that it writes is copied.
 pub const INITIAL_BUFFER_LEN: usize = 512;
 
-/// How far a buffer grows because reads fill it, in bytes, without one large frame asking for more.
+/// How far a buffer grows because reads fill it, in bytes, unless one large frame needs more.
 const PIPELINE_BUFFER_LEN: usize = 64 * 1024;
 
 /// The length of `{"in":""}`, in bytes.
@@ -42,12 +42,12 @@ pub enum FrameError {
     /// The stream ended inside a frame.
     #[error("the stream ended after {have} bytes of a frame")]
     Truncated {
-        /// Bytes of the frame that came, the prefix included.
+        /// Bytes of the frame that were received, including the prefix.
         have: usize,
     },
 }
 
-/// What to add when the same four bytes make sense in the other byte order.
+/// A hint for the error message if the four bytes make sense in the other byte order.
 fn other_byte_order(len: usize, max: usize) -> String {
     let swapped = u32::try_from(len).map_or(0, u32::swap_bytes) as usize;
     if !(SHORTEST_REQUEST_LEN..=max).contains(&swapped) {
@@ -58,12 +58,12 @@ fn other_byte_order(len: usize, max: usize) -> String {
 
 /// Splits a byte stream into frames.
 ///
-/// One [`read_from`](FrameReader::read_from) is one `read`; it takes as much as came, so that a
-/// frame needs one read and a pipelining peer needs less than one.
-/// Memory grows with the bytes that came, never with the length that a prefix announces.
+/// One [`read_from`](FrameReader::read_from) is one `read` of as many bytes as are available, so a
+/// frame needs one read, and less than one from a peer that pipelines.
+/// Memory grows with the bytes received, never with the length that a prefix announces.
 pub struct FrameReader {
     buffer: Vec<u8>,
-    /// The bytes that came and were not handed out yet are `buffer[start..end]`.
+    /// The bytes that were received and not returned yet are `buffer[start..end]`.
     start: usize,
     end: usize,
     max_frame_len: usize,
@@ -71,23 +71,23 @@ pub struct FrameReader {
 }
 
 impl FrameReader {
-    /// A reader that refuses bodies longer than `max_frame_len` bytes. Allocates nothing yet.
+    /// A reader that rejects bodies longer than `max_frame_len` bytes. Allocates nothing yet.
     pub fn new(max_frame_len: usize) -> FrameReader {
         FrameReader { buffer: Vec::new(), start: 0, end: 0, max_frame_len, at_first_frame: true }
     }
 
-    /// As [`new`](FrameReader::new), and reads into all of `buffer`, whatever it holds. It grows
-    /// when it is too small.
+    /// Like [`new`](FrameReader::new), but reads into `buffer` and overwrites its contents. It
+    /// grows if it is too small.
     pub fn with_buffer(max_frame_len: usize, buffer: Vec<u8>) -> FrameReader {
         FrameReader { buffer, ..FrameReader::new(max_frame_len) }
     }
 
-    /// The body of the next frame, or `None` until more bytes were read.
+    /// The body of the next frame, or `None` if more bytes must be read first.
     ///
     /// # Errors
     ///
-    /// [`FrameError::TooLarge`] as soon as the prefix is there, and [`FrameError::Foreign`]
-    /// instead of it when the first bytes of the stream show another protocol.
+    /// [`FrameError::TooLarge`] as soon as the prefix has been received, or instead
+    /// [`FrameError::Foreign`] if the first bytes of the stream belong to another protocol.
     #[inline]
     pub fn next_frame(&mut self) -> Result<Option<&[u8]>, FrameError> {
         let received = &self.buffer[self.start..self.end];
@@ -107,7 +107,7 @@ impl FrameReader {
         Ok(Some(&self.buffer[body..body + len]))
     }
 
-    /// Whether [`next_frame`](FrameReader::next_frame) has something to say: a frame, or an error.
+    /// Whether [`next_frame`](FrameReader::next_frame) would return a frame or an error.
     pub fn frame_is_ready(&self) -> bool {
         let received = &self.buffer[self.start..self.end];
         received.split_first_chunk::<PREFIX_LEN>().is_some_and(|(prefix, rest)| {
@@ -117,8 +117,8 @@ impl FrameReader {
     }
 
     /// Whether the first prefix is too large in one byte order, makes sense in the other, and too
-    /// little has come behind it to tell. More bytes may change what
-    /// [`next_frame`](FrameReader::next_frame) says.
+    /// few bytes after it have been received to decide. More bytes may change the error of
+    /// [`next_frame`](FrameReader::next_frame).
     pub fn is_in_doubt(&self) -> bool {
         let received = &self.buffer[self.start..self.end];
         let Some((prefix, rest)) = received.split_first_chunk::<PREFIX_LEN>() else {
@@ -149,11 +149,12 @@ impl FrameReader {
         if len > max { Err(FrameError::TooLarge { len, max }) } else { Ok(()) }
     }
 
-    /// Reads once from `source` and returns how many bytes came; 0 is the end of the stream.
+    /// Reads once from `source` and returns the number of bytes received; 0 is the end of the
+    /// stream. Blocks as long as that read does.
     ///
     /// # Errors
     ///
-    /// What `source` returns, unchanged: [`io::ErrorKind::Interrupted`] and
+    /// Those of `source`, unchanged. [`io::ErrorKind::Interrupted`] and
     /// [`io::ErrorKind::WouldBlock`] lose no byte, so the call can be repeated.
     #[inline]
     pub fn read_from(&mut self, source: &mut impl Read) -> io::Result<usize> {
@@ -163,8 +164,8 @@ impl FrameReader {
         Ok(count)
     }
 
-    /// Leaves room for at least one byte. A buffer that the last read has filled grows: more was
-    /// probably waiting.
+    /// Makes room for at least one byte. A buffer that the last read has filled grows, because more
+    /// bytes are probably waiting.
     #[inline]
     fn make_room(&mut self) {
         let was_filled = self.end == self.buffer.len();
@@ -181,13 +182,13 @@ impl FrameReader {
         }
     }
 
-    /// Doubles the buffer up to what pipelining gains from, and beyond that only up to the frame
-    /// that is being received.
+    /// Doubles the buffer up to the size that pipelining benefits from, and beyond that only up to
+    /// the frame that is being received.
     #[cold]
     fn grow(&mut self) {
         let doubled = (self.buffer.len() * 2).max(INITIAL_BUFFER_LEN);
         let limit = self.announced_frame_len().unwrap_or(0).max(PIPELINE_BUFFER_LEN);
-        // A caller may read on while whole frames wait; without room, that read would return 0.
+        // A caller may read on while whole frames are buffered; without room that read returns 0.
         let only_whole_frames = limit <= self.end;
         let len = if only_whole_frames { doubled } else { doubled.min(limit) };
         if len > self.buffer.len() {
@@ -196,8 +197,7 @@ impl FrameReader {
         }
     }
 
-    /// Starts anew with another stream, which may send bodies of `max_frame_len` bytes, and keeps
-    /// the memory.
+    /// Starts again with another stream and another limit for its bodies, and keeps the memory.
     pub fn reset(&mut self, max_frame_len: usize) {
         self.start = 0;
         self.end = 0;
@@ -205,26 +205,26 @@ impl FrameReader {
         self.at_first_frame = true;
     }
 
-    /// Prefix and body of the frame that is being received, once its prefix is there.
+    /// The length of prefix and body of the frame that is being received, once its prefix is known.
     fn announced_frame_len(&self) -> Option<usize> {
         let prefix = self.buffer[self.start..self.end].first_chunk::<PREFIX_LEN>()?;
         Some(PREFIX_LEN + u32::from_le_bytes(*prefix) as usize)
     }
 
-    /// Bytes that came and are not part of a frame that was handed out.
+    /// The number of bytes received that are not part of a returned frame.
     ///
-    /// After [`next_frame`](FrameReader::next_frame) returned `None` this is the part of a frame
-    /// that was received so far; 0 means that the stream stands between two frames.
+    /// After [`next_frame`](FrameReader::next_frame) has returned `None`, this is the part of a
+    /// frame received so far; 0 means that the stream is between two frames.
     pub fn buffered_len(&self) -> usize {
         self.end - self.start
     }
 
-    /// Bytes of memory held.
+    /// The memory held, in bytes.
     pub fn capacity(&self) -> usize {
         self.buffer.capacity()
     }
 
-    /// Gives memory back when the stream stands between two frames; keeps what came otherwise.
+    /// Frees the memory if the stream is between two frames; otherwise does nothing.
     pub fn shrink(&mut self) {
         if self.buffered_len() == 0 {
             self.buffer = Vec::new();
@@ -233,7 +233,7 @@ impl FrameReader {
         }
     }
 
-    /// What the end of the stream means now: clean between two frames, an error inside one.
+    /// Whether the stream may end now: yes between two frames, not inside one.
     ///
     /// # Errors
     ///
@@ -247,7 +247,7 @@ impl FrameReader {
 }
 
 impl fmt::Debug for FrameReader {
-    /// Shows no bytes: they belong to the peer and may be many.
+    /// Shows no bytes: they may be confidential, and many.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FrameReader")
             .field("buffered_len", &self.buffered_len())
@@ -256,11 +256,11 @@ impl fmt::Debug for FrameReader {
     }
 }
 
-/// Collects frames, so that prefix and body, or many replies, leave in one `write`.
+/// Collects frames, so that prefix and body, or many replies, are sent in one `write`.
 #[derive(Default)]
 pub struct FrameWriter {
     buffer: Vec<u8>,
-    /// Whole frames end here; what lies behind is a frame that was begun and given up.
+    /// The end of the last complete frame; bytes after it belong to one that failed.
     committed: usize,
 }
 
@@ -270,21 +270,20 @@ impl FrameWriter {
         FrameWriter::default()
     }
 
-    /// An empty writer that uses the memory of `buffer` and throws away what it holds.
+    /// An empty writer that uses the memory of `buffer` and discards its contents.
     pub fn with_buffer(mut buffer: Vec<u8>) -> FrameWriter {
         buffer.clear();
         FrameWriter { buffer, committed: 0 }
     }
 
-    /// Appends one frame whose body `write_body` appends to the vector it is given.
+    /// Appends one frame, whose body `write_body` appends to its argument.
     ///
     /// If `write_body` fails or panics, no byte of the frame is kept.
     ///
     /// # Errors
     ///
-    /// What `write_body` returned, or an [`io::Error`] of the kind
-    /// [`InvalidData`](io::ErrorKind::InvalidData) when the body is longer than a prefix can say
-    /// (4 GiB).
+    /// Those of `write_body`, or an [`io::Error`] of the kind
+    /// [`InvalidData`](io::ErrorKind::InvalidData) if the body is too long for a prefix (4 GiB).
     #[inline]
     pub fn append<E: From<io::Error>>(
         &mut self,
@@ -301,37 +300,38 @@ impl FrameWriter {
         Ok(())
     }
 
-    /// The frames that wait to be written, prefixes included.
+    /// The frames that are not written yet, including their prefixes.
     #[inline]
     pub fn as_bytes(&self) -> &[u8] {
         &self.buffer[..self.committed]
     }
 
-    /// Forgets the frames that wait, keeping the memory for the next ones.
+    /// Discards the frames that are not written yet and keeps the memory for the next ones.
     #[inline]
     pub fn clear(&mut self) {
         self.buffer.clear();
         self.committed = 0;
     }
 
-    /// Writes what waits and forgets it: one `write` unless `sink` takes only a part.
+    /// Writes the collected frames: one `write` unless `sink` accepts only a part. Blocks as long
+    /// as `sink` does.
     ///
     /// # Errors
     ///
-    /// What `sink` returns; [`io::ErrorKind::Interrupted`] is tried again. The frames are
-    /// forgotten in any case: after an error nobody knows how much of them went out.
+    /// Those of `sink`; after [`io::ErrorKind::Interrupted`] it tries again. The frames are
+    /// discarded in any case, because after an error it is unknown how much of them was sent.
     pub fn write_to(&mut self, sink: &mut impl Write) -> io::Result<()> {
         let written = sink.write_all(self.as_bytes());
         self.clear();
         written
     }
 
-    /// Bytes of memory held.
+    /// The memory held, in bytes.
     pub fn capacity(&self) -> usize {
         self.buffer.capacity()
     }
 
-    /// Gives memory back when nothing waits to be written.
+    /// Frees the memory if all frames are written; otherwise does nothing.
     pub fn shrink(&mut self) {
         if self.committed == 0 {
             self.buffer = Vec::new();
@@ -340,7 +340,7 @@ impl FrameWriter {
 }
 
 impl fmt::Debug for FrameWriter {
-    /// Shows no bytes, as [`FrameReader`] does not.
+    /// Shows no bytes, for the same reason as [`FrameReader`].
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FrameWriter").field("waiting_len", &self.committed).finish_non_exhaustive()
     }

@@ -1,5 +1,4 @@
-//! The wire of a small blocking RPC system: frames, messages, typed methods and the errors that
-//! travel.
+//! The wire of a small blocking RPC system: frames, messages, typed methods and errors.
 //!
 //! ```text
 //!   4 bytes, little-endian        body, `length` bytes of JSON
@@ -18,10 +17,10 @@
 //! Use this crate alone to write a client or a server of your own that speaks this wire.
 //! It works on bytes and on [`std::io::Read`] and [`std::io::Write`]; it opens no socket, starts
 //! no process and reads no clock.
-//! To serve or to call, take `rpc-core` with one of the `rpc-server-*` crates, or `rpc-client`.
+//! To serve, use `rpc-core` with one of the `rpc-server-*` crates; to call, use `rpc-client`.
 //!
-//! It is the wrong choice when replies must overtake each other on one connection, when messages
-//! are binary, or when a stream of results answers one request: this wire has none of that.
+//! It is the wrong choice if replies must overtake each other on one connection, if messages are
+//! binary, or if one request needs a stream of results: this wire has none of that.
 //!
 //! # Example
 //!
@@ -71,8 +70,7 @@ pub use method::{Method, RESERVED_METHOD_PREFIX};
 #[doc(no_inline)]
 pub use serde_json::value::RawValue;
 
-/// What the crates of this workspace need of this one and nobody else should: it may change with
-/// every version.
+/// For the other crates of this workspace only; may change with every version.
 #[doc(hidden)]
 pub mod internal {
     pub use crate::frame::INITIAL_BUFFER_LEN;

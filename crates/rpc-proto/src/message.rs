@@ -39,40 +39,39 @@ pub enum MessageError {
     },
 }
 
-/// A request: which method, with what params, in what time. Borrowed from the frame that it came
-/// in.
+/// A request: the method, the params, and the caller's time-out. Borrows from the body of its
+/// frame.
 ///
 /// On the wire `{"in": method, "timeout_ms": integer, "params": any}`, in any order. Unknown
-/// fields are ignored, absent `params` are `null`, a field that stands twice makes the request
-/// invalid.
+/// fields are ignored, absent `params` are `null`, a duplicate field makes the request invalid.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Request<'a> {
     /// The field `in`.
     pub method: Cow<'a, str>,
-    /// The field `timeout_ms`: how long the caller waits from now on. `None` when the field is
-    /// absent or `null`; a number beyond `u64` is `u64::MAX` milliseconds.
+    /// The field `timeout_ms`: how long the caller waits from now on. `None` if the field is absent
+    /// or `null`; a number too large for `u64` is `u64::MAX` milliseconds.
     pub timeout: Option<Duration>,
-    /// The field `params`, byte by byte as it came.
+    /// The field `params`, exactly as received.
     pub params: &'a RawValue,
 }
 
 impl<'a> Request<'a> {
-    /// Parses the body of a frame. Params are checked to be JSON and not looked at otherwise.
+    /// Parses the body of a frame. The params are checked to be JSON and not examined further.
     ///
     /// # Errors
     ///
-    /// [`MessageError`], of which the first two mean code -32700 and the third -32600.
+    /// [`MessageError`]; its first two variants mean code -32700 and the third -32600.
     pub fn parse(body: &'a [u8]) -> Result<Request<'a>, MessageError> {
         let envelope = parse_envelope::<RequestFields>(utf8(body)?)?;
         Ok(Request { method: envelope.name, timeout: envelope.timeout, params: envelope.payload })
     }
 
-    /// Appends the body of a request that names no time-out to `body`.
+    /// Appends the body of a request without a time-out to `body`.
     ///
     /// # Errors
     ///
-    /// When `params` does not serialise to JSON: a map whose keys are not strings, for example.
+    /// If `params` does not serialise to JSON: a map whose keys are not strings, for example.
     pub fn encode<P: Serialize + ?Sized>(
         body: &mut Vec<u8>,
         method: &str,
@@ -82,12 +81,12 @@ impl<'a> Request<'a> {
         encode_payload(body, params)
     }
 
-    /// Appends the body of a request to `body`, with the time that is left for it. It travels in
+    /// Appends the body of a request to `body`, with the time that is left for it. It is sent in
     /// whole milliseconds, rounded up, so that a server does not give up before the caller does.
     ///
     /// # Errors
     ///
-    /// As [`encode`](Request::encode).
+    /// Those of [`encode`](Request::encode).
     pub fn encode_with_timeout<P: Serialize + ?Sized>(
         body: &mut Vec<u8>,
         method: &str,
@@ -99,7 +98,7 @@ impl<'a> Request<'a> {
     }
 }
 
-/// A reply: what kind it is and the result. Borrowed from the frame that it came in.
+/// A reply: its kind and the result. Borrows from the body of its frame.
 ///
 /// On the wire `{"out": kind, "result": any}`. A reply of the kind [`ERROR_KIND`] has an
 /// [`RpcError`](crate::RpcError) as its result.
@@ -108,16 +107,16 @@ impl<'a> Request<'a> {
 pub struct Response<'a> {
     /// The field `out`.
     pub kind: Cow<'a, str>,
-    /// The field `result`, byte by byte as it came.
+    /// The field `result`, exactly as received.
     pub result: &'a RawValue,
 }
 
 impl<'a> Response<'a> {
-    /// Parses the body of a frame. The result is checked to be JSON and not looked at otherwise.
+    /// Parses the body of a frame. The result is checked to be JSON and not examined further.
     ///
     /// # Errors
     ///
-    /// [`MessageError`] when the body is not a reply.
+    /// [`MessageError`] if the body is not a reply.
     pub fn parse(body: &'a [u8]) -> Result<Response<'a>, MessageError> {
         let body = utf8(body)?;
         let (kind, result) = match spelling::split_reply(body)
@@ -136,7 +135,7 @@ impl<'a> Response<'a> {
     ///
     /// # Errors
     ///
-    /// When `result` does not serialise to JSON: a map whose keys are not strings, for example.
+    /// If `result` does not serialise to JSON: a map whose keys are not strings, for example.
     #[inline]
     pub fn encode<R: Serialize + ?Sized>(
         body: &mut Vec<u8>,
@@ -157,7 +156,7 @@ impl<'a> Response<'a> {
     }
 }
 
-/// What every reply of one kind begins with, written once for all of them.
+/// The beginning that all replies of one kind share, written once.
 ///
 /// ```
 /// use rpc_proto::Response;
@@ -186,7 +185,7 @@ impl ReplyHead {
     ///
     /// # Errors
     ///
-    /// As [`Response::encode`].
+    /// Those of [`Response::encode`].
     #[inline]
     pub fn encode<R: Serialize + ?Sized>(&self, body: &mut Vec<u8>, result: &R) -> io::Result<()> {
         body.extend_from_slice(&self.0);
@@ -290,7 +289,8 @@ impl<'de: 'a, 'a, F: Fields> Visitor<'de> for EnvelopeVisitor<'a, F> {
     }
 }
 
-/// By its digits, because a number beyond `u64` would come as a double, like `1.5` and `1e3`.
+/// From the digits, because serde_json reads a number beyond `u64` as a double, like `1.5` and
+/// `1e3`.
 fn read_timeout<E: de::Error>(value: &RawValue) -> Result<Option<Duration>, E> {
     match value.get() {
         "null" => Ok(None),
@@ -308,6 +308,6 @@ fn set_once<T, E: de::Error>(field: &mut Option<T>, value: T, name: &'static str
     }
 }
 
-/// A string that borrows from the input where it has no escapes; `Cow` itself always copies.
+/// A string that borrows from the input if it has no escapes; a plain `Cow` always copies.
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);

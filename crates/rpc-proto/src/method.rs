@@ -3,7 +3,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-/// Method names that begin like this belong to the server itself.
+/// Method names with this prefix belong to the server itself.
 pub const RESERVED_METHOD_PREFIX: &str = "rpc.";
 
 /// A method: its name in a request, the kind of its reply, and the types of both.
@@ -18,8 +18,8 @@ pub const RESERVED_METHOD_PREFIX: &str = "rpc.";
 /// assert_eq!(PING.name(), "ping");
 /// ```
 ///
-/// Names are checked where a method is registered: the kind `error` and names that begin with
-/// `rpc.` are reserved.
+/// Names are checked when a method is registered: the kind `error` and names that begin with `rpc.`
+/// are reserved.
 pub struct Method<Params, Result> {
     name: &'static str,
     kind: &'static str,
@@ -33,9 +33,9 @@ impl<Params, Result> Method<Params, Result> {
         Method { name, kind, idempotent: false, types: PhantomData }
     }
 
-    /// The same method, declared to do no more when it is executed twice than when it is executed
-    /// once (RFC 9110, section 9.2.2). A client may then repeat a call of which it cannot know
-    /// whether it was executed. Nothing of this travels.
+    /// The same method, declared idempotent: executing it twice has the same effect as executing it
+    /// once (RFC 9110, section 9.2.2). A client may then retry a call that may have been executed.
+    /// The declaration is not sent.
     ///
     /// ```
     /// use rpc_proto::Method;
@@ -49,12 +49,12 @@ impl<Params, Result> Method<Params, Result> {
         self
     }
 
-    /// What a request says in its field `in`.
+    /// The name of the method, the field `in` of a request.
     pub const fn name(&self) -> &'static str {
         self.name
     }
 
-    /// What a reply says in its field `out`.
+    /// The kind of the reply, its field `out`.
     pub const fn kind(&self) -> &'static str {
         self.kind
     }

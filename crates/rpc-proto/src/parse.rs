@@ -1,4 +1,4 @@
-//! JSON text as a value: serde_json, but for a text that is one plain string.
+//! Parsing JSON: by serde_json, except for a text that is one string without escapes.
 
 use serde::de::value::{BorrowedStrDeserializer, MapDeserializer};
 use serde::de::{Deserialize, Deserializer, Visitor};
@@ -8,14 +8,14 @@ use serde_json::value::RawValue;
 use crate::text::plain_contents;
 
 /// Parses `text` as exactly one JSON value, as [`serde_json::from_str`] does, and several times as
-/// fast where `T` is a string and nothing in it is escaped.
+/// fast if `T` is a string and `text` has no escapes.
 ///
 /// # Errors
 ///
 /// Those of [`serde_json::from_str`].
 #[inline]
 pub fn parse_json<'a, T: Deserialize<'a>>(text: &'a str) -> serde_json::Result<T> {
-    // A type that does not want this string is asked again, for an error that says where.
+    // A type that rejects this string is parsed again, for an error with the position.
     match plain_contents(text).map(|contents| T::deserialize(PlainString { contents, text })) {
         Some(Ok(value)) => Ok(value),
         _ => serde_json::from_str(text),
@@ -23,7 +23,7 @@ pub fn parse_json<'a, T: Deserialize<'a>>(text: &'a str) -> serde_json::Result<T
 }
 
 /// Checks that `text` is exactly one JSON value, as [`serde_json::from_str`] does, and several
-/// times as fast where that is a string and nothing in it is escaped.
+/// times as fast if it is a string without escapes.
 ///
 /// # Errors
 ///
@@ -36,13 +36,13 @@ pub fn check_json(text: &str) -> serde_json::Result<&RawValue> {
     }
 }
 
-/// A JSON string without escapes: `contents` with quotes around is `text`.
+/// A JSON string without escapes: `text` is `contents` in quotes.
 struct PlainString<'a> {
     contents: &'a str,
     text: &'a str,
 }
 
-macro_rules! hand_on {
+macro_rules! forward {
     ($($method:ident($($argument:ident: $type:ty),*);)*) => {$(
         #[inline]
         fn $method<V: Visitor<'a>>(
@@ -78,7 +78,7 @@ impl<'a> Deserializer<'a> for PlainString<'a> {
         visitor.visit_some(self)
     }
 
-    hand_on! {
+    forward! {
         deserialize_bool();
         deserialize_i8();
         deserialize_i16();
@@ -97,7 +97,7 @@ impl<'a> Deserializer<'a> for PlainString<'a> {
         deserialize_byte_buf();
         deserialize_unit();
         deserialize_unit_struct(name: &'static str);
-        // Also what a `RawValue` asks for, with a name that serde_json alone understands.
+        // Also the request of a `RawValue`, with a name that only serde_json knows.
         deserialize_newtype_struct(name: &'static str);
         deserialize_seq();
         deserialize_tuple(len: usize);
@@ -110,18 +110,18 @@ impl<'a> Deserializer<'a> for PlainString<'a> {
     }
 }
 
-/// A text that is known to be JSON, for a [`RawValue`] and nothing else.
+/// A text that is known to be JSON, to be deserialised as a [`RawValue`] only.
 struct Checked<'a>(&'a str);
 
 impl<'de> Deserializer<'de> for Checked<'de> {
     type Error = serde_json::Error;
 
     fn deserialize_any<V: Visitor<'de>>(self, _visitor: V) -> serde_json::Result<V::Value> {
-        Err(serde::de::Error::custom("not the way in which a `RawValue` asks"))
+        Err(serde::de::Error::custom("not a request of a `RawValue`"))
     }
 
-    /// A `RawValue` asks for a newtype and takes a map of one entry: the name that it asked with,
-    /// and the text. Should that change, serde_json is asked instead.
+    /// A `RawValue` requests a newtype and accepts a map with one entry: the name of the request,
+    /// and the text. If that ever changes, this fails and the caller uses serde_json instead.
     #[inline]
     fn deserialize_newtype_struct<V: Visitor<'de>>(
         self,

@@ -1,4 +1,4 @@
-//! The payload of a message: serde_json, but for a payload that is a string.
+//! Writing the payload of a message: by serde_json, except for a payload that is a string.
 
 use serde::{Serialize, Serializer};
 use serde_json::ser::CompactFormatter;
@@ -7,7 +7,7 @@ use crate::text::{Blocks, append_string};
 
 type Json<'a> = serde_json::Serializer<Blocks<'a>, CompactFormatter>;
 
-/// Appends `payload` as JSON, byte by byte what serde_json writes.
+/// Appends `payload` as JSON, the same bytes as serde_json.
 ///
 /// # Errors
 ///
@@ -20,12 +20,11 @@ pub(crate) fn append<P: Serialize + ?Sized>(
     payload.serialize(PayloadSerializer { body, json: &mut None })
 }
 
-/// Writes strings itself and hands everything else to serde_json.
-///
-/// Strings inside arrays and objects are part of what it hands on.
+/// Writes strings itself and forwards everything else to serde_json, including the strings inside
+/// arrays and objects.
 struct PayloadSerializer<'slot, 'body> {
     body: &'body mut Vec<u8>,
-    /// The place for serde_json's serializer, which what it returns for an array borrows.
+    /// Holds serde_json's serializer, from which its serializers of arrays and objects borrow.
     json: &'slot mut Option<Json<'body>>,
 }
 
@@ -36,7 +35,7 @@ impl<'slot, 'body> PayloadSerializer<'slot, 'body> {
     }
 }
 
-macro_rules! hand_on {
+macro_rules! forward {
     ($($method:ident($($argument:ident: $type:ty),*) -> $output:ident;)*) => {$(
         #[inline]
         fn $method(self, $($argument: $type),*) -> serde_json::Result<Self::$output> {
@@ -91,7 +90,7 @@ impl<'slot, 'body> Serializer for PayloadSerializer<'slot, 'body> {
         self.json().collect_str(value)
     }
 
-    hand_on! {
+    forward! {
         serialize_bool(value: bool) -> Ok;
         serialize_i8(value: i8) -> Ok;
         serialize_i16(value: i16) -> Ok;

@@ -1,11 +1,11 @@
-//! The usual spellings of a message, written and recognised by their bytes.
+//! The usual spellings of a message, written and recognised as bytes.
 
 // From `core`, which has durations but no clock.
 use core::time::Duration;
 
 use crate::text::append_contents;
 
-/// What stands before and between the fields of a message.
+/// The text before and between the fields of a message.
 struct Spelling {
     to_name: &'static str,
     name_to_payload: &'static str,
@@ -20,7 +20,7 @@ const COMPACT_REPLY: Spelling =
 const SPACED_REPLY: Spelling =
     Spelling { to_name: r#"{"out": ""#, name_to_payload: r#"", "result": "# };
 
-/// What stands around the time-out of a request that names one.
+/// The text around the time-out of a request that has one.
 struct TimeoutSpelling {
     from_name: &'static str,
     to_payload: &'static str,
@@ -34,14 +34,13 @@ const SPACED_TIMEOUT: TimeoutSpelling =
 /// Takes apart a request in its usual spelling, without parsing the params.
 ///
 /// The usual spelling is `{"in":"METHOD","params":…}` without white space, as this crate writes it,
-/// or with a space after each colon and comma, as Python's `json.dumps` does, and a method name
-/// without escapes. A `timeout_ms` stands before the params. Returns the name, the time-out, and
-/// the text between `"params":` and the final brace.
+/// or with a space after each colon and comma, as Python's `json.dumps` does, with a method name
+/// without escapes. A `timeout_ms` comes before the params. Returns the name, the time-out, and the
+/// text between `"params":` and the final brace.
 ///
-/// That text is not checked. A caller that parses it as exactly one JSON value, with nothing behind
-/// it, and succeeds has the same method, time-out and params as
-/// [`Request::parse`](crate::Request::parse); a caller that fails must ask that function what the
-/// body really is.
+/// That text is not checked. If it parses as exactly one JSON value, with nothing after it, then
+/// method, time-out and params are those of [`Request::parse`](crate::Request::parse); if it does
+/// not, only that function tells what the body is.
 #[inline]
 pub fn split_request(body: &str) -> Option<(&str, Option<Duration>, &str)> {
     split_spelled_request(body, &COMPACT_REQUEST, &COMPACT_TIMEOUT)
@@ -54,8 +53,8 @@ pub fn split_reply(body: &str) -> Option<(&str, &str)> {
     split_spelled_reply(body, &COMPACT_REPLY).or_else(|| split_spelled_reply(body, &SPACED_REPLY))
 }
 
-/// Inlined for each spelling, as the two below are, so that the comparisons are with constants; a
-/// mere `#[inline]` was found to be ignored, at 70 instructions a request.
+/// Inlined for each spelling, like the two functions below, so that the comparisons are with
+/// constants; the compiler ignored a mere `#[inline]`, which cost 70 instructions per request.
 #[inline(always)]
 fn split_spelled_request<'a>(
     body: &'a str,
@@ -77,7 +76,7 @@ fn split_spelled_reply<'a>(body: &'a str, spelling: &Spelling) -> Option<(&'a st
     Some((kind, rest.strip_prefix(spelling.name_to_payload)?))
 }
 
-/// The name, and what stands between it and the final brace.
+/// The name, and the text between it and the final brace.
 #[inline(always)]
 fn split_name<'a>(body: &'a str, spelling: &Spelling) -> Option<(&'a str, &'a str)> {
     let rest = body.strip_prefix(spelling.to_name)?.strip_suffix('}')?;
@@ -85,11 +84,11 @@ fn split_name<'a>(body: &'a str, spelling: &Spelling) -> Option<(&'a str, &'a st
     Some(rest.split_at(name_len))
 }
 
-/// A JSON number of nothing but digits, and what stands behind it. One that may not fit is left to
-/// the general parser.
+/// A JSON number that consists of digits only, and the text after it. A number that may not fit is
+/// left to the general parser.
 #[inline]
 fn split_integer(text: &str) -> Option<(u64, &str)> {
-    /// Every number of so many digits fits.
+    /// Every number with this many digits fits.
     const MAX_LEN: usize = u64::MAX.ilog10() as usize;
     let mut number = 0;
     let mut len = 0;

@@ -1,28 +1,28 @@
 //! Strings as JSON, a block at a time.
 //!
-//! serde_json looks at a string byte by byte, which for a string of a megabyte takes longer than
-//! the system calls that carry it. Most text needs no escape, and whether a block needs one is a
-//! question without branches, which the compiler turns into vector instructions. Blocks that do
-//! need one are left to serde_json, so there is one place that knows how JSON escapes.
+//! serde_json examines a string byte by byte, which for a string of a megabyte takes longer than
+//! the system calls that carry it. Most text needs no escape, and the check whether a block needs
+//! one has no branches, so the compiler turns it into vector instructions. Blocks that need one are
+//! left to serde_json, so only one place knows how JSON escapes.
 
 use std::io;
 
 use serde::Serialize;
 use serde_json::ser::Formatter;
 
-/// How much text is looked at and copied at a time, in bytes.
+/// How much text is examined and copied at a time, in bytes.
 ///
-/// Small enough to be copied while it is still in the nearest cache, and below the length from
-/// which glibc copies with `rep movsb`. That instruction is more than ten times slower on some AMD
-/// processors when source and destination lie at nearly the same place in their pages, which is
-/// where malloc puts two large buffers (sourceware.org, glibc bug 30994).
+/// Small enough to be still in the nearest cache when it is copied, and below the length from which
+/// glibc copies with `rep movsb`. On some AMD processors that instruction is more than ten times
+/// slower if source and destination have nearly the same offset in their pages, which is how malloc
+/// places two large buffers (sourceware.org, glibc bug 30994).
 const BLOCK_LEN: usize = 1024;
 
 /// How much of a block that needs an escape is left to serde_json at a time, in bytes. Longer than
 /// any character.
 const PIECE_LEN: usize = 32;
 
-/// Room for what closes a message behind its longest part: a quote and a brace.
+/// Room for the end of a message after its longest part: a quote and a brace.
 const CLOSING_LEN: usize = 2;
 
 /// Whether JSON writes these bytes of a string as they are (RFC 8259, section 7).
@@ -32,7 +32,7 @@ pub(crate) fn is_plain(text: &[u8]) -> bool {
     !text.iter().fold(false, |found, &byte| found | needs_escape(byte))
 }
 
-/// What stands between the quotes when `text` is one JSON string in which nothing is escaped.
+/// The text between the quotes if `text` is one JSON string without escapes.
 #[inline]
 pub(crate) fn plain_contents(text: &str) -> Option<&str> {
     let contents = text.strip_prefix('"')?.strip_suffix('"')?;
@@ -45,7 +45,7 @@ fn needs_escape(byte: u8) -> bool {
     (byte < 0x20) | (byte == b'"') | (byte == b'\\')
 }
 
-/// Appends `text` as a JSON string, byte by byte what serde_json writes.
+/// Appends `text` as a JSON string, the same bytes as serde_json.
 #[inline]
 pub(crate) fn append_string(body: &mut Vec<u8>, text: &str) -> serde_json::Result<()> {
     body.push(b'"');
@@ -54,7 +54,7 @@ pub(crate) fn append_string(body: &mut Vec<u8>, text: &str) -> serde_json::Resul
     Ok(())
 }
 
-/// Appends what stands between the quotes.
+/// Appends the text between the quotes.
 #[inline]
 pub(crate) fn append_contents(body: &mut Vec<u8>, text: &str) -> serde_json::Result<()> {
     if text.len() <= PIECE_LEN && is_plain(text.as_bytes()) {
@@ -75,7 +75,7 @@ fn append_long_contents(body: &mut Vec<u8>, text: &str) -> serde_json::Result<()
         }
         if !is_measured {
             is_measured = true;
-            // Else the buffer would double for a few escapes. Most of them are two bytes.
+            // Otherwise the buffer would double for a few escapes. Most are two bytes long.
             let escapes = text.bytes().filter(|&byte| needs_escape(byte)).count();
             body.reserve_exact(begin + text.len() + escapes + CLOSING_LEN - body.len());
         }

@@ -1,7 +1,7 @@
-//! What a call allocates on the caller's thread, once the buffers have their size.
+//! What a call allocates on the caller's thread, once the buffers have their final size.
 //!
-//! A program of its own, because counting replaces the allocator of the whole program. Each thread
-//! has a count of its own, so the server's allocations do not matter.
+//! A separate program, because counting replaces the allocator of the whole program. Each thread
+//! has its own count, so the server's allocations do not matter.
 
 use std::borrow::Cow;
 use std::fmt::Debug;
@@ -12,7 +12,7 @@ use rpc_core::{Acceptor, Method, Registry, Service};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Calls a method that gives back its params, `value`.
+/// Calls a method that returns its params, `value`.
 #[track_caller]
 fn check<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: &T, expected_per_call: u64) {
     const CALLS: u64 = 200;
@@ -31,7 +31,7 @@ fn check<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: &T, expecte
         let counted = allocation_counter::measure(|| (0..calls).for_each(|_| call()));
         counted.count_total
     };
-    // The first call gives the buffers their size.
+    // The first call brings the buffers to their final size.
     allocations(1);
     assert_eq!(allocations(CALLS), expected_per_call * CALLS);
     assert_eq!(allocations(2 * CALLS), expected_per_call * 2 * CALLS);

@@ -56,7 +56,7 @@ fn a_reply_may_be_spelled_in_any_way() {
 }
 
 #[test]
-fn the_server_is_told_how_long_the_caller_waits() {
+fn every_request_carries_the_callers_time_out() {
     const TIMEOUTS: [(Duration, u64); 4] = [
         (Duration::from_secs(2), 2000),
         (Duration::from_micros(20_000_001), 20_001),
@@ -105,7 +105,7 @@ fn one_method_can_be_called_with_different_types() {
 }
 
 #[test]
-fn a_raw_call_gives_back_what_came() {
+fn a_raw_call_returns_the_reply_unchanged() {
     check(
         &[(
             r#"{"in":"a\"b","timeout_ms":30000,"params":[1,null]}"#,
@@ -136,7 +136,7 @@ fn a_reply_may_come_in_pieces() {
 }
 
 #[test]
-fn a_limit_of_the_frames_without_a_bound_and_endless_patience_are_allowed() {
+fn unlimited_frames_and_time_outs_are_allowed() {
     let peer = Peer::tcp(|stream| {
         let without_a_time_out = r#"{"in":"ping","params":"x"}"#;
         assert_eq!(read_request(stream), without_a_time_out);

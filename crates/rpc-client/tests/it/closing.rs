@@ -14,7 +14,7 @@ fn check_unusable(client: &mut Client) {
 }
 
 #[test]
-fn a_close_before_the_reply_is_not_taken_for_anything_else() {
+fn a_close_before_the_reply_is_reported_as_one() {
     for peer in Peer::both(|stream| drop(read_request(stream))) {
         let mut client = peer.client();
         let error = ping(&mut client).unwrap_err();
@@ -25,11 +25,11 @@ fn a_close_before_the_reply_is_not_taken_for_anything_else() {
 }
 
 #[test]
-fn a_close_before_the_request_is_read_is_a_close_too() {
+fn a_close_before_the_request_is_read_is_reported_as_one_too() {
     for peer in Peer::both(|_| {}) {
         let mut client = peer.client();
         let error = ping(&mut client).unwrap_err();
-        // Whether the request was sent is a race.
+        // Whether the request is sent is a race.
         assert!(matches!(error, CallError::Closed(_) | CallError::NotSent(_)), "{error:?}");
         check_unusable(&mut client);
         peer.join();
@@ -37,7 +37,7 @@ fn a_close_before_the_request_is_read_is_a_close_too() {
 }
 
 #[test]
-fn a_close_inside_a_reply_says_how_much_came() {
+fn a_close_inside_a_reply_tells_how_much_was_received() {
     let reply = frame(r#"{"out":"pong","result":"x"}"#);
     for cut in 1..reply.len() {
         let part = reply[..cut].to_owned();
@@ -67,7 +67,7 @@ fn a_refusal_that_came_before_the_request_was_sent_is_reported() {
         // The peer has closed before anything is sent.
         peer.join();
         check_busy(&ping(&mut client).unwrap_err());
-        assert!(ping(&mut client).is_err(), "and it is said once");
+        assert!(ping(&mut client).is_err(), "and it is reported once");
     }
 }
 
@@ -100,13 +100,13 @@ fn a_failed_send_without_a_refusal_says_that_nothing_was_executed() {
 }
 
 #[test]
-fn nothing_is_sent_after_an_error_behind_which_the_server_closes() {
+fn nothing_is_sent_after_an_error_that_closes_the_connection() {
     for code in [-32000, -32002, -32003, -32004, -32005, -32006, -32099] {
         let refusal = format!(r#"{{"out":"error","result":{{"code":{code},"message":"m"}}}}"#);
         for peer in Peer::both(move |stream| {
             read_request(stream);
             stream.write_all(&frame(refusal)).unwrap();
-            // It closes later, when the client has closed.
+            // The peer closes later, after the client.
             expect_end(stream);
         }) {
             let mut client = peer.client();

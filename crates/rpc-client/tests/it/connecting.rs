@@ -23,8 +23,8 @@ fn check_fails(address: &Address, expected: ErrorKind) {
 }
 
 #[test]
-fn a_port_that_nobody_listens_on_refuses() {
-    // The local port of a connection belongs to it, so nobody else can begin to listen there.
+fn a_port_without_a_listener_refuses() {
+    // The local port of a connection belongs to it, so nothing can listen there.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let connection = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let taken = connection.local_addr().unwrap();
@@ -45,7 +45,7 @@ fn a_socket_file_that_is_missing_stale_or_another_file_cannot_be_connected_to() 
 }
 
 #[test]
-fn a_full_queue_of_a_unix_socket_is_waited_for_no_longer_than_told() {
+fn waiting_for_a_full_queue_of_a_unix_socket_ends_at_the_time_out() {
     let path = unused_path();
     let listener = UnixListener::bind(&path).unwrap();
     listen(&listener, Backlog::new(0).unwrap()).unwrap();

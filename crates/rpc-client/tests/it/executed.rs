@@ -35,7 +35,7 @@ fn what_the_server_says_about_its_own_codes_is_believed() {
 }
 
 #[test]
-fn data_without_a_known_word_changes_nothing() {
+fn data_without_a_known_value_changes_nothing() {
     for data in ["null", "1", "[]", "{}", r#"{"executed":1}"#, r#"{"executed":"No"}"#] {
         check(ErrorCode::ShuttingDown.code(), Some(data), Maybe);
         check(ErrorCode::Busy.code(), Some(data), No);
@@ -51,13 +51,13 @@ fn a_code_of_the_handlers_own_means_that_it_ran_whatever_its_data_says() {
 }
 
 #[test]
-fn a_reserved_code_that_nobody_knows_may_mean_anything() {
+fn an_unknown_reserved_code_may_mean_anything() {
     check(-32098, None, Maybe);
     check(-32098, Some(r#"{"executed":"no"}"#), No);
     check(-32700 + 1, Some(r#"{"executed":"no"}"#), Maybe);
 }
 
-/// What a call gets from a peer that answers with these bytes and closes.
+/// The error of a call to a peer that answers with these bytes and closes.
 fn check_answer(answer: &[u8], expected: Executed) {
     const PING: Method<String, String> = Method::new("ping", "pong");
     let bytes = answer.to_owned();
@@ -68,7 +68,7 @@ fn check_answer(answer: &[u8], expected: Executed) {
         let mut client = peer.client();
         let error = client.call(PING, &"x".to_owned()).unwrap_err();
         assert_eq!(error.executed(), expected, "{error:?}");
-        // The next call is not sent, or not answered.
+        // The next call is not sent or not answered.
         let next = client.call(PING, &"x".to_owned()).unwrap_err();
         assert!(next.executed() < Yes, "{next:?}");
         peer.join();
@@ -82,7 +82,7 @@ fn a_reply_that_cannot_be_read_is_the_reply_of_a_handler_that_ran() {
 }
 
 #[test]
-fn what_is_no_reply_says_nothing_about_the_handler() {
+fn something_other_than_a_reply_tells_nothing_about_the_handler() {
     check_answer(b"", Maybe);
     check_answer(&frame("{}"), Maybe);
     check_answer(&frame(r#"{"out":"error","result":{"code":"-32000"}}"#), Maybe);

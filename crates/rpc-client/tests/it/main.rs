@@ -1,22 +1,22 @@
-//! The client against peers that behave and peers that do not.
+//! The client against well-behaved and misbehaving peers.
 
 /// Calls that succeed.
 mod calls;
 /// Peers that close too early.
 mod closing;
-/// Getting a connection, or a reason.
+/// Connecting, and why it fails.
 mod connecting;
-/// Which errors say that the handler did not run, and which that it may have.
+/// Which errors mean that the handler did not run, and which that it may have run.
 mod executed;
-/// The other end: a socket and a few lines of what to do with it.
+/// The other end: a socket and a short script.
 mod peer;
-/// Connections of a pool: used again, given back, waited for, thrown away.
+/// Connections of a pool: reused, returned, waited for, closed.
 mod pool;
-/// What a pool does when connections cannot be made.
+/// What a pool does when it cannot connect.
 mod pool_addresses;
-/// Calls that a pool makes again, and those that it does not.
+/// Which calls a pool retries.
 mod pool_retries;
-/// Replies that are not the one expected, and whether the connection goes on.
+/// Unexpected replies, and whether the connection can be used again.
 mod replies;
 /// Peers that are too slow.
 mod waiting;

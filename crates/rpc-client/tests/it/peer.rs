@@ -13,11 +13,11 @@ use rpc_client::{Address, Client};
 pub(crate) trait Stream: Read + Write + Send {}
 impl<S: Read + Write + Send> Stream for S {}
 
-/// Bytes that a client cannot get rid of while its peer does not read: the sending side buffers
-/// 4 MiB at most unless a system was told otherwise (tcp(7), tcp_wmem).
+/// More bytes than a client can send while its peer does not read: the sending side buffers at most
+/// 4 MiB by default (tcp(7), tcp_wmem).
 pub(crate) const MORE_THAN_SOCKETS_BUFFER: usize = 8 << 20;
 
-/// A server for one connection that does what its script says and then closes it.
+/// A server for one connection that runs a script and then closes it.
 pub(crate) struct Peer {
     pub(crate) address: Address,
     thread: JoinHandle<()>,
@@ -26,7 +26,7 @@ pub(crate) struct Peer {
 impl Peer {
     pub(crate) fn tcp(script: impl FnOnce(&mut dyn Stream) + Send + 'static) -> Peer {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        // Connections inherit it.
+        // Accepted connections inherit it.
         setsockopt(&listener, sockopt::RcvBuf, &4096).unwrap();
         let address = Address::from(listener.local_addr().unwrap());
         let thread = thread::spawn(move || {
@@ -58,13 +58,13 @@ impl Peer {
         Client::connect(&self.address).unwrap()
     }
 
-    /// Waits for the end of the script; what it found wrong fails the test.
+    /// Waits for the end of the script; its panic fails the test.
     pub(crate) fn join(self) {
         self.thread.join().unwrap();
     }
 }
 
-/// A path for a socket that nothing has.
+/// A path for a socket that does not exist yet.
 pub(crate) fn unused_path() -> PathBuf {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -77,7 +77,7 @@ pub(crate) fn frame(body: impl AsRef<[u8]>) -> Vec<u8> {
     [&prefix, body].concat()
 }
 
-/// Reads one request and gives back its body.
+/// Reads one request and returns its body.
 pub(crate) fn read_request(stream: &mut dyn Stream) -> String {
     let mut prefix = [0; 4];
     stream.read_exact(&mut prefix).unwrap();
@@ -86,8 +86,8 @@ pub(crate) fn read_request(stream: &mut dyn Stream) -> String {
     String::from_utf8(body).unwrap()
 }
 
-/// The client has closed, and nothing came before that. If it had bytes left to read, it is a
-/// reset.
+/// Checks that the client closes without sending anything. If the client had unread bytes, its
+/// close is a reset.
 pub(crate) fn expect_end(stream: &mut dyn Stream) {
     match stream.read(&mut [0]) {
         Ok(count) => assert_eq!(count, 0),
@@ -104,7 +104,7 @@ pub(crate) struct TestServer {
 impl TestServer {
     pub(crate) fn start() -> TestServer {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        // So that a connection which never comes fails the test; accept(2) heeds it (socket(7)).
+        // So that a missing connection fails the test; it bounds accept(2) (socket(7)).
         setsockopt(&listener, sockopt::ReceiveTimeout, &TimeVal::new(20, 0)).unwrap();
         let address = Address::from(listener.local_addr().unwrap());
         TestServer { address, listener }
@@ -116,7 +116,7 @@ impl TestServer {
         stream
     }
 
-    /// Nobody has connected who was not accepted.
+    /// Checks that no connection waits to be accepted.
     pub(crate) fn expect_no_connection(&self) {
         self.listener.set_nonblocking(true).unwrap();
         let error = self.listener.accept().expect_err("one connection too many");

@@ -15,7 +15,7 @@ use crate::peer::{Peer, TestServer, expect_end, frame, read_request};
 const PING: Method<String, String> = Method::new("ping", "pong");
 const PONG: &str = r#"{"out":"pong","result":"x"}"#;
 
-/// Calls through the pool while `serve` is the server.
+/// Calls through the pool while `serve` plays the server.
 fn call<T>(pool: &Pool, serve: impl FnOnce() -> T) -> (Result<String, CallError>, T) {
     thread::scope(|scope| {
         let caller = scope.spawn(|| pool.call(PING, &"x".to_owned()));
@@ -60,7 +60,7 @@ fn a_connection_is_used_again() {
 }
 
 #[test]
-fn threads_share_no_more_connections_than_told() {
+fn threads_share_no_more_connections_than_the_limit() {
     const CONNECTIONS: usize = 3;
     let peers = Arc::new(Mutex::new(HashSet::new()));
     let seen = Arc::clone(&peers);
@@ -116,7 +116,7 @@ fn waiting_for_a_free_connection_ends_with_the_call() {
 }
 
 #[test]
-fn who_waits_gets_the_connection_that_is_given_back() {
+fn a_waiting_call_gets_the_connection_that_is_returned() {
     let server = TestServer::start();
     let pool = one_connection().build([server.address.clone()]);
     let mut stream = call_over_new_connection(&pool, &server);
@@ -132,7 +132,7 @@ fn who_waits_gets_the_connection_that_is_given_back() {
 }
 
 #[test]
-fn who_waits_gets_the_place_of_a_connection_that_broke() {
+fn a_waiting_call_may_replace_a_connection_that_broke() {
     let server = TestServer::start();
     let pool = one_connection().build([server.address.clone()]);
     let mut stream = call_over_new_connection(&pool, &server);
@@ -149,7 +149,7 @@ fn who_waits_gets_the_place_of_a_connection_that_broke() {
     });
 }
 
-/// What the peer does to a connection that lies unused makes the next call take another.
+/// After `happens` to an idle connection, the next call uses another.
 fn check_not_used_again(happens: impl FnOnce(&mut TcpStream)) {
     let server = TestServer::start();
     let pool = one_connection().build([server.address.clone()]);
@@ -159,31 +159,31 @@ fn check_not_used_again(happens: impl FnOnce(&mut TcpStream)) {
 }
 
 #[test]
-fn a_connection_that_was_closed_while_unused_is_not_used_again() {
+fn a_connection_that_was_closed_while_idle_is_not_used_again() {
     check_not_used_again(|stream| stream.shutdown(Shutdown::Both).unwrap());
     check_not_used_again(|stream| stream.shutdown(Shutdown::Write).unwrap());
 }
 
 #[test]
-fn a_reply_that_nobody_asked_for_is_never_taken_for_the_next_one() {
+fn an_unsolicited_reply_is_never_taken_for_the_next_one() {
     let wrong = r#"{"out":"pong","result":"another call's"}"#;
     check_not_used_again(|stream| stream.write_all(&frame(wrong)).unwrap());
     check_not_used_again(|stream| stream.write_all(&[1]).unwrap());
 }
 
 #[test]
-fn a_goodbye_to_an_unused_connection_is_not_the_answer_to_the_next_call() {
+fn a_closing_error_on_an_idle_connection_is_not_the_answer_to_the_next_call() {
     for code in [-32000, -32002, -32005] {
         check_not_used_again(|stream| {
             let error = format!(r#"{{"code":{code},"message":"m"}}"#);
-            let goodbye = frame(format!(r#"{{"out":"error","result":{error}}}"#));
-            stream.write_all(&goodbye).unwrap();
+            let closing_error = frame(format!(r#"{{"out":"error","result":{error}}}"#));
+            stream.write_all(&closing_error).unwrap();
         });
     }
 }
 
 #[test]
-fn a_connection_that_lay_unused_for_too_long_is_closed() {
+fn a_connection_that_was_idle_for_too_long_is_closed() {
     let idle = Duration::from_millis(20);
     let server = TestServer::start();
     let client = Client::builder().idle_timeout(idle);
@@ -212,7 +212,7 @@ fn a_connection_that_timed_out_is_not_used_again() {
     assert!(matches!(error, CallError::TimedOut { .. }), "{error:?}");
     assert_eq!(error.executed(), Executed::Maybe);
     let _ = late.write_all(&frame(PONG));
-    // The address is avoided for a while, which is more than the time-out of a call here.
+    // The address is avoided for longer than the pool's call time-out.
     let begun = Instant::now();
     let next = thread::scope(|scope| {
         let caller =
@@ -225,7 +225,7 @@ fn a_connection_that_timed_out_is_not_used_again() {
 }
 
 #[test]
-fn the_time_out_that_an_error_names_is_the_calls() {
+fn an_error_names_the_time_out_of_the_call() {
     let peer = Peer::tcp(|stream| {
         read_request(stream);
         expect_end(stream);
@@ -238,7 +238,7 @@ fn the_time_out_that_an_error_names_is_the_calls() {
 }
 
 #[test]
-fn a_caller_that_panics_gives_its_connection_back() {
+fn a_caller_that_panics_returns_its_connection() {
     struct Panics;
     impl Serialize for Panics {
         fn serialize<S: Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {

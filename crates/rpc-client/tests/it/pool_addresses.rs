@@ -14,7 +14,7 @@ const PING: Method<String, String> = Method::new("ping", "pong");
 const PONG: &str = r#"{"out":"pong","result":"x"}"#;
 
 /// An address that refuses until it is dropped: the local port of a connection belongs to it, so
-/// nobody else can begin to listen there.
+/// nothing can listen there.
 struct Refusing {
     address: Address,
     _connection: (TcpListener, TcpStream),
@@ -36,9 +36,9 @@ fn check_refused(error: &CallError) {
 }
 
 #[test]
-fn an_address_that_refuses_disturbs_nobody_while_another_works() {
+fn an_address_that_refuses_fails_no_call_while_another_works() {
     let (refusing, server) = (Refusing::new(), TestServer::start());
-    // No connection is used twice, so every call chooses an address.
+    // No connection is used twice, so every call picks an address.
     let client = Client::builder().idle_timeout(Duration::ZERO);
     let addresses = [refusing.address.clone(), server.address.clone()];
     let pool = Pool::builder().client(client).build(addresses);
@@ -54,17 +54,17 @@ fn an_address_that_refuses_disturbs_nobody_while_another_works() {
 }
 
 #[test]
-fn an_address_that_is_busy_disturbs_nobody_while_another_works() {
+fn an_address_that_is_busy_fails_no_call_while_another_works() {
     const BUSY: &str = r#"{"out":"error","result":{"code":-32000,"message":"busy"}}"#;
     let (busy, server) = (TestServer::start(), TestServer::start());
     let pool = Pool::builder().build([busy.address.clone(), server.address.clone()]);
     thread::scope(|scope| {
-        // Both are asked: one has none of two connections.
+        // Both addresses are used: the second has fewer connections.
         let callers: Vec<_> =
             (0..2).map(|_| scope.spawn(|| pool.call(PING, &"x".to_owned()))).collect();
         let mut first = server.accept();
         busy.accept().write_all(&frame(BUSY)).unwrap();
-        // The refused call is made again, over the same connection or another.
+        // The refused call is retried, over the same connection or another.
         let other = scope.spawn(|| {
             let mut stream = server.accept();
             read_request(&mut stream);
@@ -91,7 +91,7 @@ fn a_server_that_is_gone_is_reported_before_the_time_is_over() {
 }
 
 #[test]
-fn who_has_no_time_until_the_next_try_is_told_at_once_why_the_last_one_failed() {
+fn a_call_without_time_for_the_next_attempt_fails_at_once_with_the_last_error() {
     let refusing = Refusing::new();
     let pool = Pool::builder().max_attempts(1).build([refusing.address.clone()]);
     check_refused(&pool.call(PING, &"x".to_owned()).unwrap_err());
@@ -100,8 +100,8 @@ fn who_has_no_time_until_the_next_try_is_told_at_once_why_the_last_one_failed() 
     let error = pool.call_within(short, PING, &"x".to_owned()).unwrap_err();
     let connects_again = begun.elapsed() >= short;
     check_refused(&error);
-    let told = error.source().unwrap().to_string();
-    assert!(connects_again || told.ends_with("(another call's attempt)"), "{told}");
+    let cause = error.source().unwrap().to_string();
+    assert!(connects_again || cause.ends_with("(another call's attempt)"), "{cause}");
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn all_attempts_together_stay_within_the_time_of_the_call() {
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
 }
 
-/// Serves one request on each connection, until one comes without a request.
+/// Serves one request per connection, until one closes without a request.
 fn serve(listener: UnixListener) {
     for stream in listener.incoming() {
         let mut stream = stream.unwrap();
@@ -129,7 +129,7 @@ fn serve(listener: UnixListener) {
 }
 
 #[test]
-fn a_server_that_restarts_is_found_again_by_all_who_wait_for_it() {
+fn all_waiting_calls_reach_a_server_that_restarts() {
     let path = unused_path();
     let client = Client::builder().idle_timeout(Duration::ZERO);
     let pool = Pool::builder().client(client).max_attempts(1_000);

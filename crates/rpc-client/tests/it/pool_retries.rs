@@ -20,8 +20,8 @@ fn refusal(code: ErrorCode) -> Vec<u8> {
     error_reply(code, r#"{"executed":"no"}"#)
 }
 
-/// Calls `method` on a server that gives its connections these answers and closes them. The call
-/// takes just these connections.
+/// Calls `method` on a server that sends one of these answers on each connection and closes it. The
+/// call uses exactly these connections.
 #[track_caller]
 fn call(method: Method<String, String>, answers: &[Vec<u8>]) -> Result<String, CallError> {
     let server = TestServer::start();
@@ -50,7 +50,7 @@ fn check_not_repeated(method: Method<String, String>, answer: Vec<u8>, executed:
 }
 
 #[test]
-fn what_was_refused_without_being_executed_is_tried_again() {
+fn a_call_that_was_refused_without_being_executed_is_retried() {
     for method in [PLAIN, IDEMPOTENT] {
         check_repeated(method, refusal(ErrorCode::Busy));
         check_repeated(method, error_reply(ErrorCode::Busy, "null"));
@@ -60,7 +60,7 @@ fn what_was_refused_without_being_executed_is_tried_again() {
 }
 
 #[test]
-fn what_may_have_been_executed_is_tried_again_only_if_the_method_is_idempotent() {
+fn a_call_that_may_have_been_executed_is_retried_only_if_idempotent() {
     let maybe = r#"{"executed":"maybe"}"#;
     for answer in [
         vec![],
@@ -75,7 +75,7 @@ fn what_may_have_been_executed_is_tried_again_only_if_the_method_is_idempotent()
 }
 
 #[test]
-fn what_would_end_the_same_is_not_tried_again() {
+fn a_call_that_would_fail_in_the_same_way_is_not_retried() {
     for method in [PLAIN, IDEMPOTENT] {
         for code in [
             ErrorCode::ParseError,
@@ -97,7 +97,7 @@ fn what_would_end_the_same_is_not_tried_again() {
 }
 
 #[test]
-fn a_call_is_tried_four_times_and_then_the_last_refusal_is_its_error() {
+fn a_call_is_tried_four_times_and_then_fails_with_the_last_refusal() {
     let busy = refusal(ErrorCode::Busy);
     let error = call(PLAIN, &[busy.clone(), busy.clone(), busy.clone(), busy]).unwrap_err();
     let code = error.rpc_error().and_then(|error| error.known_code());
@@ -105,10 +105,10 @@ fn a_call_is_tried_four_times_and_then_the_last_refusal_is_its_error() {
 }
 
 #[test]
-fn a_call_that_may_have_been_executed_is_repeated_once() {
+fn a_call_that_may_have_been_executed_is_retried_once() {
     let error = call(IDEMPOTENT, &[vec![], vec![]]).unwrap_err();
     assert!(matches!(error, CallError::Closed(_)), "{error:?}");
-    // Not even with something else in between.
+    // Also if another failure comes in between.
     let answers = [vec![], refusal(ErrorCode::Busy), vec![]];
     let error = call(IDEMPOTENT, &answers).unwrap_err();
     assert!(matches!(error, CallError::Closed(_)), "{error:?}");
@@ -124,7 +124,7 @@ fn a_later_attempt_does_not_hide_that_an_earlier_one_may_have_been_executed() {
 }
 
 #[test]
-fn a_call_that_ran_out_of_time_is_not_tried_again() {
+fn a_call_that_timed_out_is_not_retried() {
     let server = TestServer::start();
     let pool = Pool::builder().build([server.address.clone()]);
     let limit = Duration::from_millis(30);
@@ -147,11 +147,11 @@ fn one_attempt_means_one() {
 }
 
 #[test]
-fn after_a_dead_connection_a_new_one_is_made_instead_of_trying_all_that_lay_unused() {
+fn after_a_dead_connection_a_new_one_is_made_instead_of_trying_all_idle_ones() {
     let server = TestServer::start();
     let pool = Pool::builder().build([server.address.clone()]);
     let peers = thread::scope(|scope| {
-        // Three connections at once, since three calls are in flight.
+        // Three connections, because three calls are in flight.
         let callers: Vec<_> =
             (0..3).map(|_| scope.spawn(|| pool.call(IDEMPOTENT, &"x".to_owned()))).collect();
         let mut streams: Vec<_> = callers.iter().map(|_| server.accept()).collect();
@@ -162,7 +162,7 @@ fn after_a_dead_connection_a_new_one_is_made_instead_of_trying_all_that_lay_unus
         for caller in callers {
             caller.join().unwrap().unwrap();
         }
-        // Whichever is used, its peer goes away without a word when the call comes.
+        // Each peer closes without an answer when it gets the call.
         let peers: Vec<_> =
             streams.into_iter().map(|stream| thread::spawn(|| has_request(stream))).collect();
         let caller = scope.spawn(|| pool.call(IDEMPOTENT, &"x".to_owned()));
@@ -177,7 +177,7 @@ fn after_a_dead_connection_a_new_one_is_made_instead_of_trying_all_that_lay_unus
     assert_eq!(asked, 1);
 }
 
-/// Waits for a request or the end, and closes.
+/// Waits for a request or the end of the stream, and closes.
 fn has_request(mut stream: TcpStream) -> bool {
     stream.read(&mut [0; 1000]).unwrap() > 0
 }

@@ -66,7 +66,7 @@ fn an_error_reply_gives_its_code_message_and_data() {
 }
 
 #[test]
-fn an_error_reply_that_is_no_error_object_is_no_reply() {
+fn an_error_reply_without_an_error_object_is_not_a_reply() {
     for result in ["null", "{}", r#""no""#, r#"{"code":1}"#, r#"{"code":1.5,"message":"m"}"#] {
         let reply = format!(r#"{{"out":"error","result":{result}}}"#);
         check_goes_on(&reply, |error| {
@@ -76,7 +76,7 @@ fn an_error_reply_that_is_no_error_object_is_no_reply() {
 }
 
 #[test]
-fn a_reply_of_another_kind_says_which() {
+fn a_reply_of_another_kind_names_it() {
     for reply in [r#"{"out":"pang","result":"x"}"#, r#"{"out": "pang", "result": 1}"#] {
         check_goes_on(reply, |error| {
             matches!(error, CallError::Kind { expected, received }
@@ -86,7 +86,7 @@ fn a_reply_of_another_kind_says_which() {
 }
 
 #[test]
-fn a_result_of_another_type_is_told_apart_from_another_kind() {
+fn a_result_of_another_type_is_distinguished_from_another_kind() {
     for result in ["1", "null", "[\"x\"]", r#""\ud800""#] {
         let reply = format!(r#"{{"out":"pong","result":{result}}}"#);
         check_goes_on(&reply, |error| matches!(error, CallError::Result(_)));
@@ -94,7 +94,7 @@ fn a_result_of_another_type_is_told_apart_from_another_kind() {
 }
 
 #[test]
-fn what_is_framed_but_no_reply_is_told_apart_from_a_wrong_result() {
+fn a_frame_that_is_not_a_reply_is_distinguished_from_a_wrong_result() {
     for reply in ["", "pong", r#"{"out":"pong","result":}"#, r#"{"out":"pong","result":"x"}}"#] {
         check_goes_on(reply, |error| matches!(error, CallError::Message(MessageError::NotJson(_))));
     }
@@ -106,7 +106,7 @@ fn what_is_framed_but_no_reply_is_told_apart_from_a_wrong_result() {
 }
 
 #[test]
-fn a_raw_call_takes_any_kind_but_not_an_error() {
+fn a_raw_call_accepts_any_kind_but_an_error() {
     let error = r#"{"out":"error","result":{"code":7,"message":"m"}}"#;
     let peer = Peer::tcp(move |stream| {
         for reply in [r#"{"out":"any","result":1}"#, error] {
@@ -142,10 +142,10 @@ fn another_protocol_is_named_and_ends_the_connection() {
 }
 
 #[test]
-fn a_goodbye_behind_the_last_reply_answers_the_next_request() {
-    let goodbye =
+fn a_closing_error_behind_the_last_reply_answers_the_next_request() {
+    let closing_error =
         r#"{"out":"error","result":{"code":-32002,"message":"stopping","data":{"executed":"no"}}}"#;
-    let both = [frame(GOOD), frame(goodbye)].concat();
+    let both = [frame(GOOD), frame(closing_error)].concat();
     let peers = Peer::both(move |stream| {
         read_request(stream);
         stream.write_all(&both).unwrap();
@@ -154,7 +154,7 @@ fn a_goodbye_behind_the_last_reply_answers_the_next_request() {
     for peer in peers {
         let mut client = peer.client();
         assert_eq!(ping(&mut client).unwrap(), "x");
-        let error = ping(&mut client).expect_err("nobody reads it");
+        let error = ping(&mut client).expect_err("the peer does not read it");
         let code = error.rpc_error().and_then(|error| error.known_code());
         assert_eq!(code, Some(ErrorCode::ShuttingDown), "{error:?}");
         assert_eq!(error.executed(), Executed::No);
@@ -165,7 +165,7 @@ fn a_goodbye_behind_the_last_reply_answers_the_next_request() {
 }
 
 #[test]
-fn a_reply_that_nobody_asked_for_is_never_taken_for_the_next_one() {
+fn an_unsolicited_reply_is_never_taken_for_the_next_one() {
     for stray in [frame(GOOD), frame(""), vec![1]] {
         let both = [frame(GOOD), stray].concat();
         let peers = Peer::both(move |stream| {

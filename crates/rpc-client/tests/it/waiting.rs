@@ -15,8 +15,8 @@ fn client(peer: &Peer) -> Client {
     builder.connect(&peer.address).unwrap()
 }
 
-/// The call runs into its time-out, not much before it and not for ever after it, and the
-/// connection is not used again. It cannot have been executed if it was not even sent.
+/// The call fails at its time-out, not much earlier and not far later, and the connection is not
+/// used again. It cannot have been executed if it was not sent.
 fn check_times_out(client: &mut Client, params: &str) {
     let begun = Instant::now();
     let error = client.call_raw("m", params).unwrap_err();
@@ -35,14 +35,14 @@ fn check_times_out(client: &mut Client, params: &str) {
 
 #[test]
 fn a_late_reply_is_never_taken_for_the_next_one() {
-    let (timed_out, told) = channel::<()>();
+    let (timed_out, timed_out_receiver) = channel::<()>();
     let (answered, both_came) = channel();
     let peer = Peer::tcp(move |stream| {
         read_request(stream);
-        told.recv().unwrap();
+        timed_out_receiver.recv().unwrap();
         stream.write_all(&frame(PONG)).unwrap();
         answered.send(()).unwrap();
-        // The client closes with the reply unread, which is a reset.
+        // The client closes with the reply unread, so this may be a reset.
         let next_request = stream.read(&mut [0]);
         assert_eq!(next_request.unwrap_or(0), 0);
     });
@@ -57,7 +57,7 @@ fn a_late_reply_is_never_taken_for_the_next_one() {
 }
 
 #[test]
-fn a_silent_peer_is_not_waited_for() {
+fn a_silent_peer_does_not_delay_the_time_out() {
     for peer in Peer::both(|stream| {
         read_request(stream);
         expect_end(stream);
@@ -70,7 +70,7 @@ fn a_silent_peer_is_not_waited_for() {
 }
 
 #[test]
-fn a_peer_that_sends_a_byte_now_and_then_gains_no_time() {
+fn a_peer_that_sends_a_byte_now_and_then_does_not_delay_the_time_out() {
     for peer in Peer::both(|stream| {
         read_request(stream);
         stream.write_all(&8_000_000_u32.to_le_bytes()).unwrap();
@@ -84,10 +84,10 @@ fn a_peer_that_sends_a_byte_now_and_then_gains_no_time() {
 }
 
 #[test]
-fn a_peer_that_does_not_read_is_not_waited_for() {
+fn a_peer_that_does_not_read_does_not_delay_the_time_out() {
     let long = "x".repeat(MORE_THAN_SOCKETS_BUFFER);
-    let (timed_out, told) = channel::<()>();
-    let peer = Peer::tcp(move |_| told.recv().unwrap());
+    let (timed_out, timed_out_receiver) = channel::<()>();
+    let peer = Peer::tcp(move |_| timed_out_receiver.recv().unwrap());
     let mut client = client(&peer);
     check_times_out(&mut client, &long);
     timed_out.send(()).unwrap();
@@ -111,7 +111,7 @@ fn the_time_out_can_be_changed_between_calls() {
 }
 
 #[test]
-fn no_time_at_all_sends_nothing() {
+fn a_time_out_of_zero_sends_nothing() {
     let peer = Peer::tcp(expect_end);
     let mut client = peer.client();
     client.set_call_timeout(Duration::ZERO);
@@ -122,7 +122,7 @@ fn no_time_at_all_sends_nothing() {
 }
 
 #[test]
-fn a_connection_that_lay_unused_for_too_long_is_not_trusted() {
+fn a_connection_that_was_idle_for_too_long_is_not_used() {
     let idle = Duration::from_millis(20);
     let peer = Peer::tcp(|stream| {
         read_request(stream);
@@ -143,14 +143,14 @@ fn a_connection_that_lay_unused_for_too_long_is_not_trusted() {
 }
 
 #[test]
-fn time_spent_in_a_call_is_not_time_unused() {
+fn time_spent_in_a_call_is_not_idle_time() {
     let idle = Duration::from_secs(1);
     let peer = Peer::tcp(move |stream| {
         read_request(stream);
         thread::sleep(idle);
         for _ in 0..2 {
             stream.write_all(&frame(PONG)).unwrap();
-            // The second time this is the end.
+            // The second read is the end of the stream.
             let _ = stream.read(&mut [0; 200]);
         }
     });
@@ -161,7 +161,7 @@ fn time_spent_in_a_call_is_not_time_unused() {
     peer.join();
 }
 
-/// Params that take longer to serialise than the whole call may.
+/// Params that take longer to serialise than the call may last.
 struct Slow;
 
 impl serde::Serialize for Slow {
@@ -172,7 +172,7 @@ impl serde::Serialize for Slow {
 }
 
 #[test]
-fn a_long_request_that_was_serialised_for_too_long_is_not_sent() {
+fn a_long_request_that_took_too_long_to_serialise_is_not_sent() {
     let peer = Peer::tcp(expect_end);
     let mut client = client(&peer);
     let error = client.call_raw("m", &Slow).unwrap_err();

@@ -132,7 +132,8 @@ fn near_misses() -> impl Strategy<Value = String> {
     })
 }
 
-/// The promise of `split_request`: who parses its payload as a `T` has what `parse` would have given.
+/// The promise of `split_request`: who parses its payload as a `T` has what `parse` would have
+/// given.
 fn check_fast_request<'a, T: Deserialize<'a>>(body: &'a str) {
     if let Some((method, timeout, payload)) = split_request(body)
         && serde_json::from_str::<T>(payload).is_ok()
