@@ -73,7 +73,8 @@ impl StartOptions {
         let inherited = inherited_socket().context("cannot take what LISTEN_FDS passes on")?;
         if let Some(socket) = inherited {
             tracing::info!("listening on the socket that was passed on; its mode stays as it is");
-            return Ok(Acceptor::from_socket(socket)?);
+            let acceptor = Acceptor::from_socket(socket);
+            return acceptor.context("cannot listen on what LISTEN_FDS passes on");
         }
         Ok(match self.socket_mode {
             Some(mode) => Acceptor::bind_with_mode(address, mode)?,

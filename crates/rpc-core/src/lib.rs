@@ -75,8 +75,8 @@ pub use rpc_proto::{Address, ErrorCode, Method, RpcError};
 #[doc(hidden)]
 pub mod internal {
     pub use crate::accept::wait::EventSource;
+    pub use crate::serve::exchange::panic_message;
     pub use crate::serve::refusal::with_causes;
-    pub use crate::serve::service::panic_message;
     pub use crate::serve::socket::poll_timeout;
     pub use crate::stop::handlers::forget_handlers;
     pub use crate::stop::signals::heard_by_child;

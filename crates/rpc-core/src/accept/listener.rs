@@ -7,14 +7,14 @@ use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockType, SockaddrLike, UnixAddr, getsockopt, listen, setsockopt,
-    sockopt,
+    AddressFamily, Backlog, SockType, SockaddrLike, SockaddrStorage, UnixAddr, getsockname,
+    getsockopt, listen, setsockopt, sockopt,
 };
 use rpc_proto::Address;
 
 use crate::accept::socket_file::{SocketFile, bind_unix};
 use crate::serve::context::Peer;
-use crate::serve::socket::{Socket, credentials, local_name};
+use crate::serve::socket::{Socket, credentials};
 use crate::sys::syn_filter::admit_no_more;
 
 /// Connections that the kernel completes and keeps until they are accepted; it lowers this to
@@ -78,7 +78,7 @@ impl Listener {
         {
             return Err(invalid("it is not a listening stream socket"));
         }
-        match local_name(socket.as_raw_fd())?.family() {
+        match local_name(&socket)?.family() {
             Some(AddressFamily::Inet | AddressFamily::Inet6) => {
                 Listener::tcp(TcpListener::from(socket))
             }
@@ -103,7 +103,7 @@ impl Listener {
             Listener::Tcp(listener) => Ok(Address::Tcp(listener.local_addr()?.to_string())),
             Listener::Unix(Some(file), _) => Ok(Address::unix(file.path())),
             Listener::Unix(None, listener) => {
-                let name = local_name(listener.as_raw_fd())?;
+                let name = local_name(listener)?;
                 let path = name.as_unix_addr().and_then(UnixAddr::path);
                 let path = path.ok_or_else(|| {
                     // Nothing says who may connect to one: unix(7), abstract sockets.
@@ -160,12 +160,12 @@ impl Listener {
         match self {
             Listener::Tcp(listener) => {
                 let (stream, address) = listener.accept()?;
-                Ok((Socket::Tcp(stream), Peer::Tcp(address)))
+                Ok((Socket::new(stream), Peer::Tcp(address)))
             }
             Listener::Unix(_, listener) => {
                 let (stream, _) = listener.accept()?;
                 let peer = Peer::Unix(credentials(&stream));
-                Ok((Socket::Unix(stream), peer))
+                Ok((Socket::new(stream), peer))
             }
         }
     }
@@ -178,6 +178,10 @@ impl AsFd for Listener {
             Listener::Unix(_, listener) => listener.as_fd(),
         }
     }
+}
+
+fn local_name(socket: &impl AsRawFd) -> io::Result<SockaddrStorage> {
+    Ok(getsockname(socket.as_raw_fd())?)
 }
 
 fn invalid(message: &str) -> io::Error {

@@ -19,7 +19,7 @@ use crate::stop::control::Control;
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Lingering closes at a time. The oldest makes room.
-const MAX_LINGERING: usize = 64;
+pub(crate) const MAX_LINGERING: usize = 64;
 
 /// The least time between two warnings about connections that are not served.
 const WARN_EVERY: Duration = Duration::from_secs(10);

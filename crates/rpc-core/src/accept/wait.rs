@@ -1,17 +1,20 @@
 //! What an accept loop waits for.
 
-use std::iter;
+use std::array;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::accept::rejecting::Rejecting;
+use crate::accept::rejecting::{MAX_LINGERING, Rejecting};
 use crate::error::ServeError;
 use crate::serve::lingering_close::LingeringClose;
 use crate::serve::socket::poll_timeout;
 use crate::stop::control::Control;
+
+/// The wake-up, the events, the listening socket, and the connections that linger.
+const MAX_POLLED: usize = 3 + MAX_LINGERING;
 
 /// What a wait came to.
 pub(crate) struct Ready {
@@ -39,8 +42,8 @@ impl EventSource for () {
 
 /// Blocks until there is something to do; for `listener` there is nothing while accepting pauses.
 ///
-/// Allocates nothing as long as nobody is refused: a parent does this before every fork, and each
-/// page that it writes between two forks is copied.
+/// Allocates nothing: a parent does this before every fork, and each page that it writes between two
+/// forks is copied.
 #[inline(never)]
 pub(crate) fn wait(
     control: &Control,
@@ -59,20 +62,14 @@ pub(crate) fn wait(
 
     let wake = control.wake();
     let watch = |fd| PollFd::new(fd, PollFlags::POLLIN);
-    let mut watched = iter::once(wake)
-        .chain(events)
-        .chain(listener)
-        .chain(lingering.iter().map(AsFd::as_fd))
-        .map(watch);
-    let (mut few, mut many);
-    let polled = if lingering.is_empty() {
-        let count = 1 + usize::from(events.is_some()) + usize::from(listener.is_some());
-        few = [wake; 3].map(|wake| watched.next().unwrap_or(watch(wake)));
-        &mut few[..count]
-    } else {
-        many = watched.collect::<Vec<_>>();
-        &mut many[..]
-    };
+    let watched = events.into_iter().chain(listener).chain(lingering.iter().map(AsFd::as_fd));
+    let mut polled: [_; MAX_POLLED] = array::from_fn(|_| watch(wake));
+    let mut count = 1;
+    for (event, fd) in polled[1..].iter_mut().zip(watched) {
+        *event = watch(fd);
+        count += 1;
+    }
+    let polled = &mut polled[..count];
     match poll(polled, timeout) {
         Ok(_) | Err(Errno::EINTR) => {}
         Err(errno) => return Err(ServeError::Watch(errno.into())),

@@ -1,46 +1,34 @@
-//! The framed answer to a call whose handler runs for too long, for a signal handler.
+//! The framed answer to a call whose handler runs for too long. Written without help from the
+//! allocator, since it is a signal handler that needs it.
+
+use std::io::Write;
 
 use rpc_proto::PREFIX_LEN;
 
-/// The framed answer to a call whose handler runs for too long. Written without help from the
-/// allocator, since it is a signal handler that needs it.
+const MAX_LEN: usize = 192;
+
 pub(crate) struct DeadlineFrame {
-    bytes: [u8; DeadlineFrame::MAX_LEN],
+    bytes: [u8; MAX_LEN],
     len: usize,
 }
 
 impl DeadlineFrame {
-    const MAX_LEN: usize = 192;
-    const BEFORE_LIMIT: &str = concat!(
-        r#"{"out":"error","result":{"code":-32001,"#,
-        r#""message":"the handler did not return in time; it may have run","#,
-        r#""data":{"executed":"maybe","limit_ms":"#
-    );
-    const BEHIND_LIMIT: &str = "}}}";
-
-    /// Async-signal-safe.
+    /// Async-signal-safe: to write a number into an array allocates nothing and takes no lock.
     pub(crate) fn new(limit_ms: u32) -> DeadlineFrame {
-        let mut frame = DeadlineFrame { bytes: [0; Self::MAX_LEN], len: PREFIX_LEN };
-        frame.append(Self::BEFORE_LIMIT.as_bytes());
-        let mut digits = [b'0'; 10];
-        let mut first = digits.len();
-        let mut rest = limit_ms;
-        while rest > 0 || first == digits.len() {
-            first -= 1;
-            digits[first] = b'0' + (rest % 10) as u8;
-            rest /= 10;
-        }
-        frame.append(&digits[first..]);
-        frame.append(Self::BEHIND_LIMIT.as_bytes());
-        let body_len = (frame.len - PREFIX_LEN) as u32;
-        frame.bytes[..PREFIX_LEN].copy_from_slice(&body_len.to_le_bytes());
-        frame
-    }
-
-    fn append(&mut self, bytes: &[u8]) {
-        let end = self.len + bytes.len();
-        self.bytes[self.len..end].copy_from_slice(bytes);
-        self.len = end;
+        let mut bytes = [0; MAX_LEN];
+        let (prefix, mut rest) = bytes.split_at_mut(PREFIX_LEN);
+        let _ = write!(
+            rest,
+            concat!(
+                r#"{{"out":"error","result":{{"code":-32001,"#,
+                r#""message":"the handler did not return in time; it may have run","#,
+                r#""data":{{"executed":"maybe","limit_ms":{limit_ms}}}}}}}"#
+            ),
+            limit_ms = limit_ms
+        );
+        let len = MAX_LEN - rest.len();
+        prefix.copy_from_slice(&((len - PREFIX_LEN) as u32).to_le_bytes());
+        DeadlineFrame { bytes, len }
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8] {

@@ -1,7 +1,5 @@
 //! Why a process of a server ended, as a table of names: counters and statistics have one each.
 
-use std::fmt;
-
 /// Why a child of a server ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -72,12 +70,6 @@ impl ExitReason {
     /// Whether requests were still in flight when it was made to end.
     pub fn is_unfinished(self) -> bool {
         matches!(self, ExitReason::GraceExpired | ExitReason::Killed)
-    }
-}
-
-impl fmt::Display for ExitReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
     }
 }
 

@@ -20,7 +20,7 @@ use std::time::Instant;
 
 use crate::scoreboard::counters::Counters;
 use crate::scoreboard::slot::{End, Lateness, Slot};
-use crate::scoreboard::workers::{Membership, Workers};
+use crate::scoreboard::workers::Workers;
 use crate::sys::mapping::SharedMapping;
 use crate::sys::pid::own_pid;
 
@@ -65,7 +65,8 @@ pub(crate) struct Scoreboard {
     /// The process that made it, and when.
     pub(crate) creator: i32,
     pub(crate) born: Instant,
-    pub(crate) membership: Membership,
+    /// The entry of this process among the workers plus one, 0 when it has none.
+    pub(crate) own_worker: AtomicUsize,
 }
 
 impl Scoreboard {
@@ -73,7 +74,7 @@ impl Scoreboard {
         // SAFETY: a table consists of atomics, for each of which zero is valid.
         let table = unsafe { SharedMapping::new() }?;
         let (creator, born) = (own_pid(), Instant::now());
-        Ok(Scoreboard { table, creator, born, membership: Membership::default() })
+        Ok(Scoreboard { table, creator, born, own_worker: AtomicUsize::new(0) })
     }
 
     pub(crate) fn counters(&self) -> &Counters {

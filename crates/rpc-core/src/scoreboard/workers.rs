@@ -36,13 +36,6 @@ struct Entry {
     calls: AtomicU64,
 }
 
-/// What a process is to the workers of its server; of its own memory.
-#[derive(Debug, Default)]
-pub(crate) struct Membership {
-    /// Its own entry plus one, 0 when it has none.
-    own: AtomicUsize,
-}
-
 impl Scoreboard {
     /// How long ago the scoreboard was made, in milliseconds.
     pub(crate) fn age_ms(&self) -> u64 {
@@ -56,7 +49,7 @@ impl Scoreboard {
 
     /// In a new child: this is its entry.
     pub(crate) fn become_worker(&self, entry: Option<usize>) {
-        self.membership.own.store(entry.map_or(0, |entry| entry + 1), Ordering::Relaxed);
+        self.own_worker.store(entry.map_or(0, |entry| entry + 1), Ordering::Relaxed);
         if let Some(entry) = entry {
             self.workers().name(entry, own_pid());
         }
@@ -77,7 +70,7 @@ impl Scoreboard {
     }
 
     fn own_worker(&self) -> Option<usize> {
-        self.membership.own.load(Ordering::Relaxed).checked_sub(1)
+        self.own_worker.load(Ordering::Relaxed).checked_sub(1)
     }
 }
 

@@ -7,21 +7,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::poll::PollFlags;
+use nix::sys::socket::Shutdown;
 use rpc_proto::{ErrorCode, FrameReader, FrameWriter};
 
 use crate::scoreboard::guard::SlotGuard;
 use crate::scoreboard::slot::Slot;
-use crate::scoreboard::table::Scoreboard;
 use crate::serve::context::Peer;
 use crate::serve::refusal::whole_millis;
 use crate::serve::socket::{NoWait, Socket, after, would_come_later};
 use crate::stop::control::Control;
 use crate::stop::deadline_timer::arm;
 use crate::stop::signals::{watch_crashes, watch_time};
-use crate::sys::buffers::SpareBuffers;
 use crate::sys::clock::moment_in;
 use crate::sys::pid::own_pid;
-use crate::sys::unread::unread_len;
+use crate::sys::stream::unread_len;
 
 /// Buffers above this many bytes are given back when the connection falls silent.
 const KEPT_BUFFER_LEN: usize = 64 * 1024;
@@ -92,12 +91,9 @@ impl Connection {
         }
     }
 
-    pub(crate) fn scoreboard(&self) -> &Scoreboard {
-        &self.slot.shared.scoreboard
-    }
-
-    pub(crate) fn spare_buffers(&self) -> &SpareBuffers {
-        &self.slot.shared.spare_buffers
+    #[inline]
+    pub(crate) fn control(&self) -> &Control {
+        &self.slot.shared
     }
 
     #[inline]
@@ -109,8 +105,8 @@ impl Connection {
     /// comes later finds it; one that came before is made up for here.
     pub(crate) fn begin(&self, patience: Duration) -> io::Result<()> {
         self.wait_for_requests(patience)?;
-        if self.is_stopping() {
-            self.socket.end_reading();
+        if self.control().is_stopping() {
+            self.socket.shut_down(Shutdown::Read);
         }
         Ok(())
     }
@@ -145,7 +141,7 @@ impl Connection {
         frame_deadline: &mut Option<Instant>,
         frame_timeout: Duration,
     ) -> io::Result<Received> {
-        if self.is_stopping() {
+        if self.control().is_stopping() {
             return self.receive_what_had_come(requests);
         }
         if requests.buffered_len() > 0 {
@@ -279,25 +275,15 @@ impl Connection {
     }
 
     /// Says that the server stops.
-    pub(crate) fn say_goodbye(
+    pub(crate) fn close_by_stop(
         &self,
         replies: &mut FrameWriter,
         timeout: Duration,
     ) -> io::Result<()> {
         tracing::debug!(peer = %self.peer, "connection ended by the stop");
-        self.scoreboard().counters().count_refused(ErrorCode::ShuttingDown.code());
+        self.control().scoreboard.counters().count_refused(ErrorCode::ShuttingDown.code());
         replies.append(|body| io::Write::write_all(body, &self.slot.shared.words.stopping))?;
         self.send(replies, timeout)
-    }
-
-    /// One more call was served.
-    #[inline]
-    pub(crate) fn count_call(&self) {
-        self.slot.shared.reports.count_call();
-    }
-
-    pub(crate) fn is_stopping(&self) -> bool {
-        self.slot.shared.is_stopping()
     }
 
     /// Whether bytes wait that nobody will read: closing now would reset the connection.

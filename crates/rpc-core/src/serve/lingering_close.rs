@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, poll};
+use nix::sys::socket::Shutdown;
 use rpc_proto::{FrameWriter, Response, RpcError};
 
 use crate::serve::socket::{Socket, poll_timeout};
@@ -38,7 +39,7 @@ impl LingeringClose {
 
     /// The last reply is written; ends the writing side.
     pub(crate) fn after_last_reply(socket: Socket) -> LingeringClose {
-        socket.end_writing();
+        socket.shut_down(Shutdown::Write);
         LingeringClose { socket, deadline: Instant::now() + LINGER_TIME, len_left: LINGER_LEN }
     }
 

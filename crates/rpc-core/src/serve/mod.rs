@@ -3,6 +3,7 @@
 
 pub(crate) mod connection;
 pub(crate) mod context;
+pub(crate) mod exchange;
 pub(crate) mod lingering_close;
 pub(crate) mod refusal;
 pub(crate) mod registry;

@@ -7,12 +7,14 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nix::sys::socket::{AddressFamily, SockType, SockaddrLike, getsockopt, sockopt};
+use nix::sys::socket::{
+    AddressFamily, SockType, SockaddrLike, SockaddrStorage, getpeername, getsockopt, sockopt,
+};
 
 use crate::error::ServeError;
 use crate::serve::connection::Connection;
 use crate::serve::context::Peer;
-use crate::serve::socket::{Socket, credentials, local_name};
+use crate::serve::socket::{Socket, credentials};
 use crate::stop::control::Control;
 use crate::stop::shutdown::Shutdown;
 use crate::stop::signals::{give_signals_back, stop_on_signals};
@@ -110,18 +112,18 @@ fn connected(socket: OwnedFd) -> io::Result<(Socket, Peer)> {
     if getsockopt(&socket, sockopt::SockType)? != SockType::Stream {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a stream socket"));
     }
-    if local_name(socket.as_raw_fd())?.family() == Some(AddressFamily::Unix) {
+    let name: SockaddrStorage = getpeername(socket.as_raw_fd())?;
+    if name.family() == Some(AddressFamily::Unix) {
         let stream = UnixStream::from(socket);
-        stream.peer_addr()?;
         stream.set_nonblocking(false)?;
         let peer = Peer::Unix(credentials(&stream));
-        return Ok((Socket::Unix(stream), peer));
+        return Ok((Socket::new(stream), peer));
     }
     let stream = TcpStream::from(socket);
-    let peer = Peer::Tcp(stream.peer_addr()?);
     stream.set_nonblocking(false)?;
     stream.set_nodelay(true)?;
-    Ok((Socket::Tcp(stream), peer))
+    let peer = Peer::Tcp(stream.peer_addr()?);
+    Ok((Socket::new(stream), peer))
 }
 
 impl Drop for Server {

@@ -1,45 +1,30 @@
-//! Serving one connection: the registry with its limits, and the loop that every model calls.
+//! A registry with the limits of its connections: what a model is given to serve.
 
-use std::any::Any;
-use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rpc_proto::internal::{ReplyHead, split_request};
-use rpc_proto::stats::STATS;
-use rpc_proto::{FrameWriter, MAX_FRAME_LEN, Request, Response, RpcError};
+use rpc_proto::MAX_FRAME_LEN;
 
-use crate::scoreboard::slot::Slot;
-use crate::serve::connection::{Connection, Received};
-use crate::serve::context::Context;
+use crate::serve::connection::Connection;
+use crate::serve::exchange::{Ending, Exchange};
 use crate::serve::lingering_close::LingeringClose;
-use crate::serve::refusal::{deadline_was_over, timed_out};
-use crate::serve::registry::{Answer, Found, Registry};
-use crate::serve::socket::after;
-use crate::serve::stats::{self, STATS_NUMBER};
+use crate::serve::registry::Registry;
 use crate::sys::buffers::Buffers;
-
-/// Replies are written when this many bytes wait, even if more requests are there already.
-const FLUSH_LEN: usize = 64 * 1024;
-
-/// How long a first prefix that may be in the wrong byte order waits for what follows it.
-const DOUBT_TIME: Duration = Duration::from_millis(100);
 
 /// A registry and the limits of its connections. Cheap to clone; clones share the registry.
 #[derive(Clone, Debug)]
 pub struct Service {
-    registry: Arc<Registry>,
-    max_frame_len: usize,
-    first_request_timeout: Duration,
-    idle_timeout: Duration,
-    frame_timeout: Duration,
-    write_timeout: Duration,
-    offers_stats: bool,
-    default_deadline: Option<Duration>,
-    max_deadline: Option<Duration>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) max_frame_len: usize,
+    pub(crate) first_request_timeout: Duration,
+    pub(crate) idle_timeout: Duration,
+    pub(crate) frame_timeout: Duration,
+    pub(crate) write_timeout: Duration,
+    pub(crate) offers_stats: bool,
+    pub(crate) default_deadline: Option<Duration>,
+    pub(crate) max_deadline: Option<Duration>,
     /// Whether a call may have a deadline that does not ask for one.
-    has_deadlines: bool,
+    pub(crate) has_deadlines: bool,
 }
 
 impl Service {
@@ -154,253 +139,18 @@ impl Service {
         conn.adopt();
         let peer = conn.peer();
         tracing::debug!(%peer, "connection opened");
-        let mut buffers = conn.spare_buffers().take(self.max_frame_len);
-        let ending = self.exchange(&conn, &mut buffers);
-        conn.spare_buffers().give_back(buffers);
+        let mut buffers = conn.control().spare_buffers.take(self.max_frame_len);
+        let Buffers { requests, replies } = &mut buffers;
+        let ending = Exchange::new(self, &conn, replies).run(requests);
+        conn.control().spare_buffers.give_back(buffers);
         match ending {
             Ok(Ending::Silent) => {}
-            Ok(Ending::Refused) if conn.is_stopping() && !conn.has_unread() => {}
-            Ok(Ending::Refused) => linger(conn),
+            Ok(Ending::Refused) if conn.control().is_stopping() && !conn.has_unread() => {}
+            Ok(Ending::Refused) => LingeringClose::after_last_reply(conn.into_socket()).wait(),
             Err(error) => tracing::debug!(%peer, %error, "connection failed"),
         }
         tracing::debug!(%peer, "connection closed");
     }
-
-    fn exchange(&self, conn: &Connection, buffers: &mut Buffers) -> io::Result<Ending> {
-        let Buffers { requests, replies } = buffers;
-        let mut patience = self.first_request_timeout.min(self.idle_timeout);
-        conn.begin(patience)?;
-        let mut context = Context::new(conn.peer());
-        let mut frame_deadline = None;
-        let mut doubt_deadline = None;
-        let refusal = loop {
-            match requests.next_frame() {
-                Ok(Some(body)) => {
-                    frame_deadline = None;
-                    if patience < self.idle_timeout {
-                        patience = self.idle_timeout;
-                        conn.wait_for_requests(patience)?;
-                    }
-                    if !self.answer(body, &mut context, conn, replies) {
-                        return Ok(Ending::Refused);
-                    }
-                    conn.count_call();
-                    if replies.as_bytes().len() >= FLUSH_LEN {
-                        conn.send(replies, self.write_timeout)?;
-                    }
-                    continue;
-                }
-                Ok(None) => {}
-                Err(broken) => {
-                    // A big-endian client may have sent its prefix alone.
-                    let deadline = *doubt_deadline.get_or_insert_with(|| after(DOUBT_TIME));
-                    if requests.is_in_doubt() && conn.receive_until(requests, deadline)? {
-                        continue;
-                    }
-                    break RpcError::from(&broken);
-                }
-            }
-            conn.send(replies, self.write_timeout)?;
-            match conn.receive(requests, replies, &mut frame_deadline, self.frame_timeout)? {
-                Received::Bytes => {}
-                Received::EndOfStream if conn.is_stopping() => {
-                    conn.say_goodbye(replies, self.write_timeout)?;
-                    return Ok(Ending::Refused);
-                }
-                Received::EndOfStream => {
-                    if let Err(error) = requests.end_of_stream() {
-                        tracing::debug!(peer = %conn.peer(), %error, "connection broken");
-                    }
-                    return Ok(Ending::Silent);
-                }
-                Received::NoRequest => break timed_out("no request came", patience),
-                Received::NoWholeFrame => {
-                    break timed_out("the rest of a request did not come", self.frame_timeout);
-                }
-            }
-        };
-        tracing::debug!(peer = %conn.peer(), reason = %refusal, "connection refused");
-        conn.scoreboard().counters().count_refused(refusal.code);
-        Response::append_error(replies, &refusal);
-        conn.send(replies, self.write_timeout)?;
-        Ok(Ending::Refused)
-    }
-
-    /// Appends the one reply to the request in `body`. `false`: somebody else has answered it, and
-    /// the connection is theirs.
-    #[inline]
-    fn answer(
-        &self,
-        body: &[u8],
-        context: &mut Context,
-        conn: &Connection,
-        replies: &mut FrameWriter,
-    ) -> bool {
-        let slot = conn.slot();
-        let waiting = replies.as_bytes();
-        let waiting_len = waiting.len();
-        slot.begin_handling(waiting);
-        let dispatched =
-            catch_unwind(AssertUnwindSafe(|| self.dispatch(body, context, conn, slot, replies)));
-        let refusal = match dispatched {
-            Ok(Ok(())) if slot.is_answered() => {
-                slot.wait_while_held();
-                return false;
-            }
-            Ok(Ok(())) => return true,
-            Ok(Err(refusal)) => refusal,
-            Err(panic) => {
-                log_panic(&*panic);
-                let has_replied = replies.as_bytes().len() > waiting_len;
-                if has_replied {
-                    // A destructor of the result panicked, behind its reply.
-                    return true;
-                }
-                RpcError::internal("the handler panicked")
-            }
-        };
-        let ours = slot.finish_handling();
-        if ours {
-            Response::append_error(replies, &refusal);
-        } else {
-            slot.wait_while_held();
-        }
-        ours
-    }
-
-    /// Finds the handler and calls it. An error is the reason why no handler was called.
-    #[inline]
-    fn dispatch(
-        &self,
-        body: &[u8],
-        context: &mut Context,
-        conn: &Connection,
-        slot: &Slot,
-        replies: &mut FrameWriter,
-    ) -> Result<(), RpcError> {
-        // One pass over the params: the handler's own type parses them and thereby checks that
-        // the body is JSON. Whatever is unusual or wrong takes the way below.
-        if let Ok(text) = std::str::from_utf8(body)
-            && let Some((name, asked, params)) = split_request(text)
-            && let Some(method) = self.registry.find(name)
-            && self.begin_time(asked, &method, context, conn).is_ok()
-            && method.call(params, context, slot, replies).is_ok()
-        {
-            return Ok(());
-        }
-        self.dispatch_unusual(body, context, conn, slot, replies)
-    }
-
-    /// Not inlined, so that a usual request needs little stack: a child of a fork copies each page
-    /// of it that it writes.
-    #[cold]
-    #[inline(never)]
-    fn dispatch_unusual(
-        &self,
-        body: &[u8],
-        context: &mut Context,
-        conn: &Connection,
-        slot: &Slot,
-        replies: &mut FrameWriter,
-    ) -> Result<(), RpcError> {
-        let request = Request::parse(body)?;
-        let Some(method) = self.registry.find(&request.method) else {
-            return match self.offers_stats && request.method == STATS.name() {
-                true => self.give_stats(&request, conn, replies),
-                false => Err(RpcError::method_not_found(&request.method)),
-            };
-        };
-        self.begin_time(request.timeout, &method, context, conn)?;
-        let called = method.call(request.params.get(), context, slot, replies);
-        called.map_err(|error| {
-            RpcError::invalid_params(format_args!("params of `{}`: {error}", request.method))
-        })
-    }
-
-    #[cold]
-    fn give_stats(
-        &self,
-        request: &Request<'_>,
-        conn: &Connection,
-        replies: &mut FrameWriter,
-    ) -> Result<(), RpcError> {
-        let slot = conn.slot();
-        if request.params.get() != "null" {
-            return Err(RpcError::invalid_params(format_args!("`{}` takes none", STATS.name())));
-        }
-        slot.calls.enter(STATS_NUMBER);
-        let reply_head = &ReplyHead::new(STATS.kind());
-        let stats = stats::look(conn.scoreboard(), &self.registry);
-        Answer { reply_head, slot, replies }.give(Ok(stats));
-        Ok(())
-    }
-
-    /// Begins the time of a call, if it has a deadline. An error: it is over already.
-    #[inline]
-    fn begin_time(
-        &self,
-        asked: Option<Duration>,
-        method: &Found<'_>,
-        context: &mut Context,
-        conn: &Connection,
-    ) -> Result<(), RpcError> {
-        context.deadline = None;
-        match self.has_deadlines || asked.is_some() {
-            true => self.begin_limited_time(asked, method, context, conn),
-            false => Ok(()),
-        }
-    }
-
-    /// The deadline is the nearest of the request's, the method's and the maximum; the default is
-    /// for calls that have neither of the first two.
-    #[inline(never)]
-    fn begin_limited_time(
-        &self,
-        asked: Option<Duration>,
-        method: &Found<'_>,
-        context: &mut Context,
-        conn: &Connection,
-    ) -> Result<(), RpcError> {
-        let said = nearest(asked, method.deadline());
-        match nearest(said.or(self.default_deadline), self.max_deadline) {
-            None => {}
-            Some(Duration::ZERO) => return Err(deadline_was_over()),
-            Some(limit) => context.deadline = Some(conn.limit_call(limit)),
-        }
-        Ok(())
-    }
-}
-
-#[inline]
-fn nearest(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some(one.min(other)),
-        (one, other) => one.or(other),
-    }
-}
-
-#[cold]
-fn linger(conn: Connection) {
-    LingeringClose::after_last_reply(conn.into_socket()).wait();
-}
-
-#[cold]
-fn log_panic(panic: &(dyn Any + Send)) {
-    tracing::error!(message = panic_message(panic), "handler panicked");
-}
-
-/// How a connection ends that did not fail.
-enum Ending {
-    /// Everything was said, or there is nobody to say it to.
-    Silent,
-    /// The last reply says why, and the peer should be given the time to read it.
-    Refused,
-}
-
-/// The text of a panic that has one.
-pub fn panic_message(panic: &(dyn Any + Send)) -> &str {
-    let literal = panic.downcast_ref::<&str>().copied();
-    literal.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no message)")
 }
 
 #[cfg(test)]

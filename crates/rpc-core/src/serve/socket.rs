@@ -1,31 +1,28 @@
 //! A connected stream socket of either family, and waiting for it.
 
 use std::io::{self, Read};
-use std::net::{Shutdown, TcpStream};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-use std::os::linux::net::TcpStreamExt;
-use std::os::unix::net::UnixStream;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{
-    MsgFlags, SockaddrStorage, getsockname, getsockopt, recv, send, setsockopt, sockopt,
-};
+use nix::sys::socket::{MsgFlags, Shutdown, getsockopt, recv, send, setsockopt, shutdown, sockopt};
 use nix::sys::time::TimeVal;
 
 use crate::serve::context::Credentials;
+use crate::sys::stream::acknowledge_now;
 
-/// A stream socket of either family.
-pub(crate) enum Socket {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
+/// A connected stream socket of either family.
+pub(crate) struct Socket(OwnedFd);
 
 impl Socket {
+    pub(crate) fn new(socket: impl Into<OwnedFd>) -> Socket {
+        Socket(socket.into())
+    }
+
     /// How long one read may block; socket(7), SO_RCVTIMEO.
     pub(crate) fn set_read_timeout(&self, timeout: Duration) -> io::Result<()> {
-        setsockopt(&self.as_fd(), sockopt::ReceiveTimeout, &time_val(timeout))?;
+        setsockopt(&self.0, sockopt::ReceiveTimeout, &time_val(timeout))?;
         Ok(())
     }
 
@@ -45,52 +42,39 @@ impl Socket {
     /// Acknowledges what came at once. A peer that writes prefix and body separately with Nagle's
     /// algorithm on keeps the body back until the prefix is acknowledged; a delayed
     /// acknowledgement would cost it 40 ms (tcp(7), TCP_QUICKACK).
+    /// A Unix socket has nothing to acknowledge and refuses this.
     pub(crate) fn acknowledge_now(&self) {
-        if let Socket::Tcp(stream) = self {
-            let _ = stream.set_quickack(true);
-        }
+        acknowledge_now(self.0.as_fd());
     }
 
-    pub(crate) fn end_reading(&self) {
-        let _ = match self {
-            Socket::Tcp(stream) => stream.shutdown(Shutdown::Read),
-            Socket::Unix(stream) => stream.shutdown(Shutdown::Read),
-        };
-    }
-
-    pub(crate) fn end_writing(&self) {
-        let _ = match self {
-            Socket::Tcp(stream) => stream.shutdown(Shutdown::Write),
-            Socket::Unix(stream) => stream.shutdown(Shutdown::Write),
-        };
+    /// Ends the reading or the writing side.
+    pub(crate) fn shut_down(&self, side: Shutdown) {
+        let _ = shutdown(self.0.as_raw_fd(), side);
     }
 
     /// Reads what is there, without waiting.
     pub(crate) fn read_now(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        Ok(recv(self.as_fd().as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT)?)
+        Ok(recv(self.0.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT)?)
     }
 
     /// Writes what the socket takes, without waiting.
     pub(crate) fn write_now(&self, bytes: &[u8]) -> io::Result<usize> {
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-        Ok(send(self.as_fd().as_raw_fd(), bytes, flags)?)
+        Ok(send(self.0.as_raw_fd(), bytes, flags)?)
     }
 }
 
 impl AsFd for Socket {
     #[inline]
     fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Socket::Tcp(stream) => stream.as_fd(),
-            Socket::Unix(stream) => stream.as_fd(),
-        }
+        self.0.as_fd()
     }
 }
 
 impl Read for &Socket {
     #[inline]
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        Ok(recv(self.as_fd().as_raw_fd(), buffer, MsgFlags::empty())?)
+        Ok(recv(self.0.as_raw_fd(), buffer, MsgFlags::empty())?)
     }
 }
 
@@ -126,14 +110,10 @@ pub fn poll_timeout(timeout: Duration) -> PollTimeout {
 }
 
 /// Who connected to this Unix socket.
-pub(crate) fn credentials(stream: &UnixStream) -> Credentials {
+pub(crate) fn credentials(stream: &impl AsFd) -> Credentials {
     match getsockopt(stream, sockopt::PeerCredentials) {
         Ok(peer) => Credentials { pid: peer.pid(), uid: peer.uid(), gid: peer.gid() },
         // As the kernel itself says of a peer that it does not know; no user has this number.
         Err(_) => Credentials { pid: 0, uid: u32::MAX, gid: u32::MAX },
     }
-}
-
-pub(crate) fn local_name(socket: RawFd) -> io::Result<SockaddrStorage> {
-    Ok(getsockname(socket)?)
 }

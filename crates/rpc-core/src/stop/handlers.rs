@@ -22,11 +22,11 @@ pub(crate) type Handler = extern "C" fn(libc::c_int, *mut libc::siginfo_t, Conte
 static BEFORE: [AtomicPtr<libc::sigaction>; 32] = [const { AtomicPtr::new(ptr::null_mut()) }; 32];
 
 /// For whoever installs handlers or gives them back. Never held while this process forks.
-pub(crate) struct SignalsLock(#[expect(dead_code, reason = "held")] MutexGuard<'static, ()>);
+pub(crate) type SignalsLock = MutexGuard<'static, ()>;
 
 pub(crate) fn lock_signals() -> SignalsLock {
     static LOCK: Mutex<()> = Mutex::new(());
-    SignalsLock(LOCK.lock().unwrap_or_else(PoisonError::into_inner))
+    LOCK.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What the host program had installed for `signal`, if our handler stands in its place.

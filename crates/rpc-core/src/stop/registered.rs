@@ -3,6 +3,7 @@
 //! A server that is taken off the list is freed only when no handler runs that may have found it.
 #![allow(unsafe_code)]
 
+use std::io;
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
@@ -10,25 +11,17 @@ use std::thread;
 
 use crate::stop::control::Control;
 
-/// Entries are used again and never freed.
-static ENTRIES: AtomicPtr<Entry> = AtomicPtr::new(ptr::null_mut());
+/// More servers than this at a time, in one process, are not looked after.
+const MAX_SERVERS: usize = 64;
 
-/// The server that signals stop; one of the entries.
+static SERVERS: [AtomicPtr<Control>; MAX_SERVERS] =
+    [const { AtomicPtr::new(ptr::null_mut()) }; MAX_SERVERS];
+
+/// The server that signals stop; one of these.
 static SIGNALLED: AtomicPtr<Control> = AtomicPtr::new(ptr::null_mut());
 
 /// How many handlers run. Each says so before it looks for servers.
 static HANDLERS: AtomicUsize = AtomicUsize::new(0);
-
-struct Entry {
-    control: AtomicPtr<Control>,
-    next: Option<&'static Entry>,
-}
-
-fn entries() -> impl Iterator<Item = &'static Entry> {
-    // SAFETY: null, or an entry, which is never freed.
-    let first = unsafe { ENTRIES.load(Ordering::SeqCst).as_ref() };
-    std::iter::successors(first, |entry| entry.next)
-}
 
 /// Says that a signal handler runs: what it finds on the list is not freed before this is dropped.
 /// Async-signal-safe.
@@ -42,9 +35,9 @@ impl InHandler {
 
     /// Runs `action` on every server on the list.
     pub(crate) fn each_control(&self, mut action: impl FnMut(&Control)) {
-        for entry in entries() {
+        for server in &SERVERS {
             // SAFETY: null, or a Control that is kept until no handler runs that may have found it.
-            if let Some(control) = unsafe { entry.control.load(Ordering::SeqCst).as_ref() } {
+            if let Some(control) = unsafe { server.load(Ordering::SeqCst).as_ref() } {
                 action(control);
             }
         }
@@ -82,28 +75,28 @@ pub(crate) fn set_signalled(control: Option<&Arc<Control>>) {
 }
 
 /// Puts a server on the list. For one thread at a time.
-pub(crate) fn register(control: &Arc<Control>) {
+///
+/// # Errors
+///
+/// When it is full.
+pub(crate) fn register(control: &Arc<Control>) -> io::Result<()> {
     let own = Arc::as_ptr(control).cast_mut();
-    if entries().any(|entry| entry.control.load(Ordering::SeqCst) == own) {
-        return;
+    let find = |wanted| SERVERS.iter().find(|server| server.load(Ordering::SeqCst) == wanted);
+    if find(own).is_some() {
+        return Ok(());
     }
-    let counted = Arc::into_raw(Arc::clone(control)).cast_mut();
-    match entries().find(|entry| entry.control.load(Ordering::SeqCst).is_null()) {
-        Some(free) => free.control.store(counted, Ordering::SeqCst),
-        None => {
-            let next = entries().next();
-            let entry = Entry { control: AtomicPtr::new(counted), next };
-            ENTRIES.store(Box::leak(Box::new(entry)), Ordering::SeqCst);
-        }
-    }
+    let full = || io::Error::other(format!("{MAX_SERVERS} servers use signals already"));
+    let free = find(ptr::null_mut()).ok_or_else(full)?;
+    free.store(Arc::into_raw(Arc::clone(control)).cast_mut(), Ordering::SeqCst);
+    Ok(())
 }
 
 /// Takes a server off the list. For one thread at a time, and not in a handler.
 pub(crate) fn unregister(control: &Control) {
     let own = ptr::from_ref(control).cast_mut();
-    for entry in entries() {
+    for server in &SERVERS {
         let (success, failure) = (Ordering::SeqCst, Ordering::SeqCst);
-        if entry.control.compare_exchange(own, ptr::null_mut(), success, failure).is_ok() {
+        if server.compare_exchange(own, ptr::null_mut(), success, failure).is_ok() {
             wait_for_handlers();
             // SAFETY: it was counted when it was registered, and no handler has it any more.
             drop(unsafe { Arc::from_raw(own) });
@@ -114,13 +107,14 @@ pub(crate) fn unregister(control: &Control) {
 /// In a new child, which serves for this server only: the others are its parent's. Their counts
 /// stay as they are, since to change them is to copy pages.
 pub(crate) fn forget_others(control: &Control) {
-    for entry in entries() {
-        if !ptr::eq(entry.control.load(Ordering::SeqCst), control) {
-            entry.control.store(ptr::null_mut(), Ordering::SeqCst);
+    for server in &SERVERS {
+        let registered = server.load(Ordering::SeqCst);
+        if !registered.is_null() && !ptr::eq(registered, control) {
+            server.store(ptr::null_mut(), Ordering::SeqCst);
         }
     }
 }
 
 pub(crate) fn is_empty() -> bool {
-    entries().all(|entry| entry.control.load(Ordering::SeqCst).is_null())
+    SERVERS.iter().all(|server| server.load(Ordering::SeqCst).is_null())
 }

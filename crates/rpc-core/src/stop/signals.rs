@@ -132,7 +132,7 @@ fn die_of(signal: libc::c_int, info: *mut libc::siginfo_t, context: Context) {
 /// Lets SIGTERM and SIGINT stop this server.
 pub(crate) fn stop_on_signals(control: &Arc<Control>) -> io::Result<()> {
     let lock = lock_signals();
-    register(control);
+    register(control)?;
     set_signalled(Some(control));
     control.limits.are_watched.set();
     let signals = STOPS.into_iter().chain([Signal::SIGALRM]);
@@ -154,8 +154,10 @@ pub(crate) fn watch_time(control: &Arc<Control>) -> bool {
     let free = [libc::SIG_DFL, libc::SIG_IGN];
     let may_install =
         is_ours(Signal::SIGALRM) || free.contains(&installed(Signal::SIGALRM).sa_sigaction);
-    if may_install && install(Signal::SIGALRM, on_signal, SaFlags::SA_RESTART, &lock).is_ok() {
-        register(control);
+    if may_install
+        && register(control).is_ok()
+        && install(Signal::SIGALRM, on_signal, SaFlags::SA_RESTART, &lock).is_ok()
+    {
         control.limits.are_watched.set();
         return true;
     }

@@ -7,6 +7,6 @@ pub(crate) mod exit;
 pub(crate) mod flag;
 pub(crate) mod mapping;
 pub(crate) mod pid;
+pub(crate) mod stream;
 pub(crate) mod syn_filter;
 pub(crate) mod timer;
-pub(crate) mod unread;

@@ -109,8 +109,6 @@ fn places_of_children_come_back_however_they_end() {
     }
 }
 
-/// The pipe is the one that tells of its parent's death.
-///
 /// Five connections: the last child could have inherited four of others, the listening socket,
 /// and what its parent watches its children with.
 #[test]
@@ -122,7 +120,7 @@ fn a_child_has_its_own_connection_and_nothing_of_its_parent() {
     let all = children(&server, 5);
     for &child in &all {
         let kinds = kinds_of_descriptors(child);
-        assert_eq!(kinds, ["anon_inode:[eventfd]", "pipe", "socket"], "{child}");
+        assert_eq!(kinds, ["anon_inode:[eventfd]", "socket"], "{child}");
     }
     // The parent keeps no connection: each of them ends with its child.
     drop((callers, refused));
