@@ -41,9 +41,6 @@ enum Command {
     /// A bare server that bench compares with
     #[command(hide = true)]
     RawEcho(xtask::bench::RawEchoOptions),
-    /// Bare workers that wait for connections in one of four ways, for bench --accept
-    #[command(hide = true)]
-    RawAccept(xtask::bench::RawAcceptOptions),
     /// Calls of the project's client, for bench to count system calls
     #[command(hide = true)]
     BenchClient(xtask::bench::BenchClientOptions),
@@ -64,7 +61,6 @@ fn main() -> ExitCode {
         Command::Tidy => xtask::tidy::run(),
         Command::Bench(options) => xtask::bench::run(options),
         Command::RawEcho(options) => xtask::bench::run_raw_echo(options),
-        Command::RawAccept(options) => xtask::bench::run_raw_accept(options),
         Command::BenchClient(options) => xtask::bench::run_client(options),
         Command::Drive(options) => xtask::bench::run_drive(options),
     };

@@ -5,8 +5,6 @@
 //! fraction of a second, several rounds long; what counts is the median of the rounds' ratios.
 //! Nothing here decides by absolute figures what belongs to the machine.
 
-mod accept_report;
-mod accepting;
 mod cases;
 mod client;
 mod contest;
@@ -22,7 +20,6 @@ mod machine;
 mod memory;
 mod peer_report;
 mod peers;
-mod raw_accept;
 mod raw_echo;
 mod report;
 mod scratch;
@@ -53,7 +50,6 @@ use crate::model::Model;
 pub use client::{Options as BenchClientOptions, run as run_client};
 pub use drive::{Driven, Options as DriveOptions, run as run_drive};
 pub use peers::PEERS;
-pub use raw_accept::{Options as RawAcceptOptions, run as run_raw_accept};
 pub use raw_echo::{Options as RawEchoOptions, run as run_raw_echo};
 
 /// The options of `bench`.
@@ -63,7 +59,7 @@ pub struct Options {
     #[arg(long = "case", value_enum, value_name = "NAME")]
     cases: Vec<Case>,
     /// Instead: so many connections, each with a thread of its own in the driver. With --growth:
-    /// at most so many. With --accept: so many at a time
+    /// at most so many
     #[arg(long, value_name = "N", conflicts_with = "cases")]
     connections: Option<usize>,
     /// Instead: so many calls in flight on each connection, sent in one write
@@ -119,9 +115,6 @@ pub struct Options {
     /// With --growth: draw growth-calls.svg and growth-memory.svg in this directory
     #[arg(long, value_name = "DIRECTORY", requires = "growth")]
     svg: Option<PathBuf>,
-    /// Instead: four ways in which workers can wait for connections, with 4 and with 16 workers
-    #[arg(long, conflicts_with_all = ["cases", "depth", "churn", "models", "instructions", "syscalls", "peers", "growth"])]
-    accept: bool,
 }
 
 /// What holds for the whole run.
@@ -189,12 +182,6 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         return options
             .svg
             .map_or(Ok(()), |directory| growth_chart::draw(&report.rows, &directory));
-    }
-    if options.accept {
-        let progress = progress_bar(0)?;
-        let report = accepting::run(&settings, options.connections, made, &progress)?;
-        progress.finish_and_clear();
-        return print(options.json, &report, || report.table());
     }
     let (steps, missing) = steps(&options, &settings);
     let progress = progress_bar((steps.len() * rounds) as u64)?;
@@ -308,7 +295,7 @@ fn how_it_was_made(options: &Options, settings: &Settings) -> anyhow::Result<Vec
         settings.called.method(),
         settings.payload,
     )];
-    if !options.growth && !options.accept {
+    if !options.growth {
         made.extend(
             [
                 "Figures are medians of the rounds: the time of a call, calls a second, or memory. \

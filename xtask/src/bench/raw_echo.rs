@@ -131,7 +131,7 @@ fn new_children() -> anyhow::Result<Children> {
 }
 
 /// Prepared replies.
-pub(super) struct Echo {
+struct Echo {
     request_len: usize,
     reply_len: usize,
     /// One reply after the other, as many as one read can ask for.
@@ -140,7 +140,7 @@ pub(super) struct Echo {
 }
 
 impl Echo {
-    pub(super) fn new(exchange: &Exchange) -> Echo {
+    fn new(exchange: &Exchange) -> Echo {
         let request_len = exchange.request.len();
         let buffer_len = BUFFER_LEN.max(request_len);
         Echo {
@@ -152,11 +152,11 @@ impl Echo {
         }
     }
 
-    pub(super) fn buffer(&self) -> Vec<u8> {
+    fn buffer(&self) -> Vec<u8> {
         vec![0; self.buffer_len]
     }
 
-    pub(super) fn serve(&self, mut stream: &TcpStream, buffer: &mut [u8]) -> io::Result<()> {
+    fn serve(&self, mut stream: &TcpStream, buffer: &mut [u8]) -> io::Result<()> {
         let mut pending = 0;
         loop {
             match stream.read(buffer)? {

@@ -1,7 +1,6 @@
 //! What is measured, as processes that stop when they are dropped.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -9,7 +8,6 @@ use anyhow::{Context as _, bail, ensure};
 
 use super::Settings;
 use super::exchange::Called;
-use super::raw_accept::Waiting;
 use super::seed_server::SeedServer;
 use crate::launch::Server;
 use crate::model::Model;
@@ -69,23 +67,6 @@ impl Running {
             .args(requests)
             .args(["--payload", &payload.to_string()])
             .args(["--workers", &workers.to_string()]);
-        Running::project(command, &[])
-    }
-
-    /// Bare workers that wait for connections in this way, and add what they counted to the file
-    /// `counts` when they end.
-    pub(super) fn raw_accept(
-        settings: &Settings,
-        waiting: Waiting,
-        workers: usize,
-        counts: &Path,
-    ) -> anyhow::Result<Running> {
-        let mut command = Command::new(&settings.program);
-        command
-            .args(["raw-accept", waiting.name(), "--method", settings.called.method()])
-            .args(["--payload", &settings.payload.to_string()])
-            .args(["--workers", &workers.to_string(), "--counts"])
-            .arg(counts);
         Running::project(command, &[])
     }
 

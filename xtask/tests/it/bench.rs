@@ -115,30 +115,3 @@ fn growth_measures_what_each_model_can_hold_says_why_not_the_rest_and_draws_both
     }
     fs::remove_dir_all(directory).expect("the pictures can be removed");
 }
-
-#[test]
-fn accept_compares_four_ways_to_wait_and_counts_what_each_worker_did() {
-    let report = bench(&["--accept", "--connections", "2"]);
-    let ways = ["blocking-accept", "poll", "epoll-exclusive", "reuse-port"];
-    let rows = report["rows"].as_array().expect("rows");
-    assert_eq!(rows.len(), 2 * ways.len(), "{report:#}");
-    let expected = [4, 16].into_iter().flat_map(|workers| ways.map(|way| (workers, way)));
-    for (row, (workers, way)) in rows.iter().zip(expected) {
-        assert_eq!((&row["workers"], &row["waiting"]), (&workers.into(), &way.into()));
-        let figure = |name: &str| {
-            let figure = &row[name];
-            figure.as_f64().or(figure["median"].as_f64()).unwrap_or_else(|| panic!("{row:#}"))
-        };
-        for name in ["connections_per_second", "share_of_blocking", "p99_us", "most_used"] {
-            assert!(figure(name) > 0.0, "{name}: {row:#}");
-        }
-        assert!(figure("least_used") <= figure("most_used"), "{row:#}");
-        assert!(figure("wake_ups") > 0.0, "{row:#}");
-        // These two do not ask before they accept.
-        if ["blocking-accept", "reuse-port"].contains(&way) {
-            assert_eq!(figure("in_vain"), 0.0, "{row:#}");
-        }
-    }
-    let stops = report["stops"].as_array().expect("stops");
-    assert_eq!(stops.len(), 2, "{report:#}");
-}
