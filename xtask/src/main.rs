@@ -29,6 +29,7 @@ enum Command {
     /// Show live what a running server is doing
     Top(xtask::top::Options),
     /// Measure the models against bare servers that parse nothing
+    #[command(disable_help_flag = true)]
     Bench(xtask::bench::Options),
     /// Send hostile bytes to the frame reader, the request parser and every model
     Fuzz(xtask::fuzz::Options),
@@ -38,15 +39,6 @@ enum Command {
     Ci,
     /// Check what docs/architecture.md promises about the code
     Tidy,
-    /// A bare server that bench compares with
-    #[command(hide = true)]
-    RawEcho(xtask::bench::RawEchoOptions),
-    /// Calls of the project's client, for bench to count system calls
-    #[command(hide = true)]
-    BenchClient(xtask::bench::BenchClientOptions),
-    /// Calls of the project's client for a while, for bench --peers
-    #[command(hide = true)]
-    Drive(xtask::bench::DriveOptions),
 }
 
 fn main() -> ExitCode {
@@ -60,9 +52,6 @@ fn main() -> ExitCode {
         Command::Ci => xtask::ci::run(),
         Command::Tidy => xtask::tidy::run(),
         Command::Bench(options) => xtask::bench::run(options),
-        Command::RawEcho(options) => xtask::bench::run_raw_echo(options),
-        Command::BenchClient(options) => xtask::bench::run_client(options),
-        Command::Drive(options) => xtask::bench::run_drive(options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

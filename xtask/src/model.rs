@@ -26,7 +26,7 @@ pub enum Model {
 }
 
 /// More workers than this are a slip of the finger: each of them is a process from the start.
-pub(crate) const MAX_WORKERS: u64 = 1024;
+pub const MAX_WORKERS: u64 = 1024;
 
 /// The options that belong to some of the models; the others ignore them, so that one script can
 /// start every model in the same way.

@@ -9,16 +9,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use indicatif::ProgressBar;
+use xtask::model::{MAX_WORKERS, Model};
 
-use super::Settings;
-use super::driver::{Connection, Driver as _, Sweep};
-use super::exchange::Exchange;
-use super::growth_report::{GrowthFigures, GrowthReport, GrowthRow};
-use super::machine::Room;
-use super::memory::{memory_of_tree, patience};
-use super::report::Quartiles;
-use super::server::Running;
-use crate::model::{MAX_WORKERS, Model};
+use crate::Settings;
+use crate::driver::{Connection, Driver as _, Sweep};
+use crate::exchange::Exchange;
+use crate::growth_report::{GrowthFigures, GrowthReport, GrowthRow};
+use crate::machine::Room;
+use crate::memory::{memory_of_tree, patience};
+use crate::report::Quartiles;
+use crate::server::Running;
 
 /// How many connections there are, if nobody asks for fewer.
 const CONNECTIONS: [usize; 5] = [1, 10, 100, 1_000, 10_000];
@@ -40,7 +40,7 @@ const OTHER_FILES: usize = 200;
 ///
 /// Each turn has a server of its own: five servers that hold 10,000 connections each would not fit
 /// on many machines. What a machine or a model cannot do is a reason in the table.
-pub(super) fn run(
+pub(crate) fn run(
     settings: &Settings,
     models: &[Model],
     most: usize,

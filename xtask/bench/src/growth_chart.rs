@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use plotters::prelude::*;
 
-use super::growth_report::{GrowthFigures, GrowthRow};
+use crate::growth_report::{GrowthFigures, GrowthRow};
 
 const SIZE: (u32, u32) = (720, 420);
 
@@ -27,7 +27,7 @@ type Point = (f64, f64);
 /// Writes `growth-calls.svg` and `growth-memory.svg` into `directory`, which is made if need be.
 ///
 /// Nothing is drawn for what cannot be measured.
-pub(super) fn draw(rows: &[GrowthRow], directory: &Path) -> anyhow::Result<()> {
+pub(crate) fn draw(rows: &[GrowthRow], directory: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(directory)
         .with_context(|| format!("cannot make {}", directory.display()))?;
     let calls = Picture {

@@ -11,15 +11,15 @@ use anyhow::{Context as _, ensure};
 use nix::unistd::alarm;
 use serde::{Deserialize, Serialize};
 
-use super::driver::{OwnClient, Turn, together};
-use super::exchange::text;
+use crate::driver::{OwnClient, Turn, together};
+use crate::exchange::text;
 
 /// How many seconds it may take beyond the time for which it should call.
 const PATIENCE: u64 = 60;
 
 /// The options of `drive`.
 #[derive(clap::Args, Clone, Debug)]
-pub struct Options {
+pub(crate) struct Options {
     /// Where a server offers echo
     address: SocketAddr,
     /// How many connections to open, each with a thread of its own
@@ -41,15 +41,15 @@ pub struct Options {
 
 /// The line that a driver prints.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Driven {
+pub(crate) struct Driven {
     /// How many calls were answered.
-    pub calls: u64,
+    pub(crate) calls: u64,
     /// How long that took.
-    pub seconds: f64,
+    pub(crate) seconds: f64,
     /// The median time of a call, in microseconds.
-    pub p50_us: f64,
+    pub(crate) p50_us: f64,
     /// The time that one call in a hundred exceeded.
-    pub p99_us: f64,
+    pub(crate) p99_us: f64,
 }
 
 /// Calls and prints one line of JSON.
@@ -57,7 +57,7 @@ pub struct Driven {
 /// # Errors
 ///
 /// When a call fails or answers another text, and when more than one call at a time is asked for.
-pub fn run(options: Options) -> anyhow::Result<()> {
+pub(crate) fn run(options: Options) -> anyhow::Result<()> {
     let length = Duration::try_from_secs_f64(options.seconds).context("--seconds")?;
     ensure!(options.connections > 0, "--connections must be at least 1");
     ensure!(options.in_flight == 1, "one call at a time on a connection");

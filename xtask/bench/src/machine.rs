@@ -13,7 +13,7 @@ static ALLOWED: OnceLock<CpuSet> = OnceLock::new();
 
 /// Binds this thread, and so all threads and processes that it starts from now on, to one
 /// processor: `wanted`, or the last one that it may use. Returns which.
-pub(super) fn pin(wanted: Option<usize>) -> anyhow::Result<usize> {
+pub(crate) fn pin(wanted: Option<usize>) -> anyhow::Result<usize> {
     let this_thread = Pid::from_raw(0);
     let allowed = *ALLOWED.get_or_init(|| sched_getaffinity(this_thread).unwrap_or_default());
     let last = || (0..CpuSet::count()).rfind(|&cpu| allowed.is_set(cpu) == Ok(true));
@@ -26,7 +26,7 @@ pub(super) fn pin(wanted: Option<usize>) -> anyhow::Result<usize> {
 }
 
 /// Runs `work` as if this thread had never been bound.
-pub(super) fn on_all_processors<T>(work: impl FnOnce() -> T) -> T {
+pub(crate) fn on_all_processors<T>(work: impl FnOnce() -> T) -> T {
     let this_thread = Pid::from_raw(0);
     let bound = sched_getaffinity(this_thread);
     let (Ok(bound), Some(allowed)) = (bound, ALLOWED.get()) else {
@@ -40,7 +40,7 @@ pub(super) fn on_all_processors<T>(work: impl FnOnce() -> T) -> T {
 
 /// Allows this process, and those that it starts, as many open files as the system lets it.
 /// Returns how many.
-pub(super) fn raise_file_limit() -> anyhow::Result<usize> {
+pub(crate) fn raise_file_limit() -> anyhow::Result<usize> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
     Ok(usize::try_from(hard).unwrap_or(usize::MAX))
@@ -48,7 +48,7 @@ pub(super) fn raise_file_limit() -> anyhow::Result<usize> {
 
 /// What is left for processes and threads.
 #[derive(Clone, Debug)]
-pub(super) struct Room {
+pub(crate) struct Room {
     /// Processes and threads that are there.
     tasks: u64,
     /// How many there may be, and who says so.
@@ -59,7 +59,7 @@ pub(super) struct Room {
 
 impl Room {
     /// As it is now; `None` when /proc does not tell.
-    pub(super) fn now() -> Option<Room> {
+    pub(crate) fn now() -> Option<Room> {
         let read = |path| fs::read_to_string(path).ok();
         let number = |path| read(path)?.trim().parse().ok();
         let mut limits = Vec::new();
@@ -74,7 +74,7 @@ impl Room {
 
     /// Why `count` more processes or threads, which take `bytes_each` each, do not fit. Asked
     /// before they are started: those that fit would leave nothing for anybody else.
-    pub(super) fn lacks(&self, count: usize, bytes_each: u64) -> Option<String> {
+    pub(crate) fn lacks(&self, count: usize, bytes_each: u64) -> Option<String> {
         // Whoever else works here goes on starting processes.
         const LEFT_TO_OTHERS: u64 = 1_000;
         let needed = self.tasks + count as u64 + LEFT_TO_OTHERS;
@@ -100,7 +100,7 @@ fn available_memory(meminfo: &str) -> Option<u64> {
 }
 
 /// Kernel, processor, how many of them, and how busy they are.
-pub(super) fn description() -> String {
+pub(crate) fn description() -> String {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let processors = read("/proc/cpuinfo");
     let names = || processors.lines().filter(|line| line.starts_with("model name"));

@@ -11,22 +11,22 @@ const WIDTH: u16 = 120;
 
 /// One line of the table.
 #[derive(Debug, Serialize)]
-pub(super) struct Row {
-    pub(super) case: &'static str,
-    pub(super) subject: String,
-    pub(super) against: Option<String>,
-    pub(super) figure: Figure,
-    pub(super) floor: Option<Figure>,
-    pub(super) ratio: Option<Quartiles>,
-    pub(super) target: Target,
-    pub(super) verdict: Verdict,
-    pub(super) note: Option<String>,
+pub(crate) struct Row {
+    pub(crate) case: &'static str,
+    pub(crate) subject: String,
+    pub(crate) against: Option<String>,
+    pub(crate) figure: Figure,
+    pub(crate) floor: Option<Figure>,
+    pub(crate) ratio: Option<Quartiles>,
+    pub(crate) target: Target,
+    pub(crate) verdict: Verdict,
+    pub(crate) note: Option<String>,
 }
 
 /// What one side came to.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Figure {
+pub(crate) enum Figure {
     Latency {
         #[serde(rename = "median_ns", serialize_with = "as_nanos")]
         median: Duration,
@@ -46,7 +46,7 @@ fn as_nanos<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::E
 }
 
 impl Figure {
-    pub(super) fn latency(self) -> Option<Duration> {
+    pub(crate) fn latency(self) -> Option<Duration> {
         match self {
             Figure::Latency { median, .. } => Some(median),
             _ => None,
@@ -88,15 +88,15 @@ impl fmt::Display for Time {
 
 /// The middle of a series, and where its inner half lies.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub(super) struct Quartiles {
-    pub(super) low: f64,
-    pub(super) median: f64,
-    pub(super) high: f64,
+pub(crate) struct Quartiles {
+    pub(crate) low: f64,
+    pub(crate) median: f64,
+    pub(crate) high: f64,
 }
 
 impl Quartiles {
     /// Of at least one number.
-    pub(super) fn of(mut series: Vec<f64>) -> Quartiles {
+    pub(crate) fn of(mut series: Vec<f64>) -> Quartiles {
         series.sort_by(f64::total_cmp);
         // Between two numbers, in proportion: method 7 of Hyndman and Fan, the usual one.
         let at = |share: f64| {
@@ -107,12 +107,12 @@ impl Quartiles {
         Quartiles { low: at(0.25), median: at(0.5), high: at(0.75) }
     }
 
-    pub(super) fn range(self) -> String {
+    pub(crate) fn range(self) -> String {
         format!("{}–{}", number(self.low), number(self.high))
     }
 
     /// How far the quartiles lie apart, as a share of the median.
-    pub(super) fn spread(self) -> f64 {
+    pub(crate) fn spread(self) -> f64 {
         (self.high - self.low) / self.median
     }
 }
@@ -120,7 +120,7 @@ impl Quartiles {
 /// What should be reached.
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Target {
+pub(crate) enum Target {
     None,
     Ratio {
         at_least: f64,
@@ -148,7 +148,7 @@ impl fmt::Display for Target {
 /// Whether the target was reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     Reached,
     Missed,
     /// The rounds differ too much to say.
@@ -158,7 +158,7 @@ pub(super) enum Verdict {
 }
 
 impl Verdict {
-    pub(super) fn reached(reached: bool) -> Verdict {
+    pub(crate) fn reached(reached: bool) -> Verdict {
         if reached { Verdict::Reached } else { Verdict::Missed }
     }
 }
@@ -176,16 +176,16 @@ impl fmt::Display for Verdict {
 
 /// Everything that a run says.
 #[derive(Debug, Serialize)]
-pub(super) struct Report {
+pub(crate) struct Report {
     /// How it was made.
-    pub(super) made: Vec<String>,
-    pub(super) rows: Vec<Row>,
+    pub(crate) made: Vec<String>,
+    pub(crate) rows: Vec<Row>,
     /// What could not be measured, and why.
-    pub(super) missing: Vec<String>,
+    pub(crate) missing: Vec<String>,
 }
 
 impl Report {
-    pub(super) fn table(&self) -> String {
+    pub(crate) fn table(&self) -> String {
         let mut table = Table::new();
         table
             .load_preset(presets::NOTHING)
@@ -238,7 +238,7 @@ impl Report {
     }
 }
 
-pub(super) fn number(ratio: f64) -> String {
+pub(crate) fn number(ratio: f64) -> String {
     if ratio < 10.0 { format!("{ratio:.3}") } else { format!("{ratio:.0}") }
 }
 

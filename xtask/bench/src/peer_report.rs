@@ -3,44 +3,44 @@
 use comfy_table::{CellAlignment, Table, TableComponent, presets};
 use serde::Serialize;
 
-use super::contest::{Measure, NOISE_LIMIT};
-use super::drive::Driven;
-use super::report::{Quartiles, number};
+use crate::contest::{Measure, NOISE_LIMIT};
+use crate::drive::Driven;
+use crate::report::{Quartiles, number};
 
 /// One library under one load.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub(super) struct PeerRow {
+pub(crate) struct PeerRow {
     /// How many connections the driver had.
-    pub(super) connections: usize,
+    pub(crate) connections: usize,
     /// How many calls at a time on each.
-    pub(super) in_flight: usize,
+    pub(crate) in_flight: usize,
     /// Whether every call had a connection of its own.
-    pub(super) churn: bool,
+    pub(crate) churn: bool,
     /// The library.
-    pub(super) name: &'static str,
+    pub(crate) name: &'static str,
     /// What goes over the connection.
-    pub(super) wire: &'static str,
+    pub(crate) wire: &'static str,
     /// None where the library's client cannot have so many calls in flight.
-    pub(super) figures: Option<PeerFigures>,
+    pub(crate) figures: Option<PeerFigures>,
 }
 
 /// What the rounds say together: medians.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub(super) struct PeerFigures {
+pub(crate) struct PeerFigures {
     /// Calls a second.
-    pub(super) calls_per_second: f64,
+    pub(crate) calls_per_second: f64,
     /// The median time of a call, in microseconds.
-    pub(super) p50_us: f64,
+    pub(crate) p50_us: f64,
     /// The time that one call in a hundred exceeded.
-    pub(super) p99_us: f64,
+    pub(crate) p99_us: f64,
     /// How fast it is as a share of the thread server of this project in the same round. None
     /// where that has no figures.
-    pub(super) share_of_ours: Option<Quartiles>,
+    pub(crate) share_of_ours: Option<Quartiles>,
 }
 
 impl PeerFigures {
     /// Of at least one turn, and of as many of `ours`. `measure` is what the share compares.
-    pub(super) fn of(turns: &[Driven], ours: Option<&[Driven]>, measure: Measure) -> PeerFigures {
+    pub(crate) fn of(turns: &[Driven], ours: Option<&[Driven]>, measure: Measure) -> PeerFigures {
         let rate = |turn: &Driven| turn.calls as f64 / turn.seconds;
         let speed = |turn: &Driven| match measure {
             Measure::Latency => 1e6 / turn.p50_us,
@@ -63,15 +63,15 @@ impl PeerFigures {
 
 /// Everything that a run says.
 #[derive(Debug, Serialize)]
-pub(super) struct PeerReport {
+pub(crate) struct PeerReport {
     /// How it was made.
-    pub(super) made: Vec<String>,
-    pub(super) rows: Vec<PeerRow>,
+    pub(crate) made: Vec<String>,
+    pub(crate) rows: Vec<PeerRow>,
 }
 
 impl PeerReport {
     /// The rows as people read them; `-` is what a client cannot do.
-    pub(super) fn table(&self) -> String {
+    pub(crate) fn table(&self) -> String {
         let mut table = Table::new();
         table.load_preset(presets::NOTHING).set_style(TableComponent::HeaderLines, '─').set_header(
             ["load", "library", "wire", "calls/s", "p50 µs", "p99 µs", "of ours", "quartiles", ""],

@@ -3,22 +3,22 @@
 use std::path::{Path, PathBuf};
 use std::{env, fs, io, process};
 
-pub(super) struct ScratchFile {
+pub(crate) struct ScratchFile {
     path: PathBuf,
 }
 
 impl ScratchFile {
     /// A path in the directory for temporary files, which belongs to this process.
-    pub(super) fn new(purpose: &str) -> ScratchFile {
+    pub(crate) fn new(purpose: &str) -> ScratchFile {
         let name = format!("xtask-bench-{}-{purpose}", process::id());
         ScratchFile { path: env::temp_dir().join(name) }
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    pub(super) fn read(&self) -> io::Result<String> {
+    pub(crate) fn read(&self) -> io::Result<String> {
         fs::read_to_string(&self.path)
     }
 }

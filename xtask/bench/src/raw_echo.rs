@@ -18,17 +18,17 @@ use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::sys::socket::{Backlog, listen, setsockopt, sockopt};
 use rpc_core::{Acceptor, Child, Children, Fork};
+use xtask::log;
+use xtask::model::Model;
 
-use super::exchange::{Called, Exchange};
-use crate::log;
-use crate::model::Model;
+use crate::exchange::{Called, Exchange};
 
 /// What one read takes at most, unless one request is longer.
 const BUFFER_LEN: usize = 16 * 1024;
 
 /// The options of `raw-echo`.
 #[derive(clap::Args, Debug)]
-pub struct Options {
+pub(crate) struct Options {
     /// Which model's shape to serve in
     #[arg(value_enum)]
     model: Model,
@@ -50,7 +50,7 @@ pub struct Options {
 /// # Errors
 ///
 /// When the socket cannot be had, or accepting or forking fails.
-pub fn run(options: Options) -> anyhow::Result<()> {
+pub(crate) fn run(options: Options) -> anyhow::Result<()> {
     // Whoever started this may be killed, and then nobody else would end it.
     prctl::set_pdeathsig(Signal::SIGKILL)?;
     let listener = TcpListener::bind("127.0.0.1:0")?;

@@ -2,12 +2,12 @@
 
 use std::net::SocketAddr;
 
-use super::driver::OwnClient;
-use super::exchange::text;
+use crate::driver::OwnClient;
+use crate::exchange::text;
 
-/// The options of `bench-client`.
+/// The options of `client`.
 #[derive(clap::Args, Debug)]
-pub struct Options {
+pub(crate) struct Options {
     /// Where a server offers echo
     address: SocketAddr,
     /// How many calls to make on one connection
@@ -22,7 +22,7 @@ pub struct Options {
 /// # Errors
 ///
 /// When one fails.
-pub fn run(options: Options) -> anyhow::Result<()> {
+pub(crate) fn run(options: Options) -> anyhow::Result<()> {
     let mut client = OwnClient::connect(options.address, text(options.payload))?;
     for _ in 0..options.calls {
         client.call()?;

@@ -5,38 +5,38 @@
 //! round after round. Among them are the thread server of this project with its own client, and
 //! that client with a server that parses nothing.
 
-use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, ensure};
 use cargo_metadata::MetadataCommand;
 use indicatif::ProgressBar;
+use xtask::bench::cargo;
+use xtask::launch::Server;
+use xtask::model::Model;
 
-use super::Settings;
-use super::drive::Driven;
-use super::load::Load;
-use super::peer_report::{PeerFigures, PeerRow};
-use super::server::Running;
-use crate::launch::Server;
-use crate::model::Model;
+use crate::Settings;
+use crate::drive::Driven;
+use crate::load::Load;
+use crate::peer_report::{PeerFigures, PeerRow};
+use crate::server::Running;
 
 /// The Thrift and varlink servers start 256 threads, and serve a connection with each.
 const MAX_CONNECTIONS: usize = 250;
 
 /// Another RPC library, as a program in xtask/peers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Peer {
+pub(crate) struct Peer {
     /// The library; its program is `peer-NAME`.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// What goes over the connection.
-    pub wire: &'static str,
+    pub(crate) wire: &'static str,
     /// Whether its client can have several calls in flight on one connection.
-    pub multiplexes: bool,
+    pub(crate) multiplexes: bool,
 }
 
 /// Every peer, in the order of the table.
-pub const PEERS: [Peer; 5] = [
+pub(crate) const PEERS: [Peer; 5] = [
     Peer { name: "thrift", wire: "Thrift binary, TCP", multiplexes: false },
     Peer { name: "varlink", wire: "JSON, TCP", multiplexes: false },
     Peer { name: "tarpc", wire: "JSON, TCP", multiplexes: true },
@@ -51,13 +51,13 @@ const OURS: Peer = Peer { name: "rpc-thread", wire: "JSON, TCP", multiplexes: fa
 const FLOOR: Peer = Peer { name: "raw echo", wire: "as rpc-thread", multiplexes: false };
 
 /// What every driver does, and how often.
-pub(super) struct Plan<'a> {
+pub(crate) struct Plan<'a> {
     load: Load,
     settings: &'a Settings,
 }
 
 impl Plan<'_> {
-    pub(super) fn new(load: Load, settings: &Settings) -> anyhow::Result<Plan<'_>> {
+    pub(crate) fn new(load: Load, settings: &Settings) -> anyhow::Result<Plan<'_>> {
         ensure!(
             load.connections <= MAX_CONNECTIONS,
             "with --peers, --connections must be at most {MAX_CONNECTIONS}"
@@ -68,19 +68,9 @@ impl Plan<'_> {
 
 /// Builds the workspace in xtask/peers from its lock file, and says where its programs lie. Blocks
 /// for minutes the first time, when it also downloads.
-pub(super) fn build() -> anyhow::Result<PathBuf> {
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/Cargo.toml");
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    // What `cargo run` says of this package would reach the build scripts of the peers, and make
-    // them run again whenever this program is started in another way.
-    for (name, _) in env::vars_os() {
-        if name.as_encoded_bytes().starts_with(b"CARGO_PKG_")
-            || name.as_encoded_bytes().starts_with(b"CARGO_MANIFEST_")
-        {
-            cargo.env_remove(name);
-        }
-    }
-    let status = cargo
+pub(crate) fn build() -> anyhow::Result<PathBuf> {
+    let manifest = manifest();
+    let status = cargo()
         .args(["build", "--release", "--locked", "--manifest-path"])
         .arg(&manifest)
         .stdin(Stdio::null())
@@ -91,9 +81,13 @@ pub(super) fn build() -> anyhow::Result<PathBuf> {
     Ok(metadata.target_directory.join("release").into())
 }
 
+fn manifest() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../peers/Cargo.toml")
+}
+
 /// Measures the peers that [`build`] built. Blocks until all turns are over. `progress` is advanced
 /// a turn at a time and gets its length here.
-pub(super) fn run(
+pub(crate) fn run(
     plan: &Plan<'_>,
     built: &Path,
     progress: &ProgressBar,
@@ -190,5 +184,23 @@ impl Contestant {
             .with_context(|| format!("the driver of {name} printed something else"))?;
         self.turns.push(driven);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_peer_that_is_measured_is_a_program() {
+        let mut expected = BTreeSet::from(PEERS.map(|peer| format!("peer-{}", peer.name)));
+        expected.insert("peer-load".to_owned());
+        let mut command = MetadataCommand::new();
+        let metadata = command.manifest_path(manifest()).no_deps().exec().expect("a workspace");
+        let packages = metadata.workspace_packages();
+        let found: BTreeSet<_> = packages.iter().map(|found| found.name.to_string()).collect();
+        assert_eq!(found, expected);
     }
 }

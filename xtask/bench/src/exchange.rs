@@ -4,7 +4,7 @@ use clap::ValueEnum;
 
 /// The methods that can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Called {
+pub(crate) enum Called {
     /// A typed handler, String to String: the whole stack
     Echo,
     /// A handler that passes JSON through unparsed
@@ -12,7 +12,7 @@ pub(super) enum Called {
 }
 
 impl Called {
-    pub(super) const fn method(self) -> &'static str {
+    pub(crate) const fn method(self) -> &'static str {
         match self {
             Called::Echo => "echo",
             Called::Ping => "ping",
@@ -32,13 +32,13 @@ impl Called {
 /// Written out here and not by the crates that are measured, so that a server which spells its
 /// replies wrongly is not measured at all.
 #[derive(Clone, Debug)]
-pub(super) struct Exchange {
-    pub(super) request: Vec<u8>,
-    pub(super) reply: Vec<u8>,
+pub(crate) struct Exchange {
+    pub(crate) request: Vec<u8>,
+    pub(crate) reply: Vec<u8>,
 }
 
 impl Exchange {
-    pub(super) fn new(called: Called, payload: usize) -> Exchange {
+    pub(crate) fn new(called: Called, payload: usize) -> Exchange {
         let (method, kind, text) = (called.method(), called.kind(), text(payload));
         Exchange {
             request: frame(&format!(r#"{{"in":"{method}","params":"{text}"}}"#)),
@@ -47,7 +47,7 @@ impl Exchange {
     }
 
     /// As `rpc-client` spells it, which says how long it waits: 30 s unless told.
-    pub(super) fn of_client(payload: usize) -> Exchange {
+    pub(crate) fn of_client(payload: usize) -> Exchange {
         let method = Called::Echo.method();
         let text = text(payload);
         Exchange {
@@ -57,7 +57,7 @@ impl Exchange {
     }
 
     /// As the seed's servers, which only know `ping`, spell it.
-    pub(super) fn with_seed(payload: usize) -> Exchange {
+    pub(crate) fn with_seed(payload: usize) -> Exchange {
         let text = text(payload);
         Exchange {
             request: frame(&format!(r#"{{"in": "ping", "params": "{text}"}}"#)),
@@ -66,7 +66,7 @@ impl Exchange {
     }
 
     /// The seed's client, which spells as Python does, and a server that spells as we do.
-    pub(super) fn from_seed(payload: usize) -> Exchange {
+    pub(crate) fn from_seed(payload: usize) -> Exchange {
         Exchange {
             request: Exchange::with_seed(payload).request,
             reply: Exchange::new(Called::Ping, payload).reply,
@@ -75,7 +75,7 @@ impl Exchange {
 }
 
 /// `len` characters of what the seed's client sends.
-pub(super) fn text(len: usize) -> String {
+pub(crate) fn text(len: usize) -> String {
     "ireader 0".chars().cycle().take(len).collect()
 }
 

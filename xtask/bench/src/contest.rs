@@ -5,18 +5,18 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use indicatif::ProgressBar;
 
-use super::Settings;
-use super::driver::{Driver, Turn};
-use super::report::{Figure, Quartiles, Row, Target, Verdict};
-use super::server::Running;
+use crate::Settings;
+use crate::driver::{Driver, Turn};
+use crate::report::{Figure, Quartiles, Row, Target, Verdict};
+use crate::server::Running;
 
 /// When the quartiles of a series lie further apart than this share of its median, something else
 /// was at work on the machine, and no verdict is given.
-pub(super) const NOISE_LIMIT: f64 = 0.15;
+pub(crate) const NOISE_LIMIT: f64 = 0.15;
 
 /// What the ratio compares.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Measure {
+pub(crate) enum Measure {
     /// The median time of a call.
     Latency,
     /// So many calls in the median time of a round trip, a second. As robust as a median: a turn
@@ -31,8 +31,8 @@ pub(super) enum Measure {
 }
 
 /// A driver and the server that it calls.
-pub(super) struct Side {
-    pub(super) name: String,
+pub(crate) struct Side {
+    pub(crate) name: String,
     // Dropped before the server: a server stops sooner without connections.
     driver: Box<dyn Driver>,
     // Whatever has to live as long: the server, idle connections.
@@ -40,7 +40,7 @@ pub(super) struct Side {
 }
 
 impl Side {
-    pub(super) fn new(
+    pub(crate) fn new(
         name: impl Into<String>,
         server: Running,
         driver: impl Driver + 'static,
@@ -49,17 +49,17 @@ impl Side {
     }
 
     /// Keeps `value` until the side is dropped, and drops it before the server.
-    pub(super) fn keep(&mut self, value: impl Send + 'static) {
+    pub(crate) fn keep(&mut self, value: impl Send + 'static) {
         self._kept.insert(0, Box::new(value));
     }
 }
 
 /// One line of the table to be.
-pub(super) struct Contest {
-    pub(super) subject: Side,
-    pub(super) against: Side,
-    pub(super) measure: Measure,
-    pub(super) target: Target,
+pub(crate) struct Contest {
+    pub(crate) subject: Side,
+    pub(crate) against: Side,
+    pub(crate) measure: Measure,
+    pub(crate) target: Target,
 }
 
 impl Contest {
@@ -69,7 +69,7 @@ impl Contest {
     /// Each round has servers and connections of its own: where the kernel happens to put a
     /// process and its sockets makes a call up to a hundredth faster or slower for as long as they
     /// live, so rounds with the same ones would agree with each other and not with the next run.
-    pub(super) fn run(
+    pub(crate) fn run(
         case: &'static str,
         settings: &Settings,
         progress: &ProgressBar,

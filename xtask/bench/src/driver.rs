@@ -13,7 +13,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use rpc_client::Client;
 use rpc_core::{Address, Method};
 
-use super::exchange::Exchange;
+use crate::exchange::Exchange;
 
 /// No reply takes this long unless something hangs.
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -23,15 +23,15 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 const SHORT: usize = 10 * 1024;
 
 /// What one turn came to.
-pub(super) struct Turn {
-    pub(super) calls: u64,
-    pub(super) elapsed: Duration,
+pub(crate) struct Turn {
+    pub(crate) calls: u64,
+    pub(crate) elapsed: Duration,
     /// The time from before each write until after its reply was read, in nanoseconds.
-    pub(super) latencies: Histogram<u64>,
+    pub(crate) latencies: Histogram<u64>,
 }
 
 /// Something that calls for a while.
-pub(super) trait Driver {
+pub(crate) trait Driver {
     /// Calls for at least `length`, and at least once.
     fn turn(&mut self, length: Duration) -> anyhow::Result<Turn>;
 }
@@ -55,7 +55,7 @@ fn repeat(length: Duration, mut call: impl FnMut() -> anyhow::Result<u64>) -> an
 }
 
 /// One turn of each of `callers` at the same time, in a thread each when there are several.
-pub(super) fn together<Caller: Send>(
+pub(crate) fn together<Caller: Send>(
     callers: &mut [Caller],
     length: Duration,
     call: impl Fn(&mut Caller) -> anyhow::Result<u64> + Sync,
@@ -90,7 +90,7 @@ pub(super) fn together<Caller: Send>(
 
 /// An open connection that sends `depth` requests in one write and reads until as many replies
 /// are there.
-pub(super) struct Connection {
+pub(crate) struct Connection {
     stream: TcpStream,
     requests: Vec<u8>,
     replies_len: usize,
@@ -100,7 +100,7 @@ pub(super) struct Connection {
 
 impl Connection {
     /// Connects and makes one call, whose reply is compared with what it must be.
-    pub(super) fn open(
+    pub(crate) fn open(
         address: SocketAddr,
         exchange: &Exchange,
         depth: usize,
@@ -123,7 +123,7 @@ impl Connection {
     }
 
     /// One write, and reads until all replies are there. Returns how many calls that were.
-    pub(super) fn call(&mut self) -> anyhow::Result<u64> {
+    pub(crate) fn call(&mut self) -> anyhow::Result<u64> {
         self.send()?;
         self.receive()
     }
@@ -138,7 +138,7 @@ impl Connection {
     }
 }
 
-pub(super) fn connect(address: SocketAddr) -> anyhow::Result<TcpStream> {
+pub(crate) fn connect(address: SocketAddr) -> anyhow::Result<TcpStream> {
     let stream = TcpStream::connect_timeout(&address, TIMEOUT)
         .with_context(|| format!("cannot connect to {address}"))?;
     stream.set_read_timeout(Some(TIMEOUT))?;
@@ -166,7 +166,7 @@ fn read_replies(stream: &mut TcpStream, buffer: &mut [u8], len: usize) -> anyhow
     Ok(())
 }
 
-pub(super) fn expect_reply(stream: &mut TcpStream, exchange: &Exchange) -> anyhow::Result<()> {
+pub(crate) fn expect_reply(stream: &mut TcpStream, exchange: &Exchange) -> anyhow::Result<()> {
     let mut prefix = [0; 4];
     stream.read_exact(&mut prefix).context("no reply")?;
     let mut reply = vec![0; u32::from_le_bytes(prefix) as usize];
@@ -185,12 +185,12 @@ fn shorten(reply: &[u8]) -> String {
 }
 
 /// Connections that stay open.
-pub(super) struct Steady {
+pub(crate) struct Steady {
     connections: Vec<Connection>,
 }
 
 impl Steady {
-    pub(super) fn open(
+    pub(crate) fn open(
         address: SocketAddr,
         exchange: &Exchange,
         connections: usize,
@@ -211,12 +211,12 @@ impl Driver for Steady {
 
 /// Connections that are all busy at the same time, driven by this one thread: a request on each,
 /// then the reply of each. Ten thousand threads would be a load of their own.
-pub(super) struct Sweep {
+pub(crate) struct Sweep {
     connections: Vec<Connection>,
 }
 
 impl Sweep {
-    pub(super) fn over(connections: Vec<Connection>) -> Sweep {
+    pub(crate) fn over(connections: Vec<Connection>) -> Sweep {
         Sweep { connections }
     }
 
@@ -233,7 +233,7 @@ impl Driver for Sweep {
 }
 
 /// A connection for every call: connect, one call, close.
-pub(super) struct Churn {
+pub(crate) struct Churn {
     address: SocketAddr,
     exchange: Exchange,
     /// One a thread.
@@ -241,7 +241,7 @@ pub(super) struct Churn {
 }
 
 impl Churn {
-    pub(super) fn new(
+    pub(crate) fn new(
         address: SocketAddr,
         exchange: &Exchange,
         connections: usize,
@@ -269,22 +269,22 @@ impl Driver for Churn {
 }
 
 /// The project's own client.
-pub(super) struct OwnClient {
+pub(crate) struct OwnClient {
     client: Client,
     method: Method<String, String>,
     text: String,
 }
 
 impl OwnClient {
-    pub(super) fn connect(address: SocketAddr, text: String) -> anyhow::Result<OwnClient> {
+    pub(crate) fn connect(address: SocketAddr, text: String) -> anyhow::Result<OwnClient> {
         let client = Client::connect(&Address::Tcp(address.to_string()))?;
-        let method = crate::methods::ECHO;
+        let method = xtask::methods::ECHO;
         let mut own_client = OwnClient { client, method, text };
         ensure!(own_client.call()? == own_client.text, "not an echo");
         Ok(own_client)
     }
 
-    pub(super) fn call(&mut self) -> anyhow::Result<String> {
+    pub(crate) fn call(&mut self) -> anyhow::Result<String> {
         Ok(self.client.call(self.method, &self.text)?)
     }
 }
@@ -297,14 +297,14 @@ impl Driver for OwnClient {
 
 /// How the seed's client writes: prefix and body one after the other, with Nagle's algorithm on,
 /// and how it reads: first the prefix, then the body.
-pub(super) struct SeedPattern {
+pub(crate) struct SeedPattern {
     stream: TcpStream,
     exchange: Exchange,
     buffer: Vec<u8>,
 }
 
 impl SeedPattern {
-    pub(super) fn connect(address: SocketAddr, exchange: &Exchange) -> anyhow::Result<SeedPattern> {
+    pub(crate) fn connect(address: SocketAddr, exchange: &Exchange) -> anyhow::Result<SeedPattern> {
         let mut stream = connect(address)?;
         stream.write_all(&exchange.request)?;
         expect_reply(&mut stream, exchange)?;

@@ -6,19 +6,19 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use indicatif::ProgressBar;
+use xtask::model::Model;
 
-use super::driver::{connect, expect_reply};
-use super::exchange::Exchange;
-use super::report::{Figure, Row, Target, Verdict};
-use super::server::Running;
-use super::{Settings, machine, memory};
-use crate::model::Model;
+use crate::driver::{connect, expect_reply};
+use crate::exchange::Exchange;
+use crate::report::{Figure, Row, Target, Verdict};
+use crate::server::Running;
+use crate::{Settings, machine, memory};
 
 /// The time from SIGTERM until the server's process has ended, with `settings.idle` connections
 /// open: idle ones as far as the model serves so many, the others in the queue. Each of them must
 /// have been told. Each round has a server of its own, on all processors, since children end in
 /// parallel.
-pub(super) fn of_idle_server(
+pub(crate) fn of_idle_server(
     settings: &Settings,
     model: Model,
     at_most: Duration,

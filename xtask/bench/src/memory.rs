@@ -4,20 +4,20 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
+use xtask::model::Model;
+use xtask::proc;
 
-use super::Settings;
-use super::driver::Connection;
-use super::exchange::Exchange;
-use super::report::{Figure, Row, Target, Verdict};
-use super::server::Running;
-use crate::model::Model;
-use crate::proc;
+use crate::Settings;
+use crate::driver::Connection;
+use crate::exchange::Exchange;
+use crate::report::{Figure, Row, Target, Verdict};
+use crate::server::Running;
 
 /// How long a server may take to give back the buffers of a large call.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Options of a server that lets `count` connections be idle for as long as a case takes.
-pub(super) fn patience(count: usize) -> Vec<String> {
+pub(crate) fn patience(count: usize) -> Vec<String> {
     let count = (count + 100).to_string();
     ["--max-connections", &count, "--max-children", &count, "--idle-timeout", "1h"]
         .map(str::to_owned)
@@ -26,7 +26,7 @@ pub(super) fn patience(count: usize) -> Vec<String> {
 
 /// The memory of the whole process tree (PSS) with `settings.idle` connections that have made one
 /// call each, less that of the tree without them, a connection.
-pub(super) fn of_idle_connections(
+pub(crate) fn of_idle_connections(
     settings: &Settings,
     model: Model,
     at_most: u64,
@@ -50,7 +50,7 @@ pub(super) fn of_idle_connections(
 }
 
 /// The memory that one connection holds after a large call, once it has fallen silent.
-pub(super) fn after_large_call(
+pub(crate) fn after_large_call(
     settings: &Settings,
     payload: usize,
     progress: &ProgressBar,
@@ -81,7 +81,7 @@ pub(super) fn after_large_call(
 }
 
 /// The memory of a server's processes together, in bytes.
-pub(super) fn memory_of_tree(root: i32) -> u64 {
+pub(crate) fn memory_of_tree(root: i32) -> u64 {
     // A process that has ended meanwhile holds nothing.
     proc::tree(root).into_iter().filter_map(|pid| Some(proc::memory(pid).ok()?.pss)).sum()
 }

@@ -8,15 +8,15 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use xtask::launch::Server;
+use xtask::model::Model;
+use xtask::proc;
 
-use super::Settings;
-use super::driver::Connection;
-use super::exchange::Exchange;
-use super::scratch::ScratchFile;
-use super::server::{Running, serve_command, socket_address};
-use crate::launch::Server;
-use crate::model::Model;
-use crate::proc;
+use crate::Settings;
+use crate::driver::Connection;
+use crate::exchange::Exchange;
+use crate::scratch::ScratchFile;
+use crate::server::{Running, serve_command, socket_address};
 
 /// Calls in the shorter of two runs.
 const CALLS: usize = 500;
@@ -39,7 +39,7 @@ type Counts = BTreeMap<String, i64>;
 /// # Errors
 ///
 /// When there is no strace, or a call costs anything but one read and one write.
-pub(super) fn run(settings: &Settings) -> anyhow::Result<()> {
+pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
     let found = Command::new("strace").arg("--version").output();
     found.context("--syscalls NEEDS STRACE, and there is none")?;
     let mut text = String::new();
@@ -129,7 +129,7 @@ fn count_client(settings: &Settings, calls: usize) -> anyhow::Result<Counts> {
     let server = Running::ours(settings, Model::Single, settings.workers, &[])?;
     let output = ScratchFile::new("strace");
     let status = strace(&output, settings)
-        .args(["bench-client", &server.address()?.to_string()])
+        .args(["client", &server.address()?.to_string()])
         .args([&calls.to_string(), "--payload", &settings.payload.to_string()])
         .status()?;
     ensure!(status.success(), "the client under strace ended with {status}");

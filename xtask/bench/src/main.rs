@@ -5,6 +5,8 @@
 //! fraction of a second, several rounds long; what counts is the median of the rounds' ratios.
 //! Nothing here decides by absolute figures what belongs to the machine.
 
+#![forbid(unsafe_code)]
+
 mod cases;
 mod client;
 mod contest;
@@ -31,11 +33,12 @@ mod system_calls;
 use std::env;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use cases::{Case, Step};
-use clap::ValueEnum;
+use clap::{Parser, Subcommand, ValueEnum};
 use contest::Contest;
 use exchange::Called;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -44,17 +47,42 @@ use peer_report::PeerReport;
 use peers::Plan;
 use report::{Report, Target};
 use serde::Serialize;
+use xtask::model::Model;
 
-use crate::model::Model;
+#[derive(Parser)]
+#[command(
+    bin_name = "cargo xtask bench",
+    about = "Measure the models against bare servers that parse nothing",
+    args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true
+)]
+struct Arguments {
+    #[command(flatten)]
+    options: Options,
+    #[command(subcommand)]
+    role: Option<Role>,
+}
 
-pub use client::{Options as BenchClientOptions, run as run_client};
-pub use drive::{Driven, Options as DriveOptions, run as run_drive};
-pub use peers::PEERS;
-pub use raw_echo::{Options as RawEchoOptions, run as run_raw_echo};
+/// What this program is when it measures as a process of its own, or is measured.
+#[derive(Subcommand)]
+enum Role {
+    /// As `xtask serve`
+    #[command(hide = true)]
+    Serve(Box<xtask::serve::Options>),
+    /// A bare server to compare with
+    #[command(hide = true)]
+    RawEcho(raw_echo::Options),
+    /// Calls of the project's client, to count system calls
+    #[command(hide = true)]
+    Client(client::Options),
+    /// Calls of the project's client for a while, for --peers
+    #[command(hide = true)]
+    Drive(drive::Options),
+}
 
 /// The options of `bench`.
 #[derive(clap::Args, Debug)]
-pub struct Options {
+struct Options {
     /// Only these cases, of those that run without arguments
     #[arg(long = "case", value_enum, value_name = "NAME")]
     cases: Vec<Case>,
@@ -133,13 +161,31 @@ struct Settings {
     file_limit: usize,
 }
 
+fn main() -> ExitCode {
+    let Arguments { options, role } = Arguments::parse();
+    let done = match role {
+        None => run(options),
+        Some(Role::Serve(options)) => xtask::serve::run(*options),
+        Some(Role::RawEcho(options)) => raw_echo::run(options),
+        Some(Role::Client(options)) => client::run(options),
+        Some(Role::Drive(options)) => drive::run(options),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            xtask::log::say_error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
 /// Measures and prints.
 ///
 /// # Errors
 ///
 /// When a server does not start or answers wrongly, or a count is above its limit. A target that
 /// was not reached is a line in the table and not an error.
-pub fn run(options: Options) -> anyhow::Result<()> {
+fn run(options: Options) -> anyhow::Result<()> {
     let seconds = options.seconds.unwrap_or(if options.quick { 0.01 } else { 0.15 });
     let turn = Duration::try_from_secs_f64(seconds).context("--seconds")?;
     let rounds = options.rounds.unwrap_or(if options.quick { 2 } else { 9 });

@@ -5,14 +5,14 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use xtask::launch::Server;
+use xtask::model::Model;
 
-use super::Settings;
-use super::driver::Connection;
-use super::exchange::Exchange;
-use super::scratch::ScratchFile;
-use super::server::{serve_command, socket_address};
-use crate::launch::Server;
-use crate::model::Model;
+use crate::Settings;
+use crate::driver::Connection;
+use crate::exchange::Exchange;
+use crate::scratch::ScratchFile;
+use crate::server::{serve_command, socket_address};
 
 /// What a call of `echo` with 9 characters costs, with so many calls in flight. Lower these when
 /// the code gets faster.
@@ -31,7 +31,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 /// # Errors
 ///
 /// When there is no valgrind, or a call costs more than what was recorded.
-pub(super) fn run(settings: &Settings) -> anyhow::Result<()> {
+pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
     let version = Command::new("valgrind")
         .arg("--version")
         .stdout(Stdio::piped())

@@ -5,31 +5,31 @@ use std::collections::BTreeMap;
 use comfy_table::{CellAlignment, Table, TableComponent, presets};
 use serde::Serialize;
 
-use super::report::Quartiles;
+use crate::report::Quartiles;
 
 /// One model with one number of connections.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub(super) struct GrowthRow {
-    pub(super) model: &'static str,
-    pub(super) connections: usize,
+pub(crate) struct GrowthRow {
+    pub(crate) model: &'static str,
+    pub(crate) connections: usize,
     /// None where the model or the machine cannot hold so many connections.
-    pub(super) figures: Option<GrowthFigures>,
+    pub(crate) figures: Option<GrowthFigures>,
     /// Why there are no figures.
-    pub(super) cannot: Option<String>,
+    pub(crate) cannot: Option<String>,
 }
 
 /// What the rounds say together.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub(super) struct GrowthFigures {
-    pub(super) calls_per_second: Quartiles,
+pub(crate) struct GrowthFigures {
+    pub(crate) calls_per_second: Quartiles,
     /// Of all processes of the server together, in bytes.
-    pub(super) memory: Quartiles,
+    pub(crate) memory: Quartiles,
     /// One after the other, each with its first call.
-    pub(super) opened_per_second: Quartiles,
+    pub(crate) opened_per_second: Quartiles,
 }
 
 impl GrowthRow {
-    pub(super) fn new(
+    pub(crate) fn new(
         model: &'static str,
         connections: usize,
         figures: Result<GrowthFigures, String>,
@@ -41,15 +41,15 @@ impl GrowthRow {
 
 /// Everything that a run says.
 #[derive(Debug, Serialize)]
-pub(super) struct GrowthReport {
+pub(crate) struct GrowthReport {
     /// How it was made.
-    pub(super) made: Vec<String>,
-    pub(super) rows: Vec<GrowthRow>,
+    pub(crate) made: Vec<String>,
+    pub(crate) rows: Vec<GrowthRow>,
 }
 
 impl GrowthReport {
     /// The rows as people read them: a table for each figure, and the reasons for what is missing.
-    pub(super) fn table(&self) -> String {
+    pub(crate) fn table(&self) -> String {
         let thousands =
             |rate: Quartiles| format!("{:.1} k ± {:.0} %", rate.median / 1e3, half_spread(rate));
         let calls = self.pivot("calls a second", |figures| thousands(figures.calls_per_second));

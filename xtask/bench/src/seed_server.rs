@@ -8,12 +8,11 @@ use std::{io, thread};
 use anyhow::{Context as _, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-
-use crate::model::Model;
-use crate::proc;
+use xtask::model::Model;
+use xtask::proc;
 
 /// The program of the seed that is of this model. There is none for prefork-thread.
-pub(super) fn program(model: Model) -> Option<&'static str> {
+pub(crate) fn program(model: Model) -> Option<&'static str> {
     match model {
         Model::Single => Some(include_str!("../../tests/seed/blocking_single.py")),
         Model::Thread => Some(include_str!("../../tests/seed/multithread.py")),
@@ -24,7 +23,7 @@ pub(super) fn program(model: Model) -> Option<&'static str> {
 }
 
 /// Whether there is a `python3` to run them with.
-pub(super) fn python_is_there() -> bool {
+pub(crate) fn python_is_there() -> bool {
     let version = Command::new("python3")
         .arg("--version")
         .stdin(Stdio::null())
@@ -36,13 +35,13 @@ pub(super) fn python_is_there() -> bool {
 
 /// A running Python server. Dropping it kills it and its children, which do not stop by
 /// themselves.
-pub(super) struct SeedServer {
+pub(crate) struct SeedServer {
     process: Child,
     address: SocketAddr,
 }
 
 impl SeedServer {
-    pub(super) fn start(source: &str) -> anyhow::Result<SeedServer> {
+    pub(crate) fn start(source: &str) -> anyhow::Result<SeedServer> {
         let mut process = Command::new("python3")
             .args(["-c", source, "127.0.0.1", "0"])
             .stdin(Stdio::null())
@@ -63,11 +62,11 @@ impl SeedServer {
         Ok(SeedServer { process, address })
     }
 
-    pub(super) fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    pub(super) fn pid(&self) -> i32 {
+    pub(crate) fn pid(&self) -> i32 {
         self.process.id() as i32
     }
 }

@@ -5,25 +5,25 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
+use xtask::launch::Server;
+use xtask::model::Model;
 
-use super::Settings;
-use super::exchange::Called;
-use super::seed_server::SeedServer;
-use crate::launch::Server;
-use crate::model::Model;
+use crate::Settings;
+use crate::exchange::Called;
+use crate::seed_server::SeedServer;
 
 /// How long a server may take to stop before it is killed.
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A server of any make.
-pub(super) enum Running {
+pub(crate) enum Running {
     Project(Server),
     Seed(SeedServer),
 }
 
 impl Running {
     /// `xtask serve`, with further arguments.
-    pub(super) fn ours(
+    pub(crate) fn ours(
         settings: &Settings,
         model: Model,
         workers: usize,
@@ -34,7 +34,7 @@ impl Running {
     }
 
     /// The floor of this model.
-    pub(super) fn raw(
+    pub(crate) fn raw(
         settings: &Settings,
         model: Model,
         workers: usize,
@@ -46,7 +46,7 @@ impl Running {
     }
 
     /// The floor of this model for `rpc-client`.
-    pub(super) fn raw_for_client(
+    pub(crate) fn raw_for_client(
         settings: &Settings,
         model: Model,
         payload: usize,
@@ -75,11 +75,11 @@ impl Running {
         Ok(Running::Project(Server::start_command(command)?))
     }
 
-    pub(super) fn seed(source: &str) -> anyhow::Result<Running> {
+    pub(crate) fn seed(source: &str) -> anyhow::Result<Running> {
         Ok(Running::Seed(SeedServer::start(source)?))
     }
 
-    pub(super) fn address(&self) -> anyhow::Result<SocketAddr> {
+    pub(crate) fn address(&self) -> anyhow::Result<SocketAddr> {
         match self {
             Running::Project(server) => socket_address(server),
             Running::Seed(server) => Ok(server.address()),
@@ -87,7 +87,7 @@ impl Running {
     }
 
     /// SIGTERM, and then the wait for the end.
-    pub(super) fn stop(&mut self) -> anyhow::Result<()> {
+    pub(crate) fn stop(&mut self) -> anyhow::Result<()> {
         match self {
             Running::Project(server) => {
                 let status = server.stop(STOP_TIMEOUT)?;
@@ -99,7 +99,7 @@ impl Running {
     }
 
     /// The process that was started: the master or parent, where there is one.
-    pub(super) fn pid(&self) -> i32 {
+    pub(crate) fn pid(&self) -> i32 {
         match self {
             Running::Project(server) => server.pid(),
             Running::Seed(server) => server.pid(),
@@ -118,7 +118,7 @@ impl Drop for Running {
 
 /// `program serve MODEL` on a port of the kernel's choice; `program` may begin with a tool that
 /// watches the server.
-pub(super) fn serve_command(mut program: Command, model: Model, workers: usize) -> Command {
+pub(crate) fn serve_command(mut program: Command, model: Model, workers: usize) -> Command {
     program.args(["serve", model.name(), "--addr", "127.0.0.1:0"]).args([
         "--log",
         "error",
@@ -128,7 +128,7 @@ pub(super) fn serve_command(mut program: Command, model: Model, workers: usize) 
     program
 }
 
-pub(super) fn socket_address(server: &Server) -> anyhow::Result<SocketAddr> {
+pub(crate) fn socket_address(server: &Server) -> anyhow::Result<SocketAddr> {
     let address = server.address().to_string();
     address.parse().with_context(|| format!("{address} is not an IP address and a port"))
 }

@@ -4,22 +4,22 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use indicatif::ProgressBar;
+use xtask::model::Model;
 
-use super::contest::{Contest, Measure, Side};
-use super::driver::{Connection, OwnClient, SeedPattern};
-use super::exchange::{Called, Exchange, text};
-use super::load::Load;
-use super::report::{Row, Target};
-use super::server::Running;
-use super::{Settings, memory, seed_server, stopping};
-use crate::model::Model;
+use crate::contest::{Contest, Measure, Side};
+use crate::driver::{Connection, OwnClient, SeedPattern};
+use crate::exchange::{Called, Exchange, text};
+use crate::load::Load;
+use crate::report::{Row, Target};
+use crate::server::Running;
+use crate::{Settings, memory, seed_server, stopping};
 
 /// The text of a large call, in bytes.
 const LARGE: usize = 1_000_000;
 
 /// Groups of lines in the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Case {
+pub(crate) enum Case {
     /// 1 connection, 1 call in flight, every model
     OneCall,
     /// 1 connection, 16 calls in flight
@@ -50,7 +50,7 @@ pub(super) enum Case {
 }
 
 impl Case {
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Case::OneCall => "one-call",
             Case::Pipeline16 => "pipeline-16",
@@ -68,7 +68,7 @@ impl Case {
     }
 
     /// The lines of this case.
-    pub(super) fn steps(self, settings: &Settings) -> Vec<Step> {
+    pub(crate) fn steps(self, settings: &Settings) -> Vec<Step> {
         let echo = |model, load: Load, at_least| {
             Step::new(self.name(), move |settings, progress| {
                 let target = Target::Ratio { at_least };
@@ -134,7 +134,7 @@ impl Case {
     }
 
     /// Whether python3 is needed.
-    pub(super) fn needs_python(self) -> bool {
+    pub(crate) fn needs_python(self) -> bool {
         matches!(self, Case::SeedClient | Case::SeedServers)
     }
 }
@@ -142,13 +142,13 @@ impl Case {
 type Run = dyn FnOnce(&Settings, &ProgressBar) -> anyhow::Result<Row>;
 
 /// One line of the table that can be measured.
-pub(super) struct Step {
-    pub(super) case: &'static str,
-    pub(super) run: Box<Run>,
+pub(crate) struct Step {
+    pub(crate) case: &'static str,
+    pub(crate) run: Box<Run>,
 }
 
 impl Step {
-    pub(super) fn new(
+    pub(crate) fn new(
         case: &'static str,
         run: impl FnOnce(&Settings, &ProgressBar) -> anyhow::Result<Row> + 'static,
     ) -> Step {
@@ -157,7 +157,7 @@ impl Step {
 }
 
 /// A model of ours against the floor of the same model.
-pub(super) fn contest(
+pub(crate) fn contest(
     settings: &Settings,
     model: Model,
     load: Load,
