@@ -7,6 +7,8 @@ use anyhow::Context as _;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::Pid;
+use procfs::sys::kernel;
+use procfs::{CpuInfo, Current as _, LoadAverage, Meminfo};
 
 /// The processors that this process was given.
 static ALLOWED: OnceLock<CpuSet> = OnceLock::new();
@@ -60,16 +62,17 @@ pub(crate) struct Room {
 impl Room {
     /// As it is now; `None` when /proc does not tell.
     pub(crate) fn now() -> Option<Room> {
-        let read = |path| fs::read_to_string(path).ok();
-        let number = |path| read(path)?.trim().parse().ok();
-        let mut limits = Vec::new();
-        for path in ["/proc/sys/kernel/pid_max", "/proc/sys/kernel/threads-max"] {
-            limits.extend(number(path).map(|limit| (path, limit)));
-        }
-        // It counts the tasks of one user, who may be all that there are.
-        limits.push(("ulimit -u", getrlimit(Resource::RLIMIT_NPROC).ok()?.0));
-        let tasks = tasks(&read("/proc/loadavg")?)?;
-        Some(Room { tasks, limits, memory: available_memory(&read("/proc/meminfo")?)? })
+        let limits = vec![
+            ("pid_max", u64::try_from(kernel::pid_max().ok()?).ok()?),
+            ("threads-max", kernel::threads_max().ok()?.into()),
+            // It counts the tasks of one user, who may be all that there are.
+            ("ulimit -u", getrlimit(Resource::RLIMIT_NPROC).ok()?.0),
+        ];
+        Some(Room {
+            tasks: LoadAverage::current().ok()?.max.into(),
+            limits,
+            memory: Meminfo::current().ok()?.mem_available?,
+        })
     }
 
     /// Why `count` more processes or threads, which take `bytes_each` each, do not fit. Asked
@@ -87,48 +90,21 @@ impl Room {
     }
 }
 
-/// How many processes and threads there are, from /proc/loadavg: `0.1 0.2 0.3 1/523 4711`.
-fn tasks(loadavg: &str) -> Option<u64> {
-    loadavg.split_whitespace().nth(3)?.split_once('/')?.1.parse().ok()
-}
-
-/// MemAvailable of /proc/meminfo, in bytes.
-fn available_memory(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let kibibytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
-    Some(kibibytes * 1024)
-}
-
 /// Kernel, processor, how many of them, and how busy they are.
-pub(crate) fn description() -> String {
-    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
-    let processors = read("/proc/cpuinfo");
-    let names = || processors.lines().filter(|line| line.starts_with("model name"));
-    let name = names()
-        .next()
-        .and_then(|line| line.split_once(": "))
-        .map_or("processor unknown", |(_, name)| name);
-    let load = read("/proc/loadavg");
-    format!(
-        "Linux {}, {} × {name}, load {}",
-        read("/proc/sys/kernel/osrelease").trim(),
-        names().count(),
-        load.split_whitespace().next().unwrap_or("unknown"),
-    )
+pub(crate) fn description() -> anyhow::Result<String> {
+    let processors = CpuInfo::current()?;
+    Ok(format!(
+        "Linux {}, {} × {}, load {:.2}",
+        fs::read_to_string("/proc/sys/kernel/osrelease")?.trim(),
+        processors.num_cores(),
+        processors.model_name(0).unwrap_or("processor unknown"),
+        LoadAverage::current()?.one,
+    ))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_files_of_proc_are_read() {
-        assert_eq!(tasks("0.20 0.18 0.12 1/523 11206\n"), Some(523));
-        assert_eq!(tasks("0.20"), None);
-        let meminfo = "MemTotal:       24000000 kB\nMemAvailable:       2048 kB\n";
-        assert_eq!(available_memory(meminfo), Some(2048 * 1024));
-        assert_eq!(available_memory(""), None);
-    }
 
     #[test]
     fn only_what_fits_is_tried() {

@@ -352,7 +352,7 @@ fn how_it_was_made(options: &Options, settings: &Settings) -> anyhow::Result<Vec
             .map(str::to_owned),
         );
     }
-    made.push(machine::description());
+    made.push(machine::description()?);
     if cfg!(debug_assertions) {
         made.push("A DEBUG BUILD: THESE FIGURES SAY NOTHING ABOUT SPEED".to_owned());
     }

@@ -30,6 +30,7 @@ use std::time::Instant;
 
 use anyhow::bail;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use procfs::{Current as _, LoadAverage};
 
 use crate::guard;
 use crate::model::Model;
@@ -58,7 +59,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     leave_no_core_dumps()?;
     guard::start("demo", plan::TIME_LIMIT)?;
     let plan = if options.quick { Plan::quick() } else { Plan::full() };
-    let load_before = report::load_average();
+    let load_before = LoadAverage::current().ok().map(|average| average.one);
     let progress = Progress::new();
     let models = Model::ALL.iter().map(|&model| stage::play(model, &plan, &progress)).collect();
     progress.finish();

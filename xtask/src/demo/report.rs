@@ -1,6 +1,5 @@
 //! Everything that the demo found, as `--json` prints it.
 
-use std::fs;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -37,7 +36,7 @@ pub(super) struct Circumstances {
     pub(super) total_seconds: f64,
     /// The load average of the minute before, where the system tells: other work makes every
     /// figure worse.
-    pub(super) load_before: Option<f64>,
+    pub(super) load_before: Option<f32>,
 }
 
 #[derive(Serialize)]
@@ -84,7 +83,7 @@ impl Report {
 }
 
 impl Circumstances {
-    pub(super) fn of(plan: &Plan, load_before: Option<f64>, total: Duration) -> Circumstances {
+    pub(super) fn of(plan: &Plan, load_before: Option<f32>, total: Duration) -> Circumstances {
         Circumstances {
             cores: plan.cores,
             workers: plan.workers,
@@ -96,12 +95,6 @@ impl Circumstances {
             load_before,
         }
     }
-}
-
-/// The first field of /proc/loadavg (proc(5)).
-pub(super) fn load_average() -> Option<f64> {
-    let averages = fs::read_to_string("/proc/loadavg").ok()?;
-    averages.split(' ').next()?.parse().ok()
 }
 
 impl ModelReport {

@@ -107,7 +107,7 @@ fn problems(report: &Report) -> String {
 
 /// What is to be read before the figures, lest they be believed.
 fn caveat(made: &Circumstances) -> Option<String> {
-    let load = made.load_before.filter(|&load| load >= made.cores as f64)?;
+    let load = made.load_before.filter(|&load| load >= made.cores as f32)?;
     let cores = match made.cores {
         1 => "1 core".to_owned(),
         cores => format!("{cores} cores"),
