@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use anyhow::Context as _;
+use indicatif::HumanCount;
 use plotters::prelude::*;
 
 use crate::growth_report::{GrowthFigures, GrowthRow};
@@ -149,18 +150,7 @@ fn decades(numbers: impl Iterator<Item = f64>) -> Range<f64> {
 
 /// `10,000`, and `0.1` below one.
 fn grouped(number: f64) -> String {
-    if number < 1.0 {
-        return number.to_string();
-    }
-    let digits = format!("{number:.0}");
-    let mut grouped = String::new();
-    for (position, digit) in digits.chars().enumerate() {
-        if position > 0 && (digits.len() - position).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
+    if number < 1.0 { number.to_string() } else { HumanCount(number.round() as u64).to_string() }
 }
 
 #[cfg(test)]

@@ -1,17 +1,18 @@
 //! Instructions that a server executes for a call in user space, counted by valgrind.
 
+use std::fs;
 use std::io::{self, Write as _};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use tempfile::NamedTempFile;
 use xtask::launch::Server;
 use xtask::model::Model;
 
 use crate::Settings;
 use crate::driver::Connection;
 use crate::exchange::Exchange;
-use crate::scratch::ScratchFile;
 use crate::server::{serve_command, socket_address};
 
 /// What a call of `echo` with 9 characters costs, with so many calls in flight. Lower these when
@@ -70,7 +71,7 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
 
 /// All instructions of a server's life with `writes` writes of `depth` requests each.
 fn count(settings: &Settings, depth: usize, writes: usize) -> anyhow::Result<u64> {
-    let log = ScratchFile::new("valgrind");
+    let log = NamedTempFile::new()?;
     let mut valgrind = Command::new("valgrind");
     valgrind
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
@@ -84,7 +85,7 @@ fn count(settings: &Settings, depth: usize, writes: usize) -> anyhow::Result<u64
     }
     drop(connection);
     server.stop(STOP_TIMEOUT)?;
-    let log = log.read().context("valgrind wrote nothing")?;
+    let log = fs::read_to_string(log.path())?;
     let collected = log
         .lines()
         .find_map(|line| line.split_once("Collected : "))

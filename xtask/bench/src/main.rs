@@ -24,7 +24,6 @@ mod peer_report;
 mod peers;
 mod raw_echo;
 mod report;
-mod scratch;
 mod seed_server;
 mod server;
 mod stopping;

@@ -1,6 +1,7 @@
 //! System calls a call in steady state, counted by strace: one read and one write on each side.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::io::{self, Write as _};
 use std::process::Command;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use tempfile::NamedTempFile;
 use xtask::launch::Server;
 use xtask::model::Model;
 use xtask::proc;
@@ -15,7 +17,6 @@ use xtask::proc;
 use crate::Settings;
 use crate::driver::Connection;
 use crate::exchange::Exchange;
-use crate::scratch::ScratchFile;
 use crate::server::{Running, serve_command, socket_address};
 
 /// Calls in the shorter of two runs.
@@ -102,14 +103,14 @@ fn is_one_read_and_one_write(more: &Counts) -> bool {
     more.len() == 2 && is_one_of(READS) && is_one_of(WRITES)
 }
 
-fn strace(output: &ScratchFile, settings: &Settings) -> Command {
+fn strace(output: &NamedTempFile, settings: &Settings) -> Command {
     let mut strace = Command::new("strace");
     strace.args(["-f", "-c", "-o"]).arg(output.path()).arg(&settings.program);
     strace
 }
 
 fn count_server(settings: &Settings, model: Model, calls: usize) -> anyhow::Result<Counts> {
-    let output = ScratchFile::new("strace");
+    let output = NamedTempFile::new()?;
     let mut tracer = Server::start_command(serve_command(strace(&output, settings), model, 1))?;
     let exchange = Exchange::new(settings.called, settings.payload);
     let mut connection = Connection::open(socket_address(&tracer)?, &exchange, 1)?;
@@ -122,18 +123,18 @@ fn count_server(settings: &Settings, model: Model, calls: usize) -> anyhow::Resu
     kill(Pid::from_raw(server), Signal::SIGTERM)?;
     let status = tracer.wait(STOP_TIMEOUT)?;
     ensure!(status.success(), "the server under strace ended with {status}");
-    parse(&output.read()?)
+    parse(&fs::read_to_string(output.path())?)
 }
 
 fn count_client(settings: &Settings, calls: usize) -> anyhow::Result<Counts> {
     let server = Running::ours(settings, Model::Single, settings.workers, &[])?;
-    let output = ScratchFile::new("strace");
+    let output = NamedTempFile::new()?;
     let status = strace(&output, settings)
         .args(["client", &server.address()?.to_string()])
         .args([&calls.to_string(), "--payload", &settings.payload.to_string()])
         .status()?;
     ensure!(status.success(), "the client under strace ended with {status}");
-    parse(&output.read()?)
+    parse(&fs::read_to_string(output.path())?)
 }
 
 /// The table of `strace -c`: the fourth column counts, the last one names.

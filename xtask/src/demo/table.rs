@@ -1,10 +1,9 @@
 //! The table at the end, and what is said around it.
 
-use std::io::{self, IsTerminal};
-use std::process::{Command, Stdio};
-
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ContentArrangement, Table, TableComponent};
+use console::Term;
+use textwrap::Options;
 
 use super::report::{Circumstances, Report};
 use super::rows::{self, Row};
@@ -14,25 +13,9 @@ use super::sentence;
 const WIDEST: usize = 120;
 
 /// How many columns a line may have.
-///
-/// stty(1) asks the terminal that is its standard input; this program itself would need an
-/// ioctl(2) for that, and so `unsafe`.
 pub(super) fn terminal_width() -> usize {
-    if !io::stdout().is_terminal() {
-        return WIDEST;
-    }
-    let asked = Command::new("stty")
-        .arg("size")
-        .stdin(Stdio::from(io::stdout()))
-        .stderr(Stdio::null())
-        .output();
-    let answer = asked.map(|output| output.stdout).unwrap_or_default();
-    let rows_and_columns = String::from_utf8_lossy(&answer);
-    let columns = rows_and_columns.split_whitespace().nth(1);
-    match columns.and_then(|columns| columns.parse().ok()) {
-        None | Some(0) => WIDEST,
-        Some(columns) => WIDEST.min(columns),
-    }
+    let size = Term::stdout().size_checked();
+    size.map_or(WIDEST, |(_, columns)| WIDEST.min(columns.into()))
 }
 
 /// The whole text, in lines of at most `width` columns where words allow that.
@@ -132,14 +115,9 @@ fn how_it_was_made(report: &Report) -> String {
     )
 }
 
+/// As far from the left as the tables.
 fn wrap(text: &str, width: usize) -> String {
-    let mut table = Table::new();
-    table
-        .load_preset(NOTHING)
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_width(u16::try_from(width).unwrap_or(u16::MAX))
-        .add_row([text]);
-    lines_of(&table)
+    textwrap::fill(text, Options::new(width).initial_indent(" ").subsequent_indent(" "))
 }
 
 /// Without the blanks at the ends of lines, which would wrap in a narrow terminal.
