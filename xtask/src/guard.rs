@@ -2,17 +2,17 @@
 //! takes too long.
 
 use std::io::{self, IsTerminal};
-use std::process;
+use std::process::{self, Child, Command};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rpc_core::{Acceptor, Children};
 
-use crate::launch::Server;
 use crate::log;
 
 /// As shells report an interrupted program.
@@ -27,25 +27,28 @@ fn running() -> MutexGuard<'static, Vec<i32>> {
     RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Runs `start`, and from then on kills that server if the command has to end.
+/// Starts a server that is killed if the command has to end.
 ///
 /// The lock is held meanwhile, so that no server can start while the others are being killed.
-pub(crate) fn watch_from_start(
-    start: impl FnOnce() -> anyhow::Result<Server>,
-) -> anyhow::Result<Server> {
+pub(crate) fn spawn(command: &mut Command) -> io::Result<Child> {
     let mut running = running();
-    let server = start()?;
-    running.push(server.pid());
+    let server = command.spawn()?;
+    running.push(server.id() as i32);
     Ok(server)
 }
 
-pub(crate) fn forget(server: &Server) {
-    running().retain(|&pid| pid != server.pid());
+/// To be called before the number can belong to somebody else.
+pub(crate) fn forget(pid: i32) {
+    running().retain(|&running| running != pid);
 }
 
 /// From now on SIGINT, SIGTERM, or the end of `limit` kills the servers and ends this process, the
 /// `command` of that name. To be called while this is the only thread.
+///
+/// Servers that crash on purpose leave no core dumps, in whatever directory the user is.
 pub(crate) fn start(command: &'static str, limit: Duration) -> anyhow::Result<()> {
+    let (_, hard_limit) = getrlimit(Resource::RLIMIT_CORE)?;
+    setrlimit(Resource::RLIMIT_CORE, 0, hard_limit)?;
     let deadline = Instant::now() + limit;
     // Nobody connects to this one. It is the library's way to wait for a stop signal, and unlike
     // a blocked signal, a handled one is not inherited by the servers.

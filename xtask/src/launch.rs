@@ -1,7 +1,8 @@
-//! Starting servers as real processes, for the demo and for the tests.
+//! Servers as real processes, for every command and for the tests.
 
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
@@ -14,15 +15,25 @@ use nix::unistd::Pid;
 use rpc_client::Client;
 use rpc_proto::Address;
 
+use crate::guard;
 use crate::model::Model;
 use crate::proc;
 
-/// A running `xtask serve`. Dropping it kills its processes and waits for the first of them.
+/// A running server, such as `xtask serve`. Dropping it kills its processes and waits for the first
+/// of them. So does a command that is interrupted or takes too long.
 pub struct Server {
     process: Child,
     /// Kept open, so that the server's standard output stays what it was.
-    _stdout: Option<BufReader<ChildStdout>>,
+    stdout: Option<BufReader<ChildStdout>>,
     address: Address,
+    stop_when_dropped: Option<Duration>,
+}
+
+/// Makes `program` serve this model on a port of the kernel's choice; further arguments may follow.
+/// `program` may begin with a tool that watches the server.
+pub fn serve(mut program: Command, model: Model) -> Command {
+    program.args(["serve", model.name(), "--addr", "127.0.0.1:0"]);
+    program
 }
 
 impl Server {
@@ -37,8 +48,8 @@ impl Server {
         model: Model,
         arguments: impl IntoIterator<Item = A>,
     ) -> anyhow::Result<Server> {
-        let mut command = Command::new(program);
-        command.args(["serve", model.name(), "--addr", "127.0.0.1:0"]).args(arguments);
+        let mut command = serve(Command::new(program), model);
+        command.args(arguments);
         Server::start_command(command)
     }
 
@@ -48,11 +59,7 @@ impl Server {
     ///
     /// When the program cannot be started, or ends without saying so.
     pub fn start_command(mut command: Command) -> anyhow::Result<Server> {
-        let mut process = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("cannot start {}", command.get_program().display()))?;
+        let mut process = spawn(command.stdout(Stdio::piped()))?;
         let stdout = process.stdout.take().context("the server's standard output is a pipe")?;
         let mut stdout = BufReader::new(stdout);
         let mut line = String::new();
@@ -61,7 +68,8 @@ impl Server {
             let status = process.wait()?;
             bail!("the server ended before it was ready ({status}); it said {line:?}");
         };
-        Ok(Server { address: address.parse()?, process, _stdout: Some(stdout) })
+        let (address, stdout) = (address.parse()?, Some(stdout));
+        Ok(Server { address, process, stdout, stop_when_dropped: None })
     }
 
     /// Starts `command`, which will listen on `address` but may be unable to say so, and waits
@@ -75,11 +83,8 @@ impl Server {
         address: Address,
         timeout: Duration,
     ) -> anyhow::Result<Server> {
-        let process = command
-            .stdin(Stdio::null())
-            .spawn()
-            .with_context(|| format!("cannot start {}", command.get_program().display()))?;
-        let mut server = Server { address, process, _stdout: None };
+        let process = spawn(&mut command)?;
+        let mut server = Server { address, process, stdout: None, stop_when_dropped: None };
         let deadline = Instant::now() + timeout;
         while let Err(error) = server.connect() {
             if let Some(status) = server.process.try_wait()? {
@@ -94,9 +99,36 @@ impl Server {
         Ok(server)
     }
 
+    /// Reads and throws away what it prints, which would fill the pipe one day. Blocks nobody: a
+    /// thread does it.
+    #[must_use]
+    pub fn without_output(mut self) -> Server {
+        if let Some(mut stdout) = self.stdout.take() {
+            thread::spawn(move || io::copy(&mut stdout, &mut io::sink()));
+        }
+        self
+    }
+
+    /// When it is dropped it gets SIGTERM and `timeout` to end in order, before it is killed.
+    #[must_use]
+    pub fn stop_when_dropped(mut self, timeout: Duration) -> Server {
+        self.stop_when_dropped = Some(timeout);
+        self
+    }
+
     /// Where it listens.
     pub fn address(&self) -> &Address {
         &self.address
+    }
+
+    /// Where it listens on TCP.
+    ///
+    /// # Errors
+    ///
+    /// When it listens on a Unix socket or under the name of a host.
+    pub fn socket_address(&self) -> anyhow::Result<SocketAddr> {
+        let address = self.address.to_string();
+        address.parse().with_context(|| format!("{address} is not an IP address and a port"))
     }
 
     /// The process id of the server: the master or parent, where there is one.
@@ -111,6 +143,11 @@ impl Server {
     /// When connecting fails.
     pub fn connect(&self) -> anyhow::Result<Client> {
         Ok(Client::connect(&self.address)?)
+    }
+
+    /// Whether its process has not ended.
+    pub fn is_running(&self) -> bool {
+        proc::is_alive(self.pid())
     }
 
     /// Sends a signal to the server's process.
@@ -160,6 +197,11 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        if let Some(timeout) = self.stop_when_dropped {
+            // It is killed if it does not stop in time.
+            let _ = self.stop(timeout);
+        }
+        guard::forget(self.pid());
         if let Ok(Some(_)) = self.process.try_wait() {
             return;
         }
@@ -171,4 +213,9 @@ impl Drop for Server {
         }
         let _ = self.process.wait();
     }
+}
+
+fn spawn(command: &mut Command) -> anyhow::Result<Child> {
+    guard::spawn(command.stdin(Stdio::null()))
+        .with_context(|| format!("cannot start {}", command.get_program().display()))
 }

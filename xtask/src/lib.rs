@@ -18,6 +18,7 @@ pub mod model;
 pub mod proc;
 mod progress;
 pub mod serve;
+mod server_log;
 pub mod soak;
 pub mod start;
 pub mod tidy;

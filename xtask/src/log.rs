@@ -81,6 +81,20 @@ pub fn say(line: &str) {
     Impatient::new(io::stdout()).write_now(format!("{line}\n").as_bytes());
 }
 
+/// Writes all of `text` to standard output, and waits until it is taken. A reader that has seen
+/// enough, such as `head`, is no failure.
+///
+/// # Errors
+///
+/// When standard output takes no more for another reason.
+pub fn print(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and(stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// Writes one line to standard error if that is possible at once.
 pub fn say_aside(line: &str) {
     Impatient::new(io::stderr()).write_now(format!("{line}\n").as_bytes());

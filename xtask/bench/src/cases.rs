@@ -11,7 +11,7 @@ use crate::driver::{Connection, OwnClient, SeedPattern};
 use crate::exchange::{Called, Exchange, text};
 use crate::load::Load;
 use crate::report::{Row, Target};
-use crate::server::Running;
+use crate::server;
 use crate::{Settings, memory, seed_server, stopping};
 
 /// The text of a large call, in bytes.
@@ -165,8 +165,8 @@ pub(crate) fn contest(
 ) -> anyhow::Result<Contest> {
     let exchange = Exchange::new(settings.called, load.payload);
     let workers = load.workers(settings);
-    let ours = Running::ours(settings, model, workers, &[])?;
-    let raw = Running::raw(settings, model, workers, settings.called, load.payload)?;
+    let ours = server::ours(settings, model, workers, &[])?;
+    let raw = server::raw(settings, model, workers, settings.called, load.payload)?;
     Ok(Contest {
         subject: load.side(model.name(), ours, &exchange)?,
         against: load.side("raw", raw, &exchange)?,
@@ -177,9 +177,9 @@ pub(crate) fn contest(
 
 fn own_client(settings: &Settings) -> anyhow::Result<Contest> {
     let model = Model::Single;
-    let server = Running::ours(settings, model, settings.workers, &[])?;
-    let client = OwnClient::connect(server.address()?, text(settings.payload))?;
-    let raw = Running::raw(settings, model, settings.workers, Called::Echo, settings.payload)?;
+    let server = server::ours(settings, model, settings.workers, &[])?;
+    let client = OwnClient::connect(server.socket_address()?, text(settings.payload))?;
+    let raw = server::raw(settings, model, settings.workers, Called::Echo, settings.payload)?;
     let exchange = Exchange::new(Called::Echo, settings.payload);
     Ok(Contest {
         subject: Side::new("client and single", server, client),
@@ -192,11 +192,12 @@ fn own_client(settings: &Settings) -> anyhow::Result<Contest> {
 fn seed_client(settings: &Settings) -> anyhow::Result<Contest> {
     let model = Model::Single;
     let source = seed_server::program(model).expect("the seed has a server for this model");
-    let ours = Running::ours(settings, model, settings.workers, &[])?;
-    let pattern = SeedPattern::connect(ours.address()?, &Exchange::from_seed(settings.payload))?;
-    let seed = Running::seed(source)?;
+    let ours = server::ours(settings, model, settings.workers, &[])?;
+    let pattern =
+        SeedPattern::connect(ours.socket_address()?, &Exchange::from_seed(settings.payload))?;
+    let seed = seed_server::start(source)?;
     let seed_pattern =
-        SeedPattern::connect(seed.address()?, &Exchange::with_seed(settings.payload))?;
+        SeedPattern::connect(seed.socket_address()?, &Exchange::with_seed(settings.payload))?;
     Ok(Contest {
         subject: Side::new("single", ours, pattern),
         against: Side::new("seed, Python", seed, seed_pattern),
@@ -207,12 +208,12 @@ fn seed_client(settings: &Settings) -> anyhow::Result<Contest> {
 
 fn seed_server(settings: &Settings, model: Model, source: &str) -> anyhow::Result<Contest> {
     let load = Load::of(settings);
-    let ours = Running::ours(settings, model, settings.workers, &[])?;
+    let ours = server::ours(settings, model, settings.workers, &[])?;
     Ok(Contest {
         subject: load.side(model.name(), ours, &Exchange::from_seed(settings.payload))?,
         against: load.side(
             "seed, Python",
-            Running::seed(source)?,
+            seed_server::start(source)?,
             &Exchange::with_seed(settings.payload),
         )?,
         measure: Measure::Latency,
@@ -242,13 +243,13 @@ fn beside_a_crowd(settings: &Settings) -> anyhow::Result<(Contest, Option<(usize
     let wanted = settings.crowd;
     let possible = settings.file_limit.saturating_sub(200);
     let mut reason = format!("the limit of open files is {}", settings.file_limit);
-    let start = || Running::ours(settings, model, settings.workers, &memory::patience(wanted));
+    let start = || server::ours(settings, model, settings.workers, &memory::patience(wanted));
 
     let alone = start()?;
     let crowded = start()?;
     let mut idle = Vec::new();
     while idle.len() < wanted.min(possible) {
-        match Connection::open(crowded.address()?, &exchange, 1) {
+        match Connection::open(crowded.socket_address()?, &exchange, 1) {
             Ok(connection) => idle.push(connection),
             Err(error) => {
                 reason = format!("{error:#}");

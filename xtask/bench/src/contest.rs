@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use indicatif::ProgressBar;
+use xtask::launch::Server;
 
 use crate::Settings;
 use crate::driver::{Driver, Turn};
 use crate::report::{Figure, Quartiles, Row, Target, Verdict};
-use crate::server::Running;
 
 /// When the quartiles of a series lie further apart than this share of its median, something else
 /// was at work on the machine, and no verdict is given.
@@ -42,7 +42,7 @@ pub(crate) struct Side {
 impl Side {
     pub(crate) fn new(
         name: impl Into<String>,
-        server: Running,
+        server: Server,
         driver: impl Driver + 'static,
     ) -> Side {
         Side { name: name.into(), driver: Box::new(driver), _kept: vec![Box::new(server)] }

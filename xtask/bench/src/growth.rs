@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use indicatif::ProgressBar;
+use xtask::launch::Server;
 use xtask::model::{MAX_WORKERS, Model};
 
 use crate::Settings;
@@ -18,7 +19,7 @@ use crate::growth_report::{GrowthFigures, GrowthReport, GrowthRow};
 use crate::machine::Room;
 use crate::memory::{memory_of_tree, patience};
 use crate::report::Quartiles;
-use crate::server::Running;
+use crate::server;
 
 /// How many connections there are, if nobody asks for fewer.
 const CONNECTIONS: [usize; 5] = [1, 10, 100, 1_000, 10_000];
@@ -141,7 +142,7 @@ struct Measured {
 
 fn measure(settings: &Settings, model: Model, connections: usize) -> anyhow::Result<Measured> {
     let workers = if model == Model::Prefork { connections } else { settings.workers };
-    let server = Running::ours(settings, model, workers, &patience(connections))?;
+    let server = server::ours(settings, model, workers, &patience(connections))?;
     let start = Instant::now();
     let open = open(settings, &server, connections)?;
     let opened_per_second = connections as f64 / start.elapsed().as_secs_f64();
@@ -158,10 +159,10 @@ fn measure(settings: &Settings, model: Model, connections: usize) -> anyhow::Res
 
 fn open(
     settings: &Settings,
-    server: &Running,
+    server: &Server,
     connections: usize,
 ) -> anyhow::Result<Vec<Connection>> {
-    let address = server.address()?;
+    let address = server.socket_address()?;
     let exchange = Exchange::new(settings.called, settings.payload);
     let deadline = Instant::now() + OPEN_TIMEOUT;
     let mut open = Vec::with_capacity(connections);

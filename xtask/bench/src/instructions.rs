@@ -13,7 +13,7 @@ use xtask::model::Model;
 use crate::Settings;
 use crate::driver::Connection;
 use crate::exchange::Exchange;
-use crate::server::{serve_command, socket_address};
+use crate::server;
 
 /// What a call of `echo` with 9 characters costs, with so many calls in flight. Lower these when
 /// the code gets faster.
@@ -77,9 +77,9 @@ fn count(settings: &Settings, depth: usize, writes: usize) -> anyhow::Result<u64
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
         .arg(format!("--log-file={}", log.path().display()))
         .arg(&settings.program);
-    let mut server = Server::start_command(serve_command(valgrind, Model::Single, 1))?;
+    let mut server = Server::start_command(server::quiet(valgrind, Model::Single, 1))?;
     let exchange = Exchange::new(settings.called, settings.payload);
-    let mut connection = Connection::open(socket_address(&server)?, &exchange, depth)?;
+    let mut connection = Connection::open(server.socket_address()?, &exchange, depth)?;
     for _ in 0..writes {
         connection.call()?;
     }

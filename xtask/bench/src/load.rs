@@ -1,10 +1,11 @@
 //! What the driver does to a server: how many connections, how many calls in flight.
 
+use xtask::launch::Server;
+
 use crate::Settings;
 use crate::contest::{Measure, Side};
 use crate::driver::{Churn, Steady};
 use crate::exchange::Exchange;
-use crate::server::Running;
 
 /// What the driver does.
 #[derive(Clone, Copy, Debug)]
@@ -54,10 +55,10 @@ impl Load {
     pub(crate) fn side(
         self,
         name: &str,
-        server: Running,
+        server: Server,
         exchange: &Exchange,
     ) -> anyhow::Result<Side> {
-        let address = server.address()?;
+        let address = server.socket_address()?;
         Ok(if self.churn {
             let driver = Churn::new(address, exchange, self.connections)?;
             Side::new(name, server, driver)

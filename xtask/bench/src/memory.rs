@@ -11,7 +11,7 @@ use crate::Settings;
 use crate::driver::Connection;
 use crate::exchange::Exchange;
 use crate::report::{Figure, Row, Target, Verdict};
-use crate::server::Running;
+use crate::server;
 
 /// How long a server may take to give back the buffers of a large call.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -33,8 +33,8 @@ pub(crate) fn of_idle_connections(
     progress: &ProgressBar,
 ) -> anyhow::Result<Row> {
     let count = settings.idle;
-    let server = Running::ours(settings, model, settings.workers, &patience(count))?;
-    let address = server.address()?;
+    let server = server::ours(settings, model, settings.workers, &patience(count))?;
+    let address = server.socket_address()?;
     let exchange = Exchange::new(settings.called, settings.payload);
     // What the first connection makes the server set up is not a matter of each connection.
     let first = Connection::open(address, &exchange, 1)?;
@@ -56,8 +56,8 @@ pub(crate) fn after_large_call(
     progress: &ProgressBar,
 ) -> anyhow::Result<Row> {
     let model = Model::Thread;
-    let server = Running::ours(settings, model, settings.workers, &patience(2))?;
-    let address = server.address()?;
+    let server = server::ours(settings, model, settings.workers, &patience(2))?;
+    let address = server.socket_address()?;
     let small = Exchange::new(settings.called, settings.payload);
     // Stays open: what it gives back at its end must not count against the other.
     let first = Connection::open(address, &small, 1)?;

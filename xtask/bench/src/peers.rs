@@ -19,7 +19,7 @@ use crate::Settings;
 use crate::drive::Driven;
 use crate::load::Load;
 use crate::peer_report::{PeerFigures, PeerRow};
-use crate::server::Running;
+use crate::server;
 
 /// The Thrift and varlink servers start 256 threads, and serve a connection with each.
 const MAX_CONNECTIONS: usize = 250;
@@ -131,7 +131,7 @@ pub(crate) fn run(
 /// A server that runs, and the program that calls it.
 struct Contestant {
     peer: Peer,
-    server: Running,
+    server: Server,
     driver: PathBuf,
     turns: Vec<Driven>,
 }
@@ -139,13 +139,13 @@ struct Contestant {
 impl Contestant {
     fn ours(plan: &Plan<'_>) -> anyhow::Result<Contestant> {
         let settings = plan.settings;
-        let server = Running::ours(settings, Model::Thread, settings.workers, &[])?;
+        let server = server::ours(settings, Model::Thread, settings.workers, &[])?;
         Ok(Contestant::new(OURS, server, settings.program.clone()))
     }
 
     fn floor(plan: &Plan<'_>) -> anyhow::Result<Contestant> {
         let settings = plan.settings;
-        let server = Running::raw_for_client(settings, Model::Thread, plan.load.payload)?;
+        let server = server::raw_for_client(settings, Model::Thread, plan.load.payload)?;
         Ok(Contestant::new(FLOOR, server, settings.program.clone()))
     }
 
@@ -155,10 +155,10 @@ impl Contestant {
         serve.arg("serve");
         let server = Server::start_command(serve)
             .with_context(|| format!("the server of {} does not start", peer.name))?;
-        Ok(Contestant::new(peer, Running::Project(server), program))
+        Ok(Contestant::new(peer, server, program))
     }
 
-    fn new(peer: Peer, server: Running, driver: PathBuf) -> Contestant {
+    fn new(peer: Peer, server: Server, driver: PathBuf) -> Contestant {
         Contestant { peer, server, driver, turns: Vec::new() }
     }
 
@@ -167,7 +167,7 @@ impl Contestant {
         let mut drive = Command::new(&self.driver);
         drive
             .arg("drive")
-            .arg(self.server.address()?.to_string())
+            .arg(self.server.socket_address()?.to_string())
             .args(["--connections", &load.connections.to_string()])
             .args(["--in-flight", &load.depth.to_string()])
             .args(["--payload", &load.payload.to_string()])

@@ -11,7 +11,7 @@ use xtask::model::Model;
 use crate::driver::{connect, expect_reply};
 use crate::exchange::Exchange;
 use crate::report::{Figure, Row, Target, Verdict};
-use crate::server::Running;
+use crate::server::{self, STOP_TIMEOUT};
 use crate::{Settings, machine, memory};
 
 /// The time from SIGTERM until the server's process has ended, with `settings.idle` connections
@@ -47,8 +47,8 @@ pub(crate) fn of_idle_server(
 }
 
 fn time_of_stop(settings: &Settings, model: Model, count: usize) -> anyhow::Result<Duration> {
-    let mut server = Running::ours(settings, model, settings.workers, &memory::patience(count))?;
-    let address = server.address()?;
+    let mut server = server::ours(settings, model, settings.workers, &memory::patience(count))?;
+    let address = server.socket_address()?;
     let exchange = Exchange::new(settings.called, settings.payload);
     let served = match model {
         Model::Single => 1,
@@ -59,8 +59,9 @@ fn time_of_stop(settings: &Settings, model: Model, count: usize) -> anyhow::Resu
         .map(|number| open(address, (number < served).then_some(&exchange)))
         .collect::<anyhow::Result<Vec<_>>>()?;
     let begin = Instant::now();
-    server.stop()?;
+    let status = server.stop(STOP_TIMEOUT)?;
     let time = begin.elapsed();
+    ensure!(status.success(), "the server ended with {status}");
     for connection in &mut connections {
         let mut goodbye = Vec::new();
         connection.read_to_end(&mut goodbye).context("a connection was not ended in order")?;

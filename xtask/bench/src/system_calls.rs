@@ -17,7 +17,7 @@ use xtask::proc;
 use crate::Settings;
 use crate::driver::Connection;
 use crate::exchange::Exchange;
-use crate::server::{Running, serve_command, socket_address};
+use crate::server;
 
 /// Calls in the shorter of two runs.
 const CALLS: usize = 500;
@@ -111,9 +111,9 @@ fn strace(output: &NamedTempFile, settings: &Settings) -> Command {
 
 fn count_server(settings: &Settings, model: Model, calls: usize) -> anyhow::Result<Counts> {
     let output = NamedTempFile::new()?;
-    let mut tracer = Server::start_command(serve_command(strace(&output, settings), model, 1))?;
+    let mut tracer = Server::start_command(server::quiet(strace(&output, settings), model, 1))?;
     let exchange = Exchange::new(settings.called, settings.payload);
-    let mut connection = Connection::open(socket_address(&tracer)?, &exchange, 1)?;
+    let mut connection = Connection::open(tracer.socket_address()?, &exchange, 1)?;
     for _ in 0..calls {
         connection.call()?;
     }
@@ -127,10 +127,10 @@ fn count_server(settings: &Settings, model: Model, calls: usize) -> anyhow::Resu
 }
 
 fn count_client(settings: &Settings, calls: usize) -> anyhow::Result<Counts> {
-    let server = Running::ours(settings, Model::Single, settings.workers, &[])?;
+    let server = server::ours(settings, Model::Single, settings.workers, &[])?;
     let output = NamedTempFile::new()?;
     let status = strace(&output, settings)
-        .args(["client", &server.address()?.to_string()])
+        .args(["client", &server.socket_address()?.to_string()])
         .args([&calls.to_string(), "--payload", &settings.payload.to_string()])
         .status()?;
     ensure!(status.success(), "the client under strace ended with {status}");

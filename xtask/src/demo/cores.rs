@@ -8,8 +8,9 @@ use anyhow::{Context as _, anyhow, ensure};
 use rpc_client::Client;
 use serde::Serialize;
 
+use super::client::connect;
 use super::plan::Plan;
-use super::server::GuardedServer;
+use crate::launch::Server;
 use crate::methods::PI;
 
 /// Two connections: the demo compares one core with two, however many there are.
@@ -33,7 +34,7 @@ pub(super) struct Cores {
     pub(super) speed_up: f64,
 }
 
-pub(super) fn measure(server: &GuardedServer, plan: &Plan) -> anyhow::Result<Cores> {
+pub(super) fn measure(server: &Server, plan: &Plan) -> anyhow::Result<Cores> {
     let terms = match plan.pi_terms.get() {
         Some(&terms) => terms,
         None => {
@@ -45,7 +46,7 @@ pub(super) fn measure(server: &GuardedServer, plan: &Plan) -> anyhow::Result<Cor
     let mut alone = Duration::MAX;
     let mut together = Duration::MAX;
     for _ in 0..plan.pi_rounds {
-        let mut client = server.client()?;
+        let mut client = connect(server)?;
         let begun = Instant::now();
         result = call_pi(&mut client, terms)?;
         alone = alone.min(begun.elapsed());
@@ -63,8 +64,8 @@ pub(super) fn measure(server: &GuardedServer, plan: &Plan) -> anyhow::Result<Cor
 }
 
 /// How many terms take about `wanted`.
-fn calibrate(server: &GuardedServer, wanted: Duration) -> anyhow::Result<u64> {
-    let mut client = server.client()?;
+fn calibrate(server: &Server, wanted: Duration) -> anyhow::Result<u64> {
+    let mut client = connect(server)?;
     let mut terms = 100_000;
     loop {
         let begun = Instant::now();
@@ -79,10 +80,10 @@ fn calibrate(server: &GuardedServer, wanted: Duration) -> anyhow::Result<u64> {
 
 /// Each connection closes after its call: where the second has to wait for the first, it waits for
 /// that.
-fn call_together(server: &GuardedServer, terms: u64) -> anyhow::Result<Duration> {
+fn call_together(server: &Server, terms: u64) -> anyhow::Result<Duration> {
     let everybody_is_connected = Barrier::new(TOGETHER);
     let call_one = || {
-        let connected = server.client();
+        let connected = connect(server);
         everybody_is_connected.wait();
         let mut client = connected?;
         let begun = Instant::now();

@@ -7,8 +7,9 @@ use anyhow::ensure;
 use rpc_client::{CallError, Client};
 use serde::Serialize;
 
+use super::client::{connect, connect_served, connect_with, ping};
 use super::plan::PATIENCE;
-use super::server::{GuardedServer, ping};
+use crate::launch::Server;
 use crate::methods::{ABORT, PANIC};
 
 /// How long one of those attempts may take.
@@ -42,9 +43,9 @@ pub(super) struct Aborted {
     pub(super) served_again_ms: Option<f64>,
 }
 
-pub(super) fn panic(server: &GuardedServer, bystanders: usize) -> anyhow::Result<Panicked> {
-    let mut others = server.served_clients(bystanders)?;
-    let mut caller = server.client()?;
+pub(super) fn panic(server: &Server, bystanders: usize) -> anyhow::Result<Panicked> {
+    let mut others = connect_served(server, bystanders)?;
+    let mut caller = connect(server)?;
     let reply = caller.call(PANIC, &());
     Ok(Panicked {
         code: code_of(&reply),
@@ -55,11 +56,11 @@ pub(super) fn panic(server: &GuardedServer, bystanders: usize) -> anyhow::Result
     })
 }
 
-pub(super) fn abort(server: &mut GuardedServer, bystanders: usize) -> anyhow::Result<Aborted> {
+pub(super) fn abort(server: &mut Server, bystanders: usize) -> anyhow::Result<Aborted> {
     // They stay open until the end: where each worker serves one connection, a new client can be
     // served only by the worker that replaces the lost one.
-    let mut others = server.served_clients(bystanders)?;
-    let mut caller = server.client()?;
+    let mut others = connect_served(server, bystanders)?;
+    let mut caller = connect(server)?;
     let reply = caller.call(ABORT, &());
     ensure!(reply.is_err(), "a handler that aborts cannot have a result");
     let code = code_of(&reply);
@@ -84,9 +85,9 @@ pub(super) fn abort(server: &mut GuardedServer, bystanders: usize) -> anyhow::Re
 }
 
 /// Tries new connections until one is served, the server has ended, or patience has.
-fn await_service(server: &GuardedServer, since: Instant) -> Option<Duration> {
+fn await_service(server: &Server, since: Instant) -> Option<Duration> {
     while since.elapsed() < PATIENCE && server.is_running() {
-        let served = server.client_with(ATTEMPT).and_then(|mut client| ping(&mut client));
+        let served = connect_with(server, ATTEMPT).and_then(|mut client| ping(&mut client));
         if served.is_ok() {
             return Some(since.elapsed());
         }

@@ -7,9 +7,10 @@ use anyhow::ensure;
 use rpc_client::Client;
 use serde::Serialize;
 
+use super::client::connect_served;
 use super::plan::PATIENCE;
 use super::processes::{self, Usage};
-use super::server::GuardedServer;
+use crate::launch::Server;
 
 #[derive(Serialize)]
 pub(super) struct Idle {
@@ -36,13 +37,13 @@ impl BeforeAndAfter {
 
 /// Leaves the connections open, in `held`.
 pub(super) fn measure(
-    server: &GuardedServer,
+    server: &Server,
     connections: usize,
     processes_at_rest: usize,
     held: &mut Vec<Client>,
 ) -> anyhow::Result<Idle> {
     let before = await_processes(server.pid(), processes_at_rest)?;
-    *held = server.served_clients(connections)?;
+    *held = connect_served(server, connections)?;
     let after = processes::usage(server.pid());
 
     let compare = |of: fn(&Usage) -> usize| BeforeAndAfter {

@@ -9,9 +9,10 @@ use rpc_client::CallError;
 use rpc_proto::{FrameReader, FrameWriter, MAX_FRAME_LEN, Request, Response, RpcError};
 use serde::Serialize;
 
+use super::client::connect_with;
 use super::plan::PATIENCE;
-use super::server::{GuardedServer, PING};
-use crate::methods::SLEEP;
+use crate::launch::Server;
+use crate::methods::{PING, SLEEP};
 
 /// How much time the request gives.
 const LIMIT: Duration = Duration::from_millis(100);
@@ -35,7 +36,7 @@ pub(super) struct Late {
 
 /// By hand, because the project's client gives up when its server does, and would not see what the
 /// server has to say.
-pub(super) fn measure(server: &GuardedServer) -> anyhow::Result<Late> {
+pub(super) fn measure(server: &Server) -> anyhow::Result<Late> {
     let mut caller = TcpStream::connect(server.address().to_string())?;
     caller.set_read_timeout(Some(PATIENCE))?;
     let mut requests = FrameWriter::new();
@@ -52,7 +53,7 @@ pub(super) fn measure(server: &GuardedServer) -> anyhow::Result<Late> {
     let reply = Response::parse(body)?;
     let error: Option<RpcError> = serde_json::from_str(reply.result.get()).ok();
 
-    let mut next = server.client_with(NEXT_WAITS)?;
+    let mut next = connect_with(server, NEXT_WAITS)?;
     let next_is_served_at_once = match next.call(PING, &"ireader 0".to_owned()) {
         Err(CallError::TimedOut { .. }) => false,
         reply => {

@@ -9,8 +9,10 @@ use hdrhistogram::Histogram;
 use rpc_client::CallError;
 use serde::Serialize;
 
+use super::client::connect;
 use super::plan::{LOADS, PATIENCE, Plan};
-use super::server::{GuardedServer, PING};
+use crate::launch::Server;
+use crate::methods::PING;
 
 /// The longest latency that the histogram holds, in nanoseconds.
 const LONGEST_NANOS: u64 = 60_000_000_000;
@@ -38,11 +40,7 @@ impl Load {
     }
 }
 
-pub(super) fn measure(
-    server: &GuardedServer,
-    plan: &Plan,
-    say: &dyn Fn(&str),
-) -> anyhow::Result<Load> {
+pub(super) fn measure(server: &Server, plan: &Plan, say: &dyn Fn(&str)) -> anyhow::Result<Load> {
     let loads = LOADS.iter().map(|&connections| {
         say(&format!("calls a second, connections: {connections}"));
         measure_one(server, plan, connections)
@@ -50,7 +48,7 @@ pub(super) fn measure(
     Ok(Load { loads: loads.collect::<anyhow::Result<_>>()? })
 }
 
-fn measure_one(server: &GuardedServer, plan: &Plan, connections: usize) -> anyhow::Result<Figures> {
+fn measure_one(server: &Server, plan: &Plan, connections: usize) -> anyhow::Result<Figures> {
     let begin = Begin { everybody_is_connected: Barrier::new(connections), at: OnceLock::new() };
     let callers: Vec<anyhow::Result<Caller>> = thread::scope(|scope| {
         let threads: Vec<_> = (0..connections)
@@ -90,15 +88,11 @@ struct Caller {
     latencies: Histogram<u64>,
 }
 
-fn call_until_the_end(
-    server: &GuardedServer,
-    plan: &Plan,
-    begin: &Begin,
-) -> anyhow::Result<Caller> {
+fn call_until_the_end(server: &Server, plan: &Plan, begin: &Begin) -> anyhow::Result<Caller> {
     let mut caller = Caller { served: false, latencies: new_histogram()? };
     // Connecting needs no server that accepts: the kernel completes it. But whoever failed must
     // not keep the others waiting.
-    let connected = server.client();
+    let connected = connect(server);
     begin.everybody_is_connected.wait();
     let mut client = connected?;
     let text = "ireader 0".to_owned();

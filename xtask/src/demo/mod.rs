@@ -6,6 +6,7 @@
 //! - `stage`: one model's way through the steps; `server` and `processes`: the processes.
 //! - `report`, `rows`, `table`, `sentence`: what the user gets to see.
 
+mod client;
 mod cores;
 mod expectation;
 mod faults;
@@ -18,21 +19,19 @@ mod report;
 mod rows;
 mod second_client;
 mod sentence;
-pub(crate) mod server;
 mod session;
 mod stage;
 mod step;
 mod stop;
 mod table;
 
-use std::io::{self, Write};
 use std::time::Instant;
 
 use anyhow::bail;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use procfs::{Current as _, LoadAverage};
 
 use crate::guard;
+use crate::log;
 use crate::model::Model;
 use crate::progress::Progress;
 use plan::Plan;
@@ -56,7 +55,6 @@ pub struct Options {
 /// When a step did not do what it should; the figures are printed nevertheless.
 pub fn run(options: Options) -> anyhow::Result<()> {
     let begun = Instant::now();
-    leave_no_core_dumps()?;
     guard::start("demo", plan::TIME_LIMIT)?;
     let plan = if options.quick { Plan::quick() } else { Plan::full() };
     let load_before = LoadAverage::current().ok().map(|average| average.one);
@@ -70,24 +68,9 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     } else {
         table::render(&report, table::terminal_width())
     };
-    print(&text)?;
+    log::print(&text)?;
     match report.failed_steps() {
         0 => Ok(()),
         count => bail!("{count} of the demo's steps did not do what they should"),
-    }
-}
-
-/// Servers abort here on purpose, in whatever directory the user is. They inherit this limit.
-pub(crate) fn leave_no_core_dumps() -> io::Result<()> {
-    let (_, hard_limit) = getrlimit(Resource::RLIMIT_CORE)?;
-    Ok(setrlimit(Resource::RLIMIT_CORE, 0, hard_limit)?)
-}
-
-/// A reader that has seen enough, such as `head`, is no failure.
-pub(crate) fn print(text: &str) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and(stdout.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
-        _ => Ok(()),
     }
 }

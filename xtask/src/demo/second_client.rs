@@ -6,7 +6,9 @@ use anyhow::Context as _;
 use rpc_client::CallError;
 use serde::Serialize;
 
-use super::server::{GuardedServer, PING, ping};
+use super::client::{connect, connect_with, ping};
+use crate::launch::Server;
+use crate::methods::PING;
 
 /// New connections whose first replies are timed; the median is shown.
 const ARRIVALS: usize = 15;
@@ -22,11 +24,11 @@ pub(super) struct SecondClient {
 }
 
 /// `given`: how long the second client has to be served at once.
-pub(super) fn measure(server: &GuardedServer, given: Duration) -> anyhow::Result<SecondClient> {
-    let mut first = server.client()?;
+pub(super) fn measure(server: &Server, given: Duration) -> anyhow::Result<SecondClient> {
+    let mut first = connect(server)?;
     ping(&mut first).context("the first client is not served")?;
 
-    let mut second = server.client_with(given)?;
+    let mut second = connect_with(server, given)?;
     let waits = match second.call(PING, &"ireader 0".to_owned()) {
         Err(CallError::TimedOut { .. }) => true,
         reply => {
@@ -42,7 +44,7 @@ pub(super) fn measure(server: &GuardedServer, given: Duration) -> anyhow::Result
     let mut first_replies = Vec::new();
     for _ in 0..ARRIVALS {
         let begun = Instant::now();
-        let mut client = server.client()?;
+        let mut client = connect(server)?;
         ping(&mut client).context("a client after the second is not served")?;
         first_replies.push(begun.elapsed());
     }

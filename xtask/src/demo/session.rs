@@ -3,7 +3,8 @@
 use anyhow::ensure;
 use serde::Serialize;
 
-use super::server::GuardedServer;
+use super::client::connect;
+use crate::launch::Server;
 
 const PINGS: usize = 10;
 
@@ -19,8 +20,8 @@ pub(super) struct Exchange {
     result: String,
 }
 
-pub(super) fn play(server: &GuardedServer) -> anyhow::Result<Session> {
-    let mut client = server.client()?;
+pub(super) fn play(server: &Server) -> anyhow::Result<Session> {
+    let mut client = connect(server)?;
     let mut exchanges = Vec::new();
     for number in 0..PINGS {
         let sent = format!("ireader {number}");

@@ -1,15 +1,18 @@
 //! One model's way through all steps.
 
+use std::env;
+use std::process::Command;
 use std::time::Instant;
 
 use super::expectation::Expectation;
 use super::plan::Plan;
 use super::report::{ModelReport, Steps};
-use super::server::{GuardedServer, ServerLog};
 use super::step::Step;
 use super::{cores, faults, idle, late, load, second_client, session, stop};
+use crate::launch::{self, Server};
 use crate::model::Model;
 use crate::progress::{Line, Progress};
+use crate::server_log::ServerLog;
 
 pub(super) fn play(model: Model, plan: &Plan, progress: &Progress) -> ModelReport {
     let line = progress.line(model, Steps::COUNT);
@@ -30,7 +33,7 @@ struct Stage<'a> {
     line: &'a Line,
     log: ServerLog,
     /// `None` where the last step ended it, or may have left it in a state of its own.
-    server: Option<GuardedServer>,
+    server: Option<Server>,
 }
 
 impl Stage<'_> {
@@ -94,15 +97,15 @@ impl Stage<'_> {
     fn step<Figures>(
         &mut self,
         name: &str,
-        measure: impl FnOnce(&mut GuardedServer) -> anyhow::Result<Figures>,
+        measure: impl FnOnce(&mut Server) -> anyhow::Result<Figures>,
         expectation: impl FnOnce(&Figures) -> Result<(), String>,
     ) -> Step<Figures> {
         self.line.next(name);
         let begun = Instant::now();
-        let running = self.server.take().filter(GuardedServer::is_running);
+        let running = self.server.take().filter(Server::is_running);
         let started = match running {
             Some(server) => Ok(server),
-            None => GuardedServer::start(self.model, self.plan, &self.log),
+            None => self.start_server(),
         };
         let measured = started.and_then(|mut server| {
             let figures = measure(&mut server)?;
@@ -110,5 +113,15 @@ impl Stage<'_> {
             Ok(figures)
         });
         Step::new(measured, expectation, begun.elapsed())
+    }
+
+    fn start_server(&self) -> anyhow::Result<Server> {
+        let mut command = launch::serve(Command::new(env::current_exe()?), self.model);
+        command.args(["--fault-methods", "--log", "warn"]);
+        if self.model.has_workers() {
+            command.args(["--workers", &self.plan.workers.to_string()]);
+        }
+        self.log.attach(&mut command)?;
+        Server::start_command(command)
     }
 }

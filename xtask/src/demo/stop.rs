@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::server::GuardedServer;
+use crate::launch::Server;
 
 /// How long it may take.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -17,7 +17,7 @@ pub(super) struct Stop {
     pub(super) connections: usize,
 }
 
-pub(super) fn measure(server: &mut GuardedServer, connections: usize) -> anyhow::Result<Stop> {
+pub(super) fn measure(server: &mut Server, connections: usize) -> anyhow::Result<Stop> {
     let begun = Instant::now();
     let status = server.stop(LIMIT)?;
     Ok(Stop {

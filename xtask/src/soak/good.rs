@@ -9,8 +9,7 @@ use super::dice::Dice;
 use super::excuse::Since;
 use super::plan::{self, PATIENCE};
 use super::scene::Scene;
-use crate::demo::server::PING;
-use crate::methods::ECHO;
+use crate::methods::{ECHO, PING};
 use crate::model::Model;
 
 const ECHO_AGAIN: Method<String, String> = Method::new("echo", "echoed").idempotent();

@@ -30,12 +30,11 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::bail;
 
-use crate::demo::server::ServerLog;
-use crate::demo::{leave_no_core_dumps, print};
 use crate::guard;
 use crate::log;
 use crate::model::Model;
 use crate::progress::Progress;
+use crate::server_log::ServerLog;
 use stage::Stage;
 
 /// What warm-up, waits for the end of connections and the stop may take beside the load.
@@ -68,14 +67,13 @@ pub struct Options {
 ///
 /// When a model did not do what it should. The others are soaked nevertheless.
 pub fn run(options: Options) -> anyhow::Result<()> {
-    leave_no_core_dumps()?;
     let load = Duration::from_secs(options.seconds);
     let models = if options.model.is_empty() { Model::ALL.to_vec() } else { options.model.clone() };
     guard::start("soak", load + TIME_BESIDE_THE_LOAD * models.len() as u32)?;
     // From another number each time, which is told.
     let since_epoch = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
     let seed = options.seed.unwrap_or(u64::from(since_epoch.subsec_nanos()));
-    print(&format!("seed {seed}\n"))?;
+    log::print(&format!("seed {seed}\n"))?;
 
     let progress = Progress::new();
     let mut failures = 0;
@@ -93,7 +91,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         match stage.context(stage.play()) {
             Ok(figures) => {
                 line.finish(true, String::new());
-                print(&format!("{figures}\n"))?;
+                log::print(&format!("{figures}\n"))?;
             }
             Err(error) => {
                 failures += 1;

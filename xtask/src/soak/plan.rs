@@ -97,9 +97,7 @@ pub(super) fn time_between_deaths(model: Model, load: Duration) -> Duration {
 pub(super) fn arguments(model: Model) -> Vec<String> {
     let duration = |option: &str, time: Duration| [option.to_owned(), format!("{time:?}")];
     let number = |option: &str, number: usize| [option.to_owned(), number.to_string()];
-    let mut arguments =
-        vec!["serve".to_owned(), model.name().to_owned(), "--fault-methods".to_owned()];
-    arguments.extend(["--addr", "127.0.0.1:0", "--log", "warn"].map(str::to_owned));
+    let mut arguments = Vec::from(["--fault-methods", "--log", "warn"].map(str::to_owned));
     arguments.extend(number("--max-frame-len", MAX_FRAME_LEN));
     arguments.extend(duration("--first-request-timeout", FIRST_REQUEST));
     arguments.extend(duration("--idle-timeout", IDLE));

@@ -14,10 +14,11 @@ use super::rest;
 use super::scene::Scene;
 use super::tally::Tally;
 use super::{bad, chaos, flood, good, leak, pipelined, plan};
-use crate::demo::server::{GuardedServer, ServerLog};
+use crate::launch::{self, Server};
 use crate::model::Model;
 use crate::proc;
 use crate::progress::Line;
+use crate::server_log::ServerLog;
 
 /// How often the progress shows new figures.
 const SAY_EVERY: Duration = Duration::from_millis(200);
@@ -40,9 +41,10 @@ impl Stage<'_> {
             Some(program) => program.clone(),
             None => std::env::current_exe()?,
         };
-        let mut command = Command::new(program);
+        let mut command = launch::serve(Command::new(program), self.model);
         command.args(plan::arguments(self.model)).envs(plan::MEMORY);
-        let mut server = GuardedServer::launch(command, &self.log)?;
+        self.log.attach(&mut command)?;
+        let mut server = Server::start_command(command)?;
         let (deeds, tally, asking) = (Deeds::default(), Tally::default(), Mutex::default());
         let address = server.address().clone();
         let mut scene = Scene {
@@ -136,7 +138,7 @@ impl Stage<'_> {
     }
 }
 
-fn check(tally: &Tally, server: &GuardedServer) -> anyhow::Result<()> {
+fn check(tally: &Tally, server: &Server) -> anyhow::Result<()> {
     let failures = tally.failures();
     let also = if server.is_running() { "" } else { "the server has ended; " };
     ensure!(failures.is_empty(), "{also}{}", failures.join("; "));
@@ -156,7 +158,7 @@ fn check_deaths(model: Model, tally: &Tally) -> anyhow::Result<()> {
 }
 
 /// SIGTERM ends it with all its processes.
-fn stop(server: &mut GuardedServer) -> anyhow::Result<()> {
+fn stop(server: &mut Server) -> anyhow::Result<()> {
     let tree = proc::tree(server.pid());
     let status = server.stop(plan::GRACE)?;
     ensure!(status.code() == Some(0), "it ended with {status} after SIGTERM");

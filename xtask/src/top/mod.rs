@@ -7,7 +7,7 @@ mod history;
 mod screen;
 mod text;
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal as _};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::Duration;
@@ -18,6 +18,7 @@ use rpc_client::{CallError, Client, ErrorCode};
 use rpc_proto::Address;
 use rpc_proto::stats::{STATS, Stats};
 
+use crate::log;
 use history::History;
 use screen::Screen;
 
@@ -80,12 +81,7 @@ fn show_once(options: &Options, events: &Receiver<Event>) -> anyhow::Result<()> 
     }
     let lines = text::lines(&options.addr, &history, None);
     let text = lines.iter().map(|line| format!("{line}\n")).collect::<String>();
-    let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and(stdout.flush()) {
-        // A reader that has seen enough, such as `head`, is no failure.
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(()),
-    }
+    Ok(log::print(&text)?)
 }
 
 fn show_live(options: &Options, events: &Receiver<Event>) -> anyhow::Result<()> {
