@@ -7,11 +7,13 @@ use std::time::Duration;
 use clap::ValueEnum;
 use clap::builder::RangedU64ValueParser;
 use rpc_core::{Acceptor, MAX_CONNECTIONS, ServeError, Service};
+use serde::Serialize;
 
 use crate::boot;
 
 /// A way to run the connection loop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
 pub enum Model {
     /// One connection at a time
     Single,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use rpc_client::Client;
+use rpc_client::{CallError, Client};
 
 use super::plan::PATIENCE;
 use crate::launch::Server;
@@ -37,4 +37,12 @@ pub(super) fn ping(client: &mut Client) -> anyhow::Result<()> {
     let echo = client.call(PING, &sent)?;
     ensure!(echo == sent, "sent {sent:?} and got {echo:?} back");
     Ok(())
+}
+
+/// Whether a new client has a reply within `time`.
+pub(super) fn is_served_within(server: &Server, time: Duration) -> anyhow::Result<bool> {
+    match connect_with(server, time)?.call(PING, &"ireader 0".to_owned()) {
+        Err(CallError::TimedOut { .. }) => Ok(false),
+        reply => Ok(reply.map(|_| true)?),
+    }
 }

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::client::connect;
 use super::plan::Plan;
+use super::step::millis;
 use crate::launch::Server;
 use crate::methods::PI;
 
@@ -106,8 +107,4 @@ fn call_pi(client: &mut Client, terms: u64) -> anyhow::Result<f64> {
     let result = client.call(PI, &terms).context("pi")?;
     ensure!((result - std::f64::consts::PI).abs() < 1e-4, "pi of {terms} terms is {result}");
     Ok(result)
-}
-
-fn millis(duration: Duration) -> f64 {
-    (duration.as_secs_f64() * 1e5).round() / 1e2
 }

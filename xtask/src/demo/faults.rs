@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::client::{connect, connect_served, connect_with, ping};
 use super::plan::PATIENCE;
+use super::step::millis;
 use crate::launch::Server;
 use crate::methods::{ABORT, PANIC};
 
@@ -80,7 +81,7 @@ pub(super) fn abort(server: &mut Server, bystanders: usize) -> anyhow::Result<Ab
         survivors,
         server_survives,
         server_ended,
-        served_again_ms: served_again.map(|after| (after.as_secs_f64() * 1e5).round() / 1e2),
+        served_again_ms: served_again.map(millis),
     })
 }
 

@@ -9,8 +9,8 @@ use serde::Serialize;
 
 use super::client::connect_served;
 use super::plan::PATIENCE;
-use super::processes::{self, Usage};
 use crate::launch::Server;
+use crate::proc;
 
 #[derive(Serialize)]
 pub(super) struct Idle {
@@ -44,7 +44,7 @@ pub(super) fn measure(
 ) -> anyhow::Result<Idle> {
     let before = await_processes(server.pid(), processes_at_rest)?;
     *held = connect_served(server, connections)?;
-    let after = processes::usage(server.pid());
+    let after = usage(server.pid());
 
     let compare = |of: fn(&Usage) -> usize| BeforeAndAfter {
         before: of(&before) as u64,
@@ -69,7 +69,7 @@ pub(super) fn measure(
 fn await_processes(pid: i32, count: usize) -> anyhow::Result<Usage> {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let usage = processes::usage(pid);
+        let usage = usage(pid);
         if usage.processes == count {
             return Ok(usage);
         }
@@ -80,5 +80,26 @@ fn await_processes(pid: i32, count: usize) -> anyhow::Result<Usage> {
         );
         // No event tells, so look again.
         thread::yield_now();
+    }
+}
+
+/// What a tree of processes uses.
+#[derive(Clone, Copy)]
+struct Usage {
+    processes: usize,
+    threads: usize,
+    /// The proportional set size: a page that several processes map counts once, divided among
+    /// them. `None` where the kernel does not tell.
+    pss_kib: Option<u64>,
+}
+
+fn usage(root: i32) -> Usage {
+    let tree = proc::tree(root);
+    let stats = tree.iter().filter_map(|&pid| proc::stat(pid).ok());
+    let pss = tree.iter().map(|&pid| Some(proc::memory(pid).ok()?.pss / 1024));
+    Usage {
+        processes: tree.len(),
+        threads: stats.map(|stat| stat.threads).sum(),
+        pss_kib: pss.sum(),
     }
 }

@@ -5,14 +5,14 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use rpc_client::CallError;
 use rpc_proto::{FrameReader, FrameWriter, MAX_FRAME_LEN, Request, Response, RpcError};
 use serde::Serialize;
 
-use super::client::connect_with;
+use super::client::is_served_within;
 use super::plan::PATIENCE;
+use super::step::millis;
 use crate::launch::Server;
-use crate::methods::{PING, SLEEP};
+use crate::methods::SLEEP;
 
 /// How much time the request gives.
 const LIMIT: Duration = Duration::from_millis(100);
@@ -53,14 +53,7 @@ pub(super) fn measure(server: &Server) -> anyhow::Result<Late> {
     let reply = Response::parse(body)?;
     let error: Option<RpcError> = serde_json::from_str(reply.result.get()).ok();
 
-    let mut next = connect_with(server, NEXT_WAITS)?;
-    let next_is_served_at_once = match next.call(PING, &"ireader 0".to_owned()) {
-        Err(CallError::TimedOut { .. }) => false,
-        reply => {
-            reply.context("the next client")?;
-            true
-        }
-    };
+    let next_is_served_at_once = is_served_within(server, NEXT_WAITS).context("the next client")?;
     Ok(Late {
         code: error.as_ref().map(|error| error.code),
         caller_saw: match error {
@@ -68,7 +61,7 @@ pub(super) fn measure(server: &Server) -> anyhow::Result<Late> {
             None => "a result".to_owned(),
         },
         limit_ms: LIMIT.as_millis() as u64,
-        told_after_ms: (told_after.as_secs_f64() * 1e5).round() / 1e2,
+        told_after_ms: millis(told_after),
         next_is_served_at_once,
     })
 }

@@ -2,7 +2,7 @@
 
 use std::sync::{Barrier, OnceLock};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context as _, anyhow, ensure};
 use hdrhistogram::Histogram;
@@ -122,13 +122,9 @@ fn call_until_the_end(server: &Server, plan: &Plan, begin: &Begin) -> anyhow::Re
         }
         if now >= measured_from {
             let latency = now.duration_since(called_at);
-            caller.latencies.saturating_record(nanos(latency));
+            caller.latencies.saturating_record(latency.as_nanos() as u64);
         }
     }
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Three significant digits, which is more than a measurement of a second deserves.

@@ -14,7 +14,6 @@ mod idle;
 mod late;
 mod load;
 mod plan;
-mod processes;
 mod report;
 mod rows;
 mod second_client;

@@ -41,7 +41,6 @@ pub(super) struct Circumstances {
 
 #[derive(Serialize)]
 pub(super) struct ModelReport {
-    #[serde(serialize_with = "name_of")]
     pub(super) model: Model,
     pub(super) steps: Steps,
     /// What its servers logged last, if a step did not pass.
@@ -140,8 +139,4 @@ impl ModelReport {
 
 impl Steps {
     pub(super) const COUNT: u64 = 9;
-}
-
-fn name_of<S: serde::Serializer>(model: &Model, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(model.name())
 }

@@ -3,12 +3,10 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use rpc_client::CallError;
 use serde::Serialize;
 
-use super::client::{connect, connect_with, ping};
+use super::client::{connect, is_served_within, ping};
 use crate::launch::Server;
-use crate::methods::PING;
 
 /// New connections whose first replies are timed; the median is shown.
 const ARRIVALS: usize = 15;
@@ -28,15 +26,7 @@ pub(super) fn measure(server: &Server, given: Duration) -> anyhow::Result<Second
     let mut first = connect(server)?;
     ping(&mut first).context("the first client is not served")?;
 
-    let mut second = connect_with(server, given)?;
-    let waits = match second.call(PING, &"ireader 0".to_owned()) {
-        Err(CallError::TimedOut { .. }) => true,
-        reply => {
-            reply.context("the second client")?;
-            false
-        }
-    };
-    drop(second);
+    let waits = !is_served_within(server, given).context("the second client")?;
     if waits {
         drop(first);
     }

@@ -36,3 +36,8 @@ impl<Figures> Step<Figures> {
         }
     }
 }
+
+/// A time in milliseconds, as exact as anybody reads it.
+pub(super) fn millis(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e5).round() / 1e2
+}

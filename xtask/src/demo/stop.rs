@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use super::step::millis;
 use crate::launch::Server;
 
 /// How long it may take.
@@ -20,9 +21,5 @@ pub(super) struct Stop {
 pub(super) fn measure(server: &mut Server, connections: usize) -> anyhow::Result<Stop> {
     let begun = Instant::now();
     let status = server.stop(LIMIT)?;
-    Ok(Stop {
-        status: status.code(),
-        millis: (begun.elapsed().as_secs_f64() * 1e5).round() / 1e2,
-        connections,
-    })
+    Ok(Stop { status: status.code(), millis: millis(begun.elapsed()), connections })
 }
