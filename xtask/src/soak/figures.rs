@@ -3,8 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::rest::Usage;
-use super::tally::Tally;
+use super::results::Results;
+use super::usage::Usage;
 use crate::model::Model;
 
 pub(super) struct Figures {
@@ -16,27 +16,27 @@ pub(super) struct Figures {
 }
 
 impl Figures {
-    pub(super) fn new(model: Model, tally: &Tally, before: Usage, after: Usage) -> Figures {
+    pub(super) fn new(model: Model, results: &Results, before: Usage, after: Usage) -> Figures {
         let counts = format!(
-            "{}, {} slow, {} reloads, {} misdeeds, {} refused in floods",
-            Figures::so_far(tally),
-            tally.slow.get(),
-            tally.reloads.get(),
-            tally.bad.get(),
-            tally.flooded.get(),
+            "{}, {} slow, {} reloads, {} misbehaviours, {} refused in floods",
+            Figures::so_far(results),
+            results.slow.get(),
+            results.reloads.get(),
+            results.bad.get(),
+            results.flooded.get(),
         );
-        Figures { model, counts, before, after, slowest: tally.slowest() }
+        Figures { model, counts, before, after, slowest: results.slowest() }
     }
 
     /// While it runs.
-    pub(super) fn so_far(tally: &Tally) -> String {
+    pub(super) fn so_far(results: &Results) -> String {
         format!(
             "{} good calls, {} refused, {} cut, {} kills, {} crashes",
-            tally.good.get(),
-            tally.refused.get(),
-            tally.cut.get(),
-            tally.kills.get(),
-            tally.crashes.get()
+            results.good.get(),
+            results.refused.get(),
+            results.cut.get(),
+            results.kills.get(),
+            results.crashes.get()
         )
     }
 }

@@ -4,59 +4,59 @@ use std::time::Instant;
 
 use rpc_client::{CallError, ErrorCode};
 
-use super::excuse::Since;
+use super::context::Context;
+use super::expected_failure::Since;
 use super::plan;
 use super::raw::{Raw, request};
-use super::scene::Scene;
 
 const PING: &str = "\"is there a place?\"";
 const PONG: &[u8] = br#"{"out":"pong","result":"is there a place?"}"#;
 
-pub(super) fn flood_again_and_again(scene: &Scene<'_>, name: &str) {
-    let load = scene.end.saturating_duration_since(Instant::now());
-    while scene.goes_on() {
-        scene.pause(load / 5);
-        if scene.goes_on()
-            && let Err(error) = flood(scene, name)
+pub(super) fn flood_repeatedly(context: &Context<'_>, name: &str) {
+    let load = context.end.saturating_duration_since(Instant::now());
+    while context.goes_on() {
+        context.pause(load / 5);
+        if context.goes_on()
+            && let Err(error) = flood(context, name)
         {
-            scene.tally.fail(format!("{name}: {error:#}"));
+            context.results.fail(format!("{name}: {error:#}"));
         }
     }
 }
 
-fn flood(scene: &Scene<'_>, name: &str) -> anyhow::Result<()> {
-    let span = scene.deeds.floods.begin();
-    let since = scene.since_now();
+fn flood(context: &Context<'_>, name: &str) -> anyhow::Result<()> {
+    let span = context.faults.floods.begin();
+    let since = context.since_now();
     let begun = Instant::now();
     let mut connections = Vec::new();
-    for _ in 0..plan::flood(scene.model) {
-        let mut connection = Raw::connect(scene.address)?;
+    for _ in 0..plan::flood(context.model) {
+        let mut connection = Raw::connect(context.address)?;
         // Who is refused may notice it here already.
         let _ = connection.send(&request("ping", PING));
         connections.push(connection);
     }
     let mut served = Vec::new();
     for mut connection in connections {
-        if !answered(scene, name, &mut connection, since, begun) {
+        if !answered(context, name, &mut connection, since, begun) {
             return Ok(());
         }
-        // Whoever waits for a place gets it when this one is gone.
-        if plan::refuses(scene.model) {
+        // A client that waits is served when this one is gone.
+        if plan::refuses(context.model) {
             served.push(connection);
         }
     }
     drop(served);
-    scene.await_that("the connections of a flood are gone", || {
-        let open = scene.ask()?.connections.open;
-        Ok(open <= plan::USUAL_CONNECTIONS || scene.tally.has_failed())
+    context.await_that("the connections of a flood are gone", || {
+        let open = context.ask()?.connections.open;
+        Ok(open <= plan::USUAL_CONNECTIONS || context.results.has_failed())
     })?;
     drop(span);
     Ok(())
 }
 
-/// Whether it was served or refused, or had another excuse.
+/// Whether it was served or refused, or failed as expected.
 fn answered(
-    scene: &Scene<'_>,
+    context: &Context<'_>,
     name: &str,
     connection: &mut Raw,
     since: Since,
@@ -66,14 +66,14 @@ fn answered(
         Ok(body) if body == PONG => return true,
         Ok(body) => {
             let body = String::from_utf8_lossy(&body).into_owned();
-            scene.tally.fail(format!("{name}: a wrong reply: {body}"));
+            context.results.fail(format!("{name}: a wrong reply: {body}"));
         }
         Err(CallError::Rpc(error))
-            if plan::refuses(scene.model) && error.known_code() == Some(ErrorCode::Busy) =>
+            if plan::refuses(context.model) && error.known_code() == Some(ErrorCode::Busy) =>
         {
-            scene.tally.flooded.add(1);
+            context.results.flooded.add(1);
         }
-        Err(error) => scene.judge(name, &error, since, begun.elapsed()),
+        Err(error) => context.count_failure(name, &error, since, begun.elapsed()),
     }
-    !scene.tally.has_failed()
+    !context.results.has_failed()
 }

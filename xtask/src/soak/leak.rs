@@ -2,12 +2,12 @@
 
 use crate::methods::LEAK;
 
-use super::scene::Scene;
+use super::context::Context;
 
 /// Once is enough.
-pub(super) fn leak(scene: &Scene<'_>, name: &str) {
-    let leaked = scene.connect().and_then(|mut client| client.call(LEAK, &()));
+pub(super) fn leak(context: &Context<'_>, name: &str) {
+    let leaked = context.connect().and_then(|mut client| client.call(LEAK, &()));
     if let Err(error) = leaked {
-        scene.tally.fail(format!("{name}: {error}"));
+        context.results.fail(format!("{name}: {error}"));
     }
 }

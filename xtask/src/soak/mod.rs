@@ -3,39 +3,39 @@
 //! A good reply that is wrong, a failure that nothing explains, and anything that is left at the
 //! end fail the run. The other files:
 //!
-//! - `stage`: one model's server; `plan`: its limits; `scene`: what all who act on it share.
+//! - `model_run`: one model's server; `plan`: its limits; `context`: what all who act on it share.
 //! - `good`, `pipelined`: clients that check; `bad`, `raw`: clients that misbehave.
-//! - `chaos`, `flood`: deaths, reloads, limits; `excuse`: what these explain.
-//! - `rest`: what a server takes when all have gone; `tally`, `figures`: what is told.
-//! - `dice`: choices by a seed; `leak`: a fault that the soak must find.
+//! - `faults`, `flood`: deaths, reloads, limits; `expected_failure`: what these explain.
+//! - `usage`: what a server takes when all have gone; `results`, `figures`: what is told.
+//! - `rng`: choices by a seed; `leak`: a fault that the soak must find.
 
 mod bad;
-mod chaos;
-mod dice;
-mod excuse;
+mod context;
+mod expected_failure;
+mod faults;
 mod figures;
 mod flood;
 mod good;
 mod leak;
+mod model_run;
 mod pipelined;
 mod plan;
 mod raw;
-mod rest;
-mod scene;
-mod stage;
-mod tally;
+mod results;
+mod rng;
+mod usage;
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 
 use crate::guard;
 use crate::log;
 use crate::model::Model;
 use crate::progress::Progress;
 use crate::server_log::ServerLog;
-use stage::Stage;
+use model_run::ModelRun;
 
 /// What warm-up, waits for the end of connections and the stop may take beside the load.
 const TIME_BESIDE_THE_LOAD: Duration = Duration::from_secs(150);
@@ -78,9 +78,9 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     let progress = Progress::new();
     let mut failures = 0;
     for &model in &models {
-        let line = progress.line(model, Stage::STEPS);
+        let line = progress.line(model, ModelRun::STEPS);
         let log = ServerLog::default();
-        let stage = Stage {
+        let run = ModelRun {
             model,
             options: &options,
             seed,
@@ -88,7 +88,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
             line: &line,
             log: log.clone(),
         };
-        match stage.context(stage.play()) {
+        match run.run().with_context(|| format!("{model}, --seed {seed}")) {
             Ok(figures) => {
                 line.finish(true, String::new());
                 log::print(&format!("{figures}\n"))?;

@@ -31,7 +31,7 @@ pub(super) const MAX_FRAME_LEN: usize = 2 << 20;
 
 /// Threads of thread, children of fork, threads of each worker of prefork-thread. More than all
 /// clients together need, so that only a flood reaches it.
-const PLACES: usize = 32;
+const MAX_CONNECTIONS: usize = 32;
 
 /// One more than this, or fewer, connections are open when no flood is going on.
 pub(super) const USUAL_CONNECTIONS: u64 = 20;
@@ -44,7 +44,7 @@ pub(super) fn workers(model: Model) -> usize {
     }
 }
 
-/// Whether whoever comes beyond a limit is refused. The others let them wait.
+/// Whether connections over a limit are refused. In the other models they wait.
 pub(super) fn refuses(model: Model) -> bool {
     matches!(model, Model::Thread | Model::Fork | Model::PreforkThread)
 }
@@ -54,7 +54,7 @@ pub(super) fn connections_a_process(model: Model) -> u64 {
     match model {
         Model::Single | Model::Thread => 0,
         Model::Fork | Model::Prefork => 1,
-        Model::PreforkThread => PLACES as u64,
+        Model::PreforkThread => MAX_CONNECTIONS as u64,
     }
 }
 
@@ -62,8 +62,8 @@ pub(super) fn connections_a_process(model: Model) -> u64 {
 pub(super) fn flood(model: Model) -> usize {
     match model {
         Model::Single | Model::Prefork => 24,
-        Model::Thread | Model::Fork => PLACES + 8,
-        Model::PreforkThread => workers(model) * PLACES + 24,
+        Model::Thread | Model::Fork => MAX_CONNECTIONS + 8,
+        Model::PreforkThread => workers(model) * MAX_CONNECTIONS + 24,
     }
 }
 
@@ -105,10 +105,10 @@ pub(super) fn arguments(model: Model) -> Vec<String> {
     arguments.extend(duration("--write-timeout", TRANSFER));
     arguments.extend(duration("--grace", GRACE));
     if matches!(model, Model::Thread | Model::PreforkThread) {
-        arguments.extend(number("--max-connections", PLACES));
+        arguments.extend(number("--max-connections", MAX_CONNECTIONS));
     }
     if model == Model::Fork {
-        arguments.extend(number("--max-children", PLACES));
+        arguments.extend(number("--max-children", MAX_CONNECTIONS));
     }
     if model.has_workers() {
         arguments.extend(number("--workers", workers(model)));

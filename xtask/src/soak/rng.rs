@@ -2,17 +2,17 @@
 
 use fastrand::Rng;
 
-/// What one client rolls.
-pub(super) struct Dice(Rng);
+/// The random numbers of one client.
+pub(super) struct SeededRng(Rng);
 
-impl Dice {
-    /// Two rollers of the same seed have nothing to do with each other.
-    pub(super) fn new(seed: u64, roller: &str) -> Dice {
+impl SeededRng {
+    /// Two clients of the same seed get numbers that have nothing to do with each other.
+    pub(super) fn new(seed: u64, client: &str) -> SeededRng {
         // FNV-1a, as the standard library's hashes may change with its version.
-        let hash = roller.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+        let hash = client.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         });
-        Dice(Rng::with_seed(seed ^ hash))
+        SeededRng(Rng::with_seed(seed ^ hash))
     }
 
     /// A number from 0 to `end`, without `end`.
@@ -58,16 +58,16 @@ mod tests {
 
     #[test]
     fn the_same_seed_makes_the_same_choices() {
-        let roll = |seed, roller| Dice::new(seed, roller).bytes(16);
-        assert_eq!(roll(1, "a"), roll(1, "a"));
-        assert_ne!(roll(1, "a"), roll(2, "a"));
-        assert_ne!(roll(1, "a"), roll(1, "b"));
+        let numbers = |seed, client| SeededRng::new(seed, client).bytes(16);
+        assert_eq!(numbers(1, "a"), numbers(1, "a"));
+        assert_ne!(numbers(1, "a"), numbers(2, "a"));
+        assert_ne!(numbers(1, "a"), numbers(1, "b"));
     }
 
     #[test]
     fn a_text_is_as_long_as_asked_and_begins_with_its_name() {
         for len in [0, 3, 10, 1000, 100_000] {
-            let text = Dice::new(7, "text").text("name ", len);
+            let text = SeededRng::new(7, "text").text("name ", len);
             assert!(text.starts_with("name "), "{len}");
             assert!(text.len() >= len && text.len() < len.max(5) + 4, "{len}: {}", text.len());
         }

@@ -9,7 +9,7 @@ const TOLD: usize = 3;
 
 /// Shared by all clients of one server.
 #[derive(Default)]
-pub(super) struct Tally {
+pub(super) struct Results {
     /// Good calls with the right reply.
     pub(super) good: Count,
     /// Good calls that were refused as they should be.
@@ -44,7 +44,7 @@ impl Count {
     }
 }
 
-impl Tally {
+impl Results {
     pub(super) fn good(&self, took: Duration) {
         self.good.add(1);
         let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);

@@ -1,4 +1,4 @@
-//! What everybody shares who does something to one server at the same time.
+//! What all clients of one server and all injected faults share.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -7,47 +7,57 @@ use anyhow::{Context as _, ensure};
 use rpc_client::{Address, CallError, Client};
 use rpc_proto::stats::{STATS, Stats};
 
-use super::dice::Dice;
-use super::excuse::{self, Deeds, Excuse, Since};
+use super::expected_failure::{ExpectedFailure, InjectedFaults, Since};
 use super::plan::PATIENCE;
-use super::tally::Tally;
+use super::results::Results;
+use super::rng::SeededRng;
 use crate::model::Model;
 
 /// From one look at something that no event tells to the next.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(2);
 
-pub(super) struct Scene<'a> {
+pub(super) struct Context<'a> {
     pub(super) model: Model,
     pub(super) address: &'a Address,
     /// The process id of the server.
     pub(super) root: i32,
     pub(super) seed: u64,
     pub(super) end: Instant,
-    pub(super) deeds: &'a Deeds,
-    pub(super) tally: &'a Tally,
-    /// Nobody else asks for `rpc.stats`, so whoever holds this knows its own call among those that
-    /// are being handled.
+    pub(super) faults: &'a InjectedFaults,
+    pub(super) results: &'a Results,
+    /// Only who holds this asks for `rpc.stats`, and so finds the own call among those that are being
+    /// handled.
     pub(super) asking: &'a Mutex<()>,
 }
 
-impl Scene<'_> {
+impl Context<'_> {
     /// Whether there is more to do.
     pub(super) fn goes_on(&self) -> bool {
-        !self.tally.has_failed() && Instant::now() < self.end
+        !self.results.has_failed() && Instant::now() < self.end
     }
 
     /// Does nothing for some time, or until the load ends.
     pub(super) fn pause(&self, time: Duration) {
         let left = self.end.saturating_duration_since(Instant::now());
-        self.tally.await_failure(time.min(left));
+        self.results.await_failure(time.min(left));
     }
 
-    pub(super) fn dice(&self, roller: &str) -> Dice {
-        Dice::new(self.seed, &format!("{} {roller}", self.model))
+    pub(super) fn rng(&self, client: &str) -> SeededRng {
+        SeededRng::new(self.seed, &format!("{} {client}", self.model))
     }
 
     pub(super) fn since_now(&self) -> Since {
-        Since::now(self.deeds)
+        Since::now(self.faults)
+    }
+
+    /// Why this failure is as it should be; see [`ExpectedFailure::of`].
+    pub(super) fn expected_failure(
+        &self,
+        error: &CallError,
+        since: Since,
+        quiet: Duration,
+    ) -> Option<ExpectedFailure> {
+        ExpectedFailure::of(self.model, self.faults, error, since, quiet)
     }
 
     /// A connection of a client that behaves.
@@ -55,13 +65,19 @@ impl Scene<'_> {
         Client::builder().connect_timeout(PATIENCE).call_timeout(PATIENCE).connect(self.address)
     }
 
-    /// A call of `who` failed: it is counted if that is as it should be, or else ends the run.
-    pub(super) fn judge(&self, who: &str, error: &CallError, since: Since, quiet: Duration) {
-        match excuse::find(self.model, self.deeds, error, since, quiet) {
-            Some(Excuse::Refused) => self.tally.refused.add(1),
-            Some(Excuse::Cut) => self.tally.cut.add(1),
-            Some(Excuse::Slow) => self.tally.slow.add(1),
-            None => self.tally.fail(format!(
+    /// A call of `who` failed: the failure is counted if it is an expected one, or else ends the run.
+    pub(super) fn count_failure(
+        &self,
+        who: &str,
+        error: &CallError,
+        since: Since,
+        quiet: Duration,
+    ) {
+        match self.expected_failure(error, since, quiet) {
+            Some(ExpectedFailure::Refused) => self.results.refused.add(1),
+            Some(ExpectedFailure::Cut) => self.results.cut.add(1),
+            Some(ExpectedFailure::Slow) => self.results.slow.add(1),
+            None => self.results.fail(format!(
                 "{who}: nothing explains this failure, {quiet:?} after the last word on a connection \
                  {:?} old: {error} ({error:?}, {})",
                 since.age(),
@@ -81,7 +97,7 @@ impl Scene<'_> {
                 Err(error) if Instant::now() > deadline => {
                     return Err(error).context("the server does not tell what it is doing");
                 }
-                Err(_) => self.tally.await_failure(BETWEEN_LOOKS),
+                Err(_) => self.results.await_failure(BETWEEN_LOOKS),
             }
         }
     }
@@ -105,7 +121,7 @@ impl Scene<'_> {
         let deadline = Instant::now() + PATIENCE;
         while !holds()? {
             ensure!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
-            self.tally.await_failure(BETWEEN_LOOKS);
+            self.results.await_failure(BETWEEN_LOOKS);
         }
         Ok(())
     }

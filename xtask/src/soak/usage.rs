@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 
+use super::context::Context;
 use super::plan;
-use super::scene::Scene;
 use crate::model::Model;
 use crate::proc;
 
 /// Threads of `rpc-server-thread` end after 10 s without a connection. Idle ones are used in turn,
-/// so whoever asks more often than that keeps them all.
+/// so asking more often than that would keep them all.
 const BETWEEN_QUESTIONS: Duration = Duration::from_secs(12);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 
@@ -102,19 +102,22 @@ fn time(model: Model) -> Duration {
 
 /// Waits until nobody is connected and the processes are those of a server at rest, and then until
 /// it takes no more than `before`, if that is given.
-pub(super) fn wait(scene: &Scene<'_>, before: Option<&Usage>) -> anyhow::Result<Usage> {
-    let processes = 1 + plan::workers(scene.model);
-    let time = time(scene.model);
+pub(super) fn wait_until_idle(
+    context: &Context<'_>,
+    before: Option<&Usage>,
+) -> anyhow::Result<Usage> {
+    let processes = 1 + plan::workers(context.model);
+    let time = time(context.model);
     let deadline = Instant::now() + time;
     let mut open = u64::MAX;
     let mut asked = Instant::now();
     loop {
         // The connection that asks is one. It also wakes a worker that holds the last goodbye open.
         if open > 1 || asked.elapsed() > BETWEEN_QUESTIONS {
-            open = scene.ask()?.connections.open;
+            open = context.ask()?.connections.open;
             asked = Instant::now();
         }
-        let usage = Usage::of(scene.root);
+        let usage = Usage::of(context.root);
         let unrest = if open > 1 {
             Some(format!("{} connections are open that nobody has", open - 1))
         } else if usage.processes != processes {
@@ -128,7 +131,7 @@ pub(super) fn wait(scene: &Scene<'_>, before: Option<&Usage>) -> anyhow::Result<
                 let before = before.map_or(String::new(), |before| format!("; before: {before}"));
                 bail!("{time:?} after the load {what}; now: {usage}{before}");
             }
-            Some(_) => scene.tally.await_failure(BETWEEN_LOOKS),
+            Some(_) => context.results.await_failure(BETWEEN_LOOKS),
         }
     }
 }

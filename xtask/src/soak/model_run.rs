@@ -5,15 +5,15 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 
 use super::Options;
-use super::excuse::Deeds;
+use super::context::Context;
+use super::expected_failure::InjectedFaults;
 use super::figures::Figures;
-use super::rest;
-use super::scene::Scene;
-use super::tally::Tally;
-use super::{bad, chaos, flood, good, leak, pipelined, plan};
+use super::results::Results;
+use super::usage;
+use super::{bad, faults, flood, good, leak, pipelined, plan};
 use crate::launch::{self, Server};
 use crate::model::Model;
 use crate::proc;
@@ -23,9 +23,10 @@ use crate::server_log::ServerLog;
 /// How often the progress shows new figures.
 const SAY_EVERY: Duration = Duration::from_millis(200);
 
-type Actor = (&'static str, fn(&Scene<'_>, &str));
+/// A client, or what injects faults: its name and what it does until the load ends.
+type Actor = (&'static str, fn(&Context<'_>, &str));
 
-pub(super) struct Stage<'a> {
+pub(super) struct ModelRun<'a> {
     pub(super) model: Model,
     pub(super) options: &'a Options,
     pub(super) seed: u64,
@@ -35,8 +36,10 @@ pub(super) struct Stage<'a> {
     pub(super) log: ServerLog,
 }
 
-impl Stage<'_> {
-    pub(super) fn play(&self) -> anyhow::Result<Figures> {
+impl ModelRun<'_> {
+    pub(super) const STEPS: u64 = 5;
+
+    pub(super) fn run(&self) -> anyhow::Result<Figures> {
         let program = match &self.options.program {
             Some(program) => program.clone(),
             None => std::env::current_exe()?,
@@ -45,50 +48,51 @@ impl Stage<'_> {
         command.args(plan::arguments(self.model)).envs(plan::MEMORY);
         self.log.attach(&mut command)?;
         let mut server = Server::start_command(command)?;
-        let (deeds, tally, asking) = (Deeds::default(), Tally::default(), Mutex::default());
+        let (faults, results, asking) =
+            (InjectedFaults::default(), Results::default(), Mutex::default());
         let address = server.address().clone();
-        let mut scene = Scene {
+        let mut context = Context {
             model: self.model,
             address: &address,
             root: server.pid(),
             seed: self.seed,
             end: Instant::now(),
-            deeds: &deeds,
-            tally: &tally,
+            faults: &faults,
+            results: &results,
             asking: &asking,
         };
 
         // Memory, buffers and threads that the first ones need are no growth.
         self.line.next("warm-up");
         let warm_up = self.load / 6;
-        self.act(&mut scene, warm_up, &self.clients());
-        check(&tally, &server)?;
+        self.act(&mut context, warm_up, &self.clients());
+        check(&results, &server)?;
         self.line.next("waiting until the connections of the warm-up are gone");
-        let before = rest::wait(&scene, None)?;
-        let before = rest::without_idle_threads(self.model, before);
+        let before = usage::wait_until_idle(&context, None)?;
+        let before = usage::without_idle_threads(self.model, before);
 
         self.line.next("good and bad clients, kills, reloads");
         let mut actors = self.clients();
-        actors.extend(self.enemies());
-        self.act(&mut scene, self.load - warm_up, &actors);
-        check(&tally, &server)?;
+        actors.extend(self.faults());
+        self.act(&mut context, self.load - warm_up, &actors);
+        check(&results, &server)?;
         self.line.next("waiting until everything is as before");
-        let after = rest::wait(&scene, Some(&before))?;
-        check_deaths(self.model, &tally)?;
-        let (slow, most) = (tally.slow.get(), plan::slow_calls(tally.good.get()));
+        let after = usage::wait_until_idle(&context, Some(&before))?;
+        check_deaths(self.model, &results)?;
+        let (slow, most) = (results.slow.get(), plan::slow_calls(results.good.get()));
         ensure!(
             slow <= most,
             "the server gave up {slow} good calls, at most {most} are an accident"
         );
-        if self.model.has_workers() && tally.reloads.get() > 0 {
-            let workers = scene.ask()?.workers;
+        if self.model.has_workers() && results.reloads.get() > 0 {
+            let workers = context.ask()?.workers;
             let newest = workers.iter().map(|worker| worker.generation).max();
             ensure!(newest > Some(1), "no reload has made a new generation");
         }
 
         self.line.next("stop");
         stop(&mut server)?;
-        Ok(Figures::new(self.model, &tally, before, after))
+        Ok(Figures::new(self.model, &results, before, after))
     }
 
     fn clients(&self) -> Vec<Actor> {
@@ -99,7 +103,7 @@ impl Stage<'_> {
             ("churning 2", good::churning),
             ("pipelined", pipelined::pipelined),
             ("pooled", good::pooled),
-            ("flood", flood::flood_again_and_again),
+            ("flood", flood::flood_repeatedly),
             ("bad 1", bad::misbehave),
         ];
         if self.model != Model::Single {
@@ -108,51 +112,51 @@ impl Stage<'_> {
         clients
     }
 
-    fn enemies(&self) -> Vec<Actor> {
-        let mut enemies: Vec<Actor> = Vec::new();
+    fn faults(&self) -> Vec<Actor> {
+        let mut actors: Vec<Actor> = Vec::new();
         if matches!(self.model, Model::Fork | Model::Prefork | Model::PreforkThread) {
-            enemies.push(("death", chaos::take_lives));
+            actors.push(("death", faults::kill_and_crash));
         }
         if self.model.has_workers() {
-            enemies.push(("reload", chaos::reload));
+            actors.push(("reload", faults::reload));
         }
         if self.options.leak {
-            enemies.push(("leak", leak::leak));
+            actors.push(("leak", leak::leak));
         }
-        enemies
+        actors
     }
 
     /// Lets all of them loose for `time`.
-    fn act(&self, scene: &mut Scene<'_>, time: Duration, actors: &[Actor]) {
-        scene.end = Instant::now() + time;
-        let scene = &*scene;
+    fn act(&self, context: &mut Context<'_>, time: Duration, actors: &[Actor]) {
+        context.end = Instant::now() + time;
+        let context = &*context;
         thread::scope(|scope| {
             for (name, act) in actors {
-                scope.spawn(move || act(scene, name));
+                scope.spawn(move || act(context, name));
             }
-            while scene.goes_on() {
-                scene.pause(SAY_EVERY);
-                self.line.say(&Figures::so_far(scene.tally));
+            while context.goes_on() {
+                context.pause(SAY_EVERY);
+                self.line.say(&Figures::so_far(context.results));
             }
         });
     }
 }
 
-fn check(tally: &Tally, server: &Server) -> anyhow::Result<()> {
-    let failures = tally.failures();
+fn check(results: &Results, server: &Server) -> anyhow::Result<()> {
+    let failures = results.failures();
     let also = if server.is_running() { "" } else { "the server has ended; " };
     ensure!(failures.is_empty(), "{also}{}", failures.join("; "));
     ensure!(server.is_running(), "the server has ended");
-    ensure!(tally.good.get() > 0, "not one call was answered");
+    ensure!(results.good.get() > 0, "not one call was answered");
     Ok(())
 }
 
 /// A process that dies takes its own connections along and no other.
-fn check_deaths(model: Model, tally: &Tally) -> anyhow::Result<()> {
+fn check_deaths(model: Model, results: &Results) -> anyhow::Result<()> {
     let deaths =
-        tally.kills.get() + if model == Model::PreforkThread { tally.crashes.get() } else { 0 };
+        results.kills.get() + if model == Model::PreforkThread { results.crashes.get() } else { 0 };
     let most = deaths * plan::connections_a_process(model);
-    let cut = tally.cut.get();
+    let cut = results.cut.get();
     ensure!(cut <= most, "{cut} connections were cut by {deaths} deaths, {most} would be the most");
     Ok(())
 }
@@ -165,13 +169,4 @@ fn stop(server: &mut Server) -> anyhow::Result<()> {
     let left: Vec<i32> = tree.into_iter().filter(|&pid| proc::is_alive(pid)).collect();
     ensure!(left.is_empty(), "after its end the processes {left:?} are left");
     Ok(())
-}
-
-impl Stage<'_> {
-    /// What is said of a run that failed: the figures of what went well do not matter then.
-    pub(super) fn context<T>(&self, result: anyhow::Result<T>) -> anyhow::Result<T> {
-        result.with_context(|| format!("{}, --seed {}", self.model, self.seed))
-    }
-
-    pub(super) const STEPS: u64 = 5;
 }
