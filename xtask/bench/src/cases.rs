@@ -50,31 +50,16 @@ pub(crate) enum Case {
 }
 
 impl Case {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Case::OneCall => "one-call",
-            Case::Pipeline16 => "pipeline-16",
-            Case::Pipeline128 => "pipeline-128",
-            Case::SixteenConnections => "16-connections",
-            Case::Churn => "churn",
-            Case::Large => "large",
-            Case::OwnClient => "own-client",
-            Case::SeedClient => "seed-client",
-            Case::IdleMemory => "idle-memory",
-            Case::Stop => "stop",
-            Case::Crowd => "crowd",
-            Case::SeedServers => "seed-servers",
-        }
+    /// The name on the command line.
+    pub(crate) fn name(self) -> String {
+        let value = self.to_possible_value().expect("every case can be asked for");
+        value.get_name().to_owned()
     }
 
     /// The lines of this case.
     pub(crate) fn steps(self, settings: &Settings) -> Vec<Step> {
         let echo = |model, load: Load, at_least| {
-            Step::new(self.name(), move |settings, progress| {
-                let target = Target::Ratio { at_least };
-                let begin = || contest(settings, model, load, target);
-                Contest::run(self.name(), settings, progress, begin)
-            })
+            compare(move |settings| contest(settings, model, load, Target::Ratio { at_least }))
         };
         let load = Load::of(settings);
         match self {
@@ -91,45 +76,35 @@ impl Case {
                 echo(Model::Fork, load.churn(), 0.90),
             ],
             Case::Large => vec![echo(Model::Single, load.payload(LARGE), 0.50)],
-            Case::OwnClient => vec![Step::new(self.name(), move |settings, progress| {
-                Contest::run(self.name(), settings, progress, || own_client(settings))
-            })],
-            Case::SeedClient => vec![Step::new(self.name(), move |settings, progress| {
-                Contest::run(self.name(), settings, progress, || seed_client(settings))
-            })],
+            Case::OwnClient => vec![compare(own_client)],
+            Case::SeedClient => vec![compare(seed_client)],
             Case::IdleMemory => {
                 let idle = |model, kibibytes: u64| {
-                    Step::new(self.name(), move |settings, progress| {
+                    step(move |settings, progress| {
                         memory::of_idle_connections(settings, model, kibibytes * 1024, progress)
                     })
                 };
-                vec![
-                    idle(Model::Thread, 12),
-                    idle(Model::Fork, 45),
-                    Step::new(self.name(), |settings, progress| {
-                        memory::after_large_call(settings, LARGE, progress)
-                    }),
-                ]
+                let large = |settings: &_, progress: &_| {
+                    memory::after_large_call(settings, LARGE, progress)
+                };
+                vec![idle(Model::Thread, 12), idle(Model::Fork, 45), step(large)]
             }
             Case::Stop => Model::ALL
                 .map(|model| {
-                    Step::new(self.name(), move |settings, progress| {
+                    step(move |settings, progress| {
                         let at_most = Duration::from_millis(100);
                         stopping::of_idle_server(settings, model, at_most, progress)
                     })
                 })
                 .into(),
-            Case::Crowd => vec![Step::new(self.name(), crowd)],
-            Case::SeedServers => Model::ALL
-                .into_iter()
-                .filter_map(|model| Some((model, seed_server::program(model)?)))
-                .map(|(model, source)| {
-                    Step::new(self.name(), move |settings, progress| {
-                        let begin = || seed_server(settings, model, source);
-                        Contest::run(self.name(), settings, progress, begin)
-                    })
-                })
-                .collect(),
+            Case::Crowd => vec![step(crowd)],
+            Case::SeedServers => {
+                let with_seed = |model| {
+                    let source = seed_server::program(model)?;
+                    Some(compare(move |settings| seed_server(settings, model, source)))
+                };
+                Model::ALL.into_iter().filter_map(with_seed).collect()
+            }
         }
     }
 
@@ -139,21 +114,16 @@ impl Case {
     }
 }
 
-type Run = dyn FnOnce(&Settings, &ProgressBar) -> anyhow::Result<Row>;
+/// Measures one line of the table.
+pub(crate) type Step = Box<dyn FnOnce(&Settings, &ProgressBar) -> anyhow::Result<Row>>;
 
-/// One line of the table that can be measured.
-pub(crate) struct Step {
-    pub(crate) case: &'static str,
-    pub(crate) run: Box<Run>,
+fn step(run: impl FnOnce(&Settings, &ProgressBar) -> anyhow::Result<Row> + 'static) -> Step {
+    Box::new(run)
 }
 
-impl Step {
-    pub(crate) fn new(
-        case: &'static str,
-        run: impl FnOnce(&Settings, &ProgressBar) -> anyhow::Result<Row> + 'static,
-    ) -> Step {
-        Step { case, run: Box::new(run) }
-    }
+/// A step with two servers in turns, which `begin` starts.
+pub(crate) fn compare(begin: impl Fn(&Settings) -> anyhow::Result<Contest> + 'static) -> Step {
+    step(move |settings, progress| Contest::run(settings, progress, || begin(settings)))
 }
 
 /// A model of ours against the floor of the same model.
@@ -225,7 +195,7 @@ fn seed_server(settings: &Settings, model: Model, source: &str) -> anyhow::Resul
 fn crowd(settings: &Settings, progress: &ProgressBar) -> anyhow::Result<Row> {
     let wanted = settings.crowd;
     let mut shortage = None;
-    let mut row = Contest::run(Case::Crowd.name(), settings, progress, || {
+    let mut row = Contest::run(settings, progress, || {
         let (contest, found) = beside_a_crowd(settings)?;
         shortage = shortage.take().or(found);
         Ok(contest)

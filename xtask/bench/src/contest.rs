@@ -70,7 +70,6 @@ impl Contest {
     /// process and its sockets makes a call up to a hundredth faster or slower for as long as they
     /// live, so rounds with the same ones would agree with each other and not with the next run.
     pub(crate) fn run(
-        case: &'static str,
         settings: &Settings,
         progress: &ProgressBar,
         mut begin: impl FnMut() -> anyhow::Result<Contest>,
@@ -102,7 +101,6 @@ impl Contest {
             Target::Bytes { .. } => Verdict::None,
         };
         Ok(Row {
-            case,
             subject: contest.subject.name,
             against: Some(contest.against.name),
             figure,

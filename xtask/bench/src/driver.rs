@@ -122,6 +122,16 @@ impl Connection {
         })
     }
 
+    /// So many at once, all of them the same.
+    pub(crate) fn open_all(
+        address: SocketAddr,
+        exchange: &Exchange,
+        connections: usize,
+        depth: usize,
+    ) -> anyhow::Result<Vec<Connection>> {
+        (0..connections).map(|_| Connection::open(address, exchange, depth)).collect()
+    }
+
     /// One write, and reads until all replies are there. Returns how many calls that were.
     pub(crate) fn call(&mut self) -> anyhow::Result<u64> {
         self.send()?;
@@ -184,51 +194,23 @@ fn shorten(reply: &[u8]) -> String {
     String::from_utf8_lossy(reply).chars().take(200).collect()
 }
 
-/// Connections that stay open.
-pub(crate) struct Steady {
-    connections: Vec<Connection>,
-}
-
-impl Steady {
-    pub(crate) fn open(
-        address: SocketAddr,
-        exchange: &Exchange,
-        connections: usize,
-        depth: usize,
-    ) -> anyhow::Result<Steady> {
-        let connections = (0..connections)
-            .map(|_| Connection::open(address, exchange, depth))
-            .collect::<anyhow::Result<_>>()?;
-        Ok(Steady { connections })
-    }
-}
-
-impl Driver for Steady {
+/// Connections that stay open, each driven by a thread of its own.
+impl Driver for Vec<Connection> {
     fn turn(&mut self, length: Duration) -> anyhow::Result<Turn> {
-        together(&mut self.connections, length, Connection::call)
+        together(self, length, Connection::call)
     }
 }
 
 /// Connections that are all busy at the same time, driven by this one thread: a request on each,
 /// then the reply of each. Ten thousand threads would be a load of their own.
-pub(crate) struct Sweep {
-    connections: Vec<Connection>,
-}
-
-impl Sweep {
-    pub(crate) fn over(connections: Vec<Connection>) -> Sweep {
-        Sweep { connections }
-    }
-
-    fn once(&mut self) -> anyhow::Result<u64> {
-        self.connections.iter_mut().try_for_each(Connection::send)?;
-        self.connections.iter_mut().map(Connection::receive).sum()
-    }
-}
+pub(crate) struct Sweep(pub(crate) Vec<Connection>);
 
 impl Driver for Sweep {
     fn turn(&mut self, length: Duration) -> anyhow::Result<Turn> {
-        repeat(length, || self.once())
+        repeat(length, || {
+            self.0.iter_mut().try_for_each(Connection::send)?;
+            self.0.iter_mut().map(Connection::receive).sum()
+        })
     }
 }
 

@@ -146,7 +146,7 @@ fn measure(settings: &Settings, model: Model, connections: usize) -> anyhow::Res
     let start = Instant::now();
     let open = open(settings, &server, connections)?;
     let opened_per_second = connections as f64 / start.elapsed().as_secs_f64();
-    let mut sweep = Sweep::over(open);
+    let mut sweep = Sweep(open);
     // Every thread and process has made its first call; now all of them have made one in a row.
     sweep.turn(Duration::ZERO)?;
     let turn = sweep.turn(settings.turn)?;

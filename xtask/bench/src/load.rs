@@ -4,7 +4,7 @@ use xtask::launch::Server;
 
 use crate::Settings;
 use crate::contest::{Measure, Side};
-use crate::driver::{Churn, Steady};
+use crate::driver::{Churn, Connection};
 use crate::exchange::Exchange;
 
 /// What the driver does.
@@ -63,7 +63,7 @@ impl Load {
             let driver = Churn::new(address, exchange, self.connections)?;
             Side::new(name, server, driver)
         } else {
-            let driver = Steady::open(address, exchange, self.connections, self.depth)?;
+            let driver = Connection::open_all(address, exchange, self.connections, self.depth)?;
             Side::new(name, server, driver)
         })
     }

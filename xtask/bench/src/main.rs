@@ -38,13 +38,12 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use cases::{Case, Step};
 use clap::{Parser, Subcommand, ValueEnum};
-use contest::Contest;
 use exchange::Called;
 use indicatif::{ProgressBar, ProgressStyle};
 use load::Load;
 use peer_report::PeerReport;
 use peers::Plan;
-use report::{Report, Target};
+use report::{CaseRow, Report, Target};
 use serde::Serialize;
 use xtask::model::Model;
 
@@ -231,11 +230,10 @@ fn run(options: Options) -> anyhow::Result<()> {
     let (steps, missing) = steps(&options, &settings);
     let progress = progress_bar((steps.len() * rounds) as u64)?;
     let mut report = Report { made, rows: Vec::new(), missing };
-    for step in steps {
-        progress.set_message(step.case);
-        let row = (step.run)(&settings, &progress)
-            .with_context(|| format!("the case {} failed", step.case))?;
-        report.rows.push(row);
+    for (case, step) in steps {
+        progress.set_message(case.clone());
+        let row = step(&settings, &progress).with_context(|| format!("the case {case} failed"))?;
+        report.rows.push(CaseRow { case, row });
     }
     progress.finish_and_clear();
     print(options.json, &report, || report.table())
@@ -283,7 +281,7 @@ fn own_load(options: &Options, settings: &Settings) -> Option<Load> {
 }
 
 /// The lines of the table to be, and what cannot be had.
-fn steps(options: &Options, settings: &Settings) -> (Vec<Step>, Vec<String>) {
+fn steps(options: &Options, settings: &Settings) -> (Vec<(String, Step)>, Vec<String>) {
     let own_load = own_load(options, settings);
     if own_load.is_some() || !options.models.is_empty() {
         let load = own_load.unwrap_or(Load::of(settings));
@@ -302,8 +300,11 @@ fn steps(options: &Options, settings: &Settings) -> (Vec<Step>, Vec<String>) {
             !case.needs_python()
         });
     }
-    let steps = cases.iter().flat_map(|case| case.steps(settings)).collect();
-    (steps, missing)
+    let steps = cases.into_iter().flat_map(|case| {
+        let steps = case.steps(settings).into_iter();
+        steps.map(move |step| (case.name(), step))
+    });
+    (steps.collect(), missing)
 }
 
 /// Those that were asked for, or all.
@@ -311,14 +312,12 @@ fn models(options: &Options) -> Vec<Model> {
     if options.models.is_empty() { Model::ALL.to_vec() } else { options.models.clone() }
 }
 
-fn custom_steps(options: &Options, load: Load) -> Vec<Step> {
+fn custom_steps(options: &Options, load: Load) -> Vec<(String, Step)> {
     // Single serves one connection at a time: the others would wait for ever.
     let possible = |model: &Model| *model != Model::Single || load.connections == 1 || load.churn;
     let step = |model| {
-        Step::new("custom", move |settings, progress| {
-            let begin = || cases::contest(settings, model, load, Target::None);
-            Contest::run("custom", settings, progress, begin)
-        })
+        let begin = move |settings: &_| cases::contest(settings, model, load, Target::None);
+        ("custom".to_owned(), cases::compare(begin))
     };
     models(options).into_iter().filter(possible).map(step).collect()
 }

@@ -39,14 +39,12 @@ pub(crate) fn of_idle_connections(
     // What the first connection makes the server set up is not a matter of each connection.
     let first = Connection::open(address, &exchange, 1)?;
     let before = memory_of_tree(server.pid());
-    let connections = (0..count)
-        .map(|_| Connection::open(address, &exchange, 1))
-        .collect::<anyhow::Result<Vec<_>>>()?;
+    let connections = Connection::open_all(address, &exchange, count, 1)?;
     let with_them = memory_of_tree(server.pid());
     drop((first, connections));
     progress.inc(settings.rounds as u64);
     let each = with_them.saturating_sub(before) / count as u64;
-    Ok(row("idle-memory", format!("{model}, {count} idle"), each, at_most))
+    Ok(row(format!("{model}, {count} idle"), each, at_most))
 }
 
 /// The memory that one connection holds after a large call, once it has fallen silent.
@@ -77,7 +75,7 @@ pub(crate) fn after_large_call(
     };
     drop((first, connection));
     progress.inc(settings.rounds as u64);
-    Ok(row("idle-memory", format!("{model}, large call"), held, at_most))
+    Ok(row(format!("{model}, large call"), held, at_most))
 }
 
 /// The memory of a server's processes together, in bytes.
@@ -86,9 +84,8 @@ pub(crate) fn memory_of_tree(root: i32) -> u64 {
     proc::tree(root).into_iter().filter_map(|pid| Some(proc::memory(pid).ok()?.pss)).sum()
 }
 
-fn row(case: &'static str, subject: String, bytes: u64, at_most: u64) -> Row {
+fn row(subject: String, bytes: u64, at_most: u64) -> Row {
     Row {
-        case,
         subject,
         against: None,
         figure: Figure::Memory { bytes },

@@ -12,7 +12,6 @@ const WIDTH: u16 = 120;
 /// One line of the table.
 #[derive(Debug, Serialize)]
 pub(crate) struct Row {
-    pub(crate) case: &'static str,
     pub(crate) subject: String,
     pub(crate) against: Option<String>,
     pub(crate) figure: Figure,
@@ -174,12 +173,20 @@ impl fmt::Display for Verdict {
     }
 }
 
+/// A line and the name of its case.
+#[derive(Debug, Serialize)]
+pub(crate) struct CaseRow {
+    pub(crate) case: String,
+    #[serde(flatten)]
+    pub(crate) row: Row,
+}
+
 /// Everything that a run says.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     /// How it was made.
     pub(crate) made: Vec<String>,
-    pub(crate) rows: Vec<Row>,
+    pub(crate) rows: Vec<CaseRow>,
     /// What could not be measured, and why.
     pub(crate) missing: Vec<String>,
 }
@@ -205,10 +212,10 @@ impl Report {
                 "target",
                 "reached",
             ]);
-        for row in &self.rows {
+        for CaseRow { case, row } in &self.rows {
             let text = |figure: Option<String>| figure.unwrap_or_default();
             table.add_row([
-                row.case.to_owned(),
+                case.clone(),
                 row.subject.clone(),
                 text(row.against.clone()),
                 row.figure.to_string(),
@@ -227,9 +234,9 @@ impl Report {
                 column.set_cell_alignment(CellAlignment::Right);
             }
         }
-        let notes = self.rows.iter().filter_map(|row| {
+        let notes = self.rows.iter().filter_map(|CaseRow { case, row }| {
             let note = row.note.as_ref()?;
-            Some(format!("{} ({}): {note}", row.case, row.subject))
+            Some(format!("{case} ({}): {note}", row.subject))
         });
         let missing = self.missing.iter().map(|what| format!("MISSING: {what}"));
         let lines = notes.chain(missing).chain(self.made.iter().cloned());

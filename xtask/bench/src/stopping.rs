@@ -34,7 +34,6 @@ pub(crate) fn of_idle_server(
     let median = times[times.len() / 2];
     let longest = times[times.len() - 1];
     Ok(Row {
-        case: "stop",
         subject: format!("{model}, {count} open"),
         against: None,
         figure: Figure::Latency { median, p99: longest },
