@@ -121,6 +121,12 @@ pub fn memory(pid: i32) -> ProcResult<Memory> {
     memory().ok_or(ProcError::Incomplete(None))
 }
 
+/// The memory of a process and all below it together (PSS), in bytes. A process that has ended
+/// meanwhile holds nothing.
+pub fn memory_of_tree(root: i32) -> u64 {
+    tree(root).into_iter().filter_map(|pid| Some(memory(pid).ok()?.pss)).sum()
+}
+
 /// Whether `signal` was sent to the process as a whole and not yet delivered.
 ///
 /// # Errors

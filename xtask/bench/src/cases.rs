@@ -6,13 +6,14 @@ use clap::ValueEnum;
 use indicatif::ProgressBar;
 use xtask::model::Model;
 
-use crate::contest::{Contest, Measure, Side};
+use crate::contest::{Contest, Side};
 use crate::driver::{Connection, OwnClient, SeedPattern};
 use crate::exchange::{Called, Exchange, text};
-use crate::load::Load;
+use crate::load::{Load, Measure};
 use crate::report::{Row, Target};
 use crate::server;
-use crate::{Settings, memory, seed_server, stopping};
+use crate::settings::Settings;
+use crate::{memory, seed_server, stopping};
 
 /// The text of a large call, in bytes.
 const LARGE: usize = 1_000_000;
@@ -138,8 +139,8 @@ pub(crate) fn contest(
     let ours = server::ours(settings, model, workers, &[])?;
     let raw = server::raw(settings, model, workers, settings.called, load.payload)?;
     Ok(Contest {
-        subject: load.side(model.name(), ours, &exchange)?,
-        against: load.side("raw", raw, &exchange)?,
+        subject: Side::under(load, model.name(), ours, &exchange)?,
+        against: Side::under(load, "raw", raw, &exchange)?,
         measure: load.measure(),
         target,
     })
@@ -153,7 +154,7 @@ fn own_client(settings: &Settings) -> anyhow::Result<Contest> {
     let exchange = Exchange::new(Called::Echo, settings.payload);
     Ok(Contest {
         subject: Side::new("client and single", server, client),
-        against: Load::of(settings).side("raw", raw, &exchange)?,
+        against: Side::under(Load::of(settings), "raw", raw, &exchange)?,
         measure: Measure::Latency,
         target: Target::Ratio { at_least: 0.95 },
     })
@@ -180,8 +181,9 @@ fn seed_server(settings: &Settings, model: Model, source: &str) -> anyhow::Resul
     let load = Load::of(settings);
     let ours = server::ours(settings, model, settings.workers, &[])?;
     Ok(Contest {
-        subject: load.side(model.name(), ours, &Exchange::from_seed(settings.payload))?,
-        against: load.side(
+        subject: Side::under(load, model.name(), ours, &Exchange::from_seed(settings.payload))?,
+        against: Side::under(
+            load,
             "seed, Python",
             seed_server::start(source)?,
             &Exchange::with_seed(settings.payload),
@@ -213,7 +215,7 @@ fn beside_a_crowd(settings: &Settings) -> anyhow::Result<(Contest, Option<(usize
     let wanted = settings.crowd;
     let possible = settings.file_limit.saturating_sub(200);
     let mut reason = format!("the limit of open files is {}", settings.file_limit);
-    let start = || server::ours(settings, model, settings.workers, &memory::patience(wanted));
+    let start = || server::ours(settings, model, settings.workers, &server::patience(wanted));
 
     let alone = start()?;
     let crowded = start()?;
@@ -228,11 +230,11 @@ fn beside_a_crowd(settings: &Settings) -> anyhow::Result<(Contest, Option<(usize
         }
     }
     let count = idle.len();
-    let mut subject = load.side(&format!("beside {count} idle"), crowded, &exchange)?;
+    let mut subject = Side::under(load, &format!("beside {count} idle"), crowded, &exchange)?;
     subject.keep(idle);
     let contest = Contest {
         subject,
-        against: load.side("none idle", alone, &exchange)?,
+        against: Side::under(load, "none idle", alone, &exchange)?,
         measure: Measure::Latency,
         target: Target::Ratio { at_least: 0.90 },
     };

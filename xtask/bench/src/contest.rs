@@ -6,29 +6,12 @@ use hdrhistogram::Histogram;
 use indicatif::ProgressBar;
 use xtask::launch::Server;
 
-use crate::Settings;
-use crate::driver::{Driver, Turn};
-use crate::report::{Figure, Quartiles, Row, Target, Verdict};
-
-/// When the quartiles of a series lie further apart than this share of its median, something else
-/// was at work on the machine, and no verdict is given.
-pub(crate) const NOISE_LIMIT: f64 = 0.15;
-
-/// What the ratio compares.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Measure {
-    /// The median time of a call.
-    Latency,
-    /// So many calls in the median time of a round trip, a second. As robust as a median: a turn
-    /// in which something else had the processor for a while counts as one in which it had not.
-    RateOfRoundTrips {
-        /// Calls in a round trip.
-        depth: usize,
-    },
-    /// Calls in all, a second: where several connections share the time, or a server has things
-    /// to do that no round trip waits for.
-    Rate,
-}
+use crate::driver::{Churn, Connection, Driver, Turn};
+use crate::exchange::Exchange;
+use crate::load::{Load, Measure};
+use crate::quartiles::{NOISE_LIMIT, Quartiles};
+use crate::report::{Figure, Row, Target, Verdict};
+use crate::settings::Settings;
 
 /// A driver and the server that it calls.
 pub(crate) struct Side {
@@ -46,6 +29,22 @@ impl Side {
         driver: impl Driver + 'static,
     ) -> Side {
         Side { name: name.into(), driver: Box::new(driver), _kept: vec![Box::new(server)] }
+    }
+
+    /// The server under this load.
+    pub(crate) fn under(
+        load: Load,
+        name: &str,
+        server: Server,
+        exchange: &Exchange,
+    ) -> anyhow::Result<Side> {
+        let address = server.socket_address()?;
+        Ok(if load.churn {
+            Side::new(name, server, Churn::new(address, exchange, load.connections)?)
+        } else {
+            let driver = Connection::open_all(address, exchange, load.connections, load.depth)?;
+            Side::new(name, server, driver)
+        })
     }
 
     /// Keeps `value` until the side is dropped, and drops it before the server.

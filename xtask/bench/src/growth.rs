@@ -11,15 +11,15 @@ use anyhow::{Context as _, ensure};
 use indicatif::ProgressBar;
 use xtask::launch::Server;
 use xtask::model::{MAX_WORKERS, Model};
+use xtask::proc;
 
-use crate::Settings;
 use crate::driver::{Connection, Driver as _, Sweep};
 use crate::exchange::Exchange;
 use crate::growth_report::{GrowthFigures, GrowthReport, GrowthRow};
 use crate::machine::Room;
-use crate::memory::{memory_of_tree, patience};
-use crate::report::Quartiles;
+use crate::quartiles::Quartiles;
 use crate::server;
+use crate::settings::Settings;
 
 /// How many connections there are, if nobody asks for fewer.
 const CONNECTIONS: [usize; 5] = [1, 10, 100, 1_000, 10_000];
@@ -142,7 +142,7 @@ struct Measured {
 
 fn measure(settings: &Settings, model: Model, connections: usize) -> anyhow::Result<Measured> {
     let workers = if model == Model::Prefork { connections } else { settings.workers };
-    let server = server::ours(settings, model, workers, &patience(connections))?;
+    let server = server::ours(settings, model, workers, &server::patience(connections))?;
     let start = Instant::now();
     let open = open(settings, &server, connections)?;
     let opened_per_second = connections as f64 / start.elapsed().as_secs_f64();
@@ -152,7 +152,7 @@ fn measure(settings: &Settings, model: Model, connections: usize) -> anyhow::Res
     let turn = sweep.turn(settings.turn)?;
     Ok(Measured {
         calls_per_second: turn.calls as f64 / turn.elapsed.as_secs_f64(),
-        memory: memory_of_tree(server.pid()),
+        memory: proc::memory_of_tree(server.pid()),
         opened_per_second,
     })
 }

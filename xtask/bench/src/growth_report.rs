@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use comfy_table::{CellAlignment, Table, TableComponent, presets};
 use serde::Serialize;
 
-use crate::report::Quartiles;
+use crate::quartiles::Quartiles;
 
 /// One model with one number of connections.
 #[derive(Clone, Debug, PartialEq, Serialize)]

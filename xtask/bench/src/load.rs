@@ -1,11 +1,22 @@
 //! What the driver does to a server: how many connections, how many calls in flight.
 
-use xtask::launch::Server;
+use crate::settings::Settings;
 
-use crate::Settings;
-use crate::contest::{Measure, Side};
-use crate::driver::{Churn, Connection};
-use crate::exchange::Exchange;
+/// What the ratio compares.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Measure {
+    /// The median time of a call.
+    Latency,
+    /// So many calls in the median time of a round trip, a second. As robust as a median: a turn
+    /// in which something else had the processor for a while counts as one in which it had not.
+    RateOfRoundTrips {
+        /// Calls in a round trip.
+        depth: usize,
+    },
+    /// Calls in all, a second: where several connections share the time, or a server has things
+    /// to do that no round trip waits for.
+    Rate,
+}
 
 /// What the driver does.
 #[derive(Clone, Copy, Debug)]
@@ -50,21 +61,5 @@ impl Load {
             Load { connections: 1, depth, .. } => Measure::RateOfRoundTrips { depth },
             _ => Measure::Rate,
         }
-    }
-
-    pub(crate) fn side(
-        self,
-        name: &str,
-        server: Server,
-        exchange: &Exchange,
-    ) -> anyhow::Result<Side> {
-        let address = server.socket_address()?;
-        Ok(if self.churn {
-            let driver = Churn::new(address, exchange, self.connections)?;
-            Side::new(name, server, driver)
-        } else {
-            let driver = Connection::open_all(address, exchange, self.connections, self.depth)?;
-            Side::new(name, server, driver)
-        })
     }
 }

@@ -22,10 +22,12 @@ mod machine;
 mod memory;
 mod peer_report;
 mod peers;
+mod quartiles;
 mod raw_echo;
 mod report;
 mod seed_server;
 mod server;
+mod settings;
 mod stopping;
 mod system_calls;
 
@@ -45,6 +47,7 @@ use peer_report::PeerReport;
 use peers::Plan;
 use report::{CaseRow, Report, Target};
 use serde::Serialize;
+use settings::Settings;
 use xtask::model::Model;
 
 #[derive(Parser)]
@@ -141,22 +144,6 @@ struct Options {
     /// With --growth: draw growth-calls.svg and growth-memory.svg in this directory
     #[arg(long, value_name = "DIRECTORY", requires = "growth")]
     svg: Option<PathBuf>,
-}
-
-/// What holds for the whole run.
-struct Settings {
-    /// This program, which is server and floor too.
-    program: PathBuf,
-    called: Called,
-    payload: usize,
-    workers: usize,
-    rounds: usize,
-    turn: Duration,
-    /// How many connections are idle when their memory is measured.
-    idle: usize,
-    /// How many are idle beside one that is not.
-    crowd: usize,
-    file_limit: usize,
 }
 
 fn main() -> ExitCode {

@@ -7,22 +7,14 @@ use indicatif::ProgressBar;
 use xtask::model::Model;
 use xtask::proc;
 
-use crate::Settings;
 use crate::driver::Connection;
 use crate::exchange::Exchange;
 use crate::report::{Figure, Row, Target, Verdict};
 use crate::server;
+use crate::settings::Settings;
 
 /// How long a server may take to give back the buffers of a large call.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// Options of a server that lets `count` connections be idle for as long as a case takes.
-pub(crate) fn patience(count: usize) -> Vec<String> {
-    let count = (count + 100).to_string();
-    ["--max-connections", &count, "--max-children", &count, "--idle-timeout", "1h"]
-        .map(str::to_owned)
-        .into()
-}
 
 /// The memory of the whole process tree (PSS) with `settings.idle` connections that have made one
 /// call each, less that of the tree without them, a connection.
@@ -33,14 +25,14 @@ pub(crate) fn of_idle_connections(
     progress: &ProgressBar,
 ) -> anyhow::Result<Row> {
     let count = settings.idle;
-    let server = server::ours(settings, model, settings.workers, &patience(count))?;
+    let server = server::ours(settings, model, settings.workers, &server::patience(count))?;
     let address = server.socket_address()?;
     let exchange = Exchange::new(settings.called, settings.payload);
     // What the first connection makes the server set up is not a matter of each connection.
     let first = Connection::open(address, &exchange, 1)?;
-    let before = memory_of_tree(server.pid());
+    let before = proc::memory_of_tree(server.pid());
     let connections = Connection::open_all(address, &exchange, count, 1)?;
-    let with_them = memory_of_tree(server.pid());
+    let with_them = proc::memory_of_tree(server.pid());
     drop((first, connections));
     progress.inc(settings.rounds as u64);
     let each = with_them.saturating_sub(before) / count as u64;
@@ -54,7 +46,7 @@ pub(crate) fn after_large_call(
     progress: &ProgressBar,
 ) -> anyhow::Result<Row> {
     let model = Model::Thread;
-    let server = server::ours(settings, model, settings.workers, &patience(2))?;
+    let server = server::ours(settings, model, settings.workers, &server::patience(2))?;
     let address = server.socket_address()?;
     let small = Exchange::new(settings.called, settings.payload);
     // Stays open: what it gives back at its end must not count against the other.
@@ -76,12 +68,6 @@ pub(crate) fn after_large_call(
     drop((first, connection));
     progress.inc(settings.rounds as u64);
     Ok(row(format!("{model}, large call"), held, at_most))
-}
-
-/// The memory of a server's processes together, in bytes.
-pub(crate) fn memory_of_tree(root: i32) -> u64 {
-    // A process that has ended meanwhile holds nothing.
-    proc::tree(root).into_iter().filter_map(|pid| Some(proc::memory(pid).ok()?.pss)).sum()
 }
 
 fn row(subject: String, bytes: u64, at_most: u64) -> Row {

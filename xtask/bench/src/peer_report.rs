@@ -3,9 +3,9 @@
 use comfy_table::{CellAlignment, Table, TableComponent, presets};
 use serde::Serialize;
 
-use crate::contest::{Measure, NOISE_LIMIT};
 use crate::drive::Driven;
-use crate::report::{Quartiles, number};
+use crate::load::Measure;
+use crate::quartiles::{NOISE_LIMIT, Quartiles, number};
 
 /// One library under one load.
 #[derive(Clone, Debug, PartialEq, Serialize)]

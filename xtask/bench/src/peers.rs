@@ -15,11 +15,11 @@ use xtask::bench::cargo;
 use xtask::launch::Server;
 use xtask::model::Model;
 
-use crate::Settings;
 use crate::drive::Driven;
 use crate::load::Load;
 use crate::peer_report::{PeerFigures, PeerRow};
 use crate::server;
+use crate::settings::Settings;
 
 /// The Thrift and varlink servers start 256 threads, and serve a connection with each.
 const MAX_CONNECTIONS: usize = 250;

@@ -6,8 +6,8 @@ use std::time::Duration;
 use xtask::launch::{Server, serve};
 use xtask::model::Model;
 
-use crate::Settings;
 use crate::exchange::Called;
+use crate::settings::Settings;
 
 /// How long a server may take to stop before it is killed. What it still does would disturb the next
 /// case.
@@ -67,4 +67,12 @@ fn raw_echo(
         .args(["--payload", &payload.to_string()])
         .args(["--workers", &workers.to_string()]);
     Server::start_command(command)
+}
+
+/// Options of a server that lets `count` connections be idle for as long as a case takes.
+pub(crate) fn patience(count: usize) -> Vec<String> {
+    let count = (count + 100).to_string();
+    ["--max-connections", &count, "--max-children", &count, "--idle-timeout", "1h"]
+        .map(str::to_owned)
+        .into()
 }

@@ -10,9 +10,10 @@ use xtask::model::Model;
 
 use crate::driver::{connect, expect_reply};
 use crate::exchange::Exchange;
+use crate::machine;
 use crate::report::{Figure, Row, Target, Verdict};
 use crate::server::{self, STOP_TIMEOUT};
-use crate::{Settings, machine, memory};
+use crate::settings::Settings;
 
 /// The time from SIGTERM until the server's process has ended, with `settings.idle` connections
 /// open: idle ones as far as the model serves so many, the others in the queue. Each of them must
@@ -46,7 +47,7 @@ pub(crate) fn of_idle_server(
 }
 
 fn time_of_stop(settings: &Settings, model: Model, count: usize) -> anyhow::Result<Duration> {
-    let mut server = server::ours(settings, model, settings.workers, &memory::patience(count))?;
+    let mut server = server::ours(settings, model, settings.workers, &server::patience(count))?;
     let address = server.socket_address()?;
     let exchange = Exchange::new(settings.called, settings.payload);
     let served = match model {

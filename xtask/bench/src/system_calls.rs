@@ -14,10 +14,10 @@ use xtask::launch::Server;
 use xtask::model::Model;
 use xtask::proc;
 
-use crate::Settings;
 use crate::driver::Connection;
 use crate::exchange::Exchange;
 use crate::server;
+use crate::settings::Settings;
 
 /// Calls in the shorter of two runs.
 const CALLS: usize = 500;
