@@ -7,29 +7,16 @@
 
 #![forbid(unsafe_code)]
 
-mod cases;
-mod client;
 mod contest;
-mod drive;
-mod driver;
+mod counts;
+mod drivers;
 mod exchange;
 mod growth;
-mod growth_chart;
-mod growth_report;
-mod instructions;
-mod load;
 mod machine;
-mod memory;
-mod peer_report;
 mod peers;
 mod quartiles;
-mod raw_echo;
-mod report;
-mod seed_server;
-mod server;
+mod servers;
 mod settings;
-mod stopping;
-mod system_calls;
 
 use std::env;
 use std::io::{self, Write as _};
@@ -38,17 +25,21 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use cases::{Case, Step};
 use clap::{Parser, Subcommand, ValueEnum};
-use exchange::Called;
 use indicatif::{ProgressBar, ProgressStyle};
-use load::Load;
-use peer_report::PeerReport;
-use peers::Plan;
-use report::{CaseRow, Report, Target};
 use serde::Serialize;
-use settings::Settings;
 use xtask::model::Model;
+
+use contest::cases::{self, Case, Step};
+use contest::load::Load;
+use contest::report::{CaseRow, Report, Target};
+use counts::{instructions, system_calls};
+use drivers::{client, drive};
+use exchange::Called;
+use peers::measure::Plan;
+use peers::report::PeerReport;
+use servers::{raw_echo, seed_server};
+use settings::Settings;
 
 #[derive(Parser)]
 #[command(
@@ -189,7 +180,7 @@ fn run(options: Options) -> anyhow::Result<()> {
         file_limit: machine::raise_file_limit()?,
     };
     // Before this process is bound to one processor, since cargo can use them all.
-    let peers = options.peers.then(peers::build).transpose()?;
+    let peers = options.peers.then(peers::measure::build).transpose()?;
     let made = how_it_was_made(&options, &settings)?;
     if let Some(built) = peers {
         return run_peers(&options, &settings, made, &built);
@@ -207,12 +198,12 @@ fn run(options: Options) -> anyhow::Result<()> {
     if options.growth {
         let most = options.connections.unwrap_or(if options.quick { 10 } else { usize::MAX });
         let progress = progress_bar(0)?;
-        let report = growth::run(&settings, &models(&options), most, made, &progress)?;
+        let report = growth::measure::run(&settings, &models(&options), most, made, &progress)?;
         progress.finish_and_clear();
         print(options.json, &report, || report.table())?;
         return options
             .svg
-            .map_or(Ok(()), |directory| growth_chart::draw(&report.rows, &directory));
+            .map_or(Ok(()), |directory| growth::chart::draw(&report.rows, &directory));
     }
     let (steps, missing) = steps(&options, &settings);
     let progress = progress_bar((steps.len() * rounds) as u64)?;
@@ -243,7 +234,7 @@ fn run_peers(
     let mut report = PeerReport { made, rows: Vec::new() };
     for load in loads {
         let plan = Plan::new(load, settings)?;
-        report.rows.extend(peers::run(&plan, built, &progress)?);
+        report.rows.extend(peers::measure::run(&plan, built, &progress)?);
     }
     progress.finish_and_clear();
     print(options.json, &report, || report.table())

@@ -11,7 +11,7 @@ use anyhow::{Context as _, ensure};
 use nix::unistd::alarm;
 use serde::{Deserialize, Serialize};
 
-use crate::driver::{OwnClient, Turn, together};
+use crate::drivers::driver::{OwnClient, Turn, together};
 use crate::exchange::text;
 
 /// How many seconds it may take beyond the time for which it should call.

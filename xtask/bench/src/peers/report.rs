@@ -3,8 +3,8 @@
 use comfy_table::{CellAlignment, Table, TableComponent, presets};
 use serde::Serialize;
 
-use crate::drive::Driven;
-use crate::load::Measure;
+use crate::contest::load::Measure;
+use crate::drivers::drive::Driven;
 use crate::quartiles::{NOISE_LIMIT, Quartiles, number};
 
 /// One library under one load.

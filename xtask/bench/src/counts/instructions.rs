@@ -10,9 +10,9 @@ use tempfile::NamedTempFile;
 use xtask::launch::Server;
 use xtask::model::Model;
 
-use crate::driver::Connection;
+use crate::drivers::driver::Connection;
 use crate::exchange::Exchange;
-use crate::server;
+use crate::servers::server;
 use crate::settings::Settings;
 
 /// What a call of `echo` with 9 characters costs, with so many calls in flight. Lower these when

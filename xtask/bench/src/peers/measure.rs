@@ -15,10 +15,10 @@ use xtask::bench::cargo;
 use xtask::launch::Server;
 use xtask::model::Model;
 
-use crate::drive::Driven;
-use crate::load::Load;
-use crate::peer_report::{PeerFigures, PeerRow};
-use crate::server;
+use crate::contest::load::Load;
+use crate::drivers::drive::Driven;
+use crate::peers::report::{PeerFigures, PeerRow};
+use crate::servers::server;
 use crate::settings::Settings;
 
 /// The Thrift and varlink servers start 256 threads, and serve a connection with each.

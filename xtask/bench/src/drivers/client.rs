@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::driver::OwnClient;
+use crate::drivers::driver::OwnClient;
 use crate::exchange::text;
 
 /// The options of `client`.

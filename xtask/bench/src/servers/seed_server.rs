@@ -8,10 +8,10 @@ use xtask::model::Model;
 /// The program of the seed that is of this model. There is none for prefork-thread.
 pub(crate) fn program(model: Model) -> Option<&'static str> {
     match model {
-        Model::Single => Some(include_str!("../../tests/seed/blocking_single.py")),
-        Model::Thread => Some(include_str!("../../tests/seed/multithread.py")),
-        Model::Fork => Some(include_str!("../../tests/seed/multiprocess.py")),
-        Model::Prefork => Some(include_str!("../../tests/seed/prefork.py")),
+        Model::Single => Some(include_str!("../../../tests/seed/blocking_single.py")),
+        Model::Thread => Some(include_str!("../../../tests/seed/multithread.py")),
+        Model::Fork => Some(include_str!("../../../tests/seed/multiprocess.py")),
+        Model::Prefork => Some(include_str!("../../../tests/seed/prefork.py")),
         Model::PreforkThread => None,
     }
 }

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use indicatif::HumanCount;
 use plotters::prelude::*;
 
-use crate::growth_report::{GrowthFigures, GrowthRow};
+use crate::growth::report::{GrowthFigures, GrowthRow};
 
 const SIZE: (u32, u32) = (720, 420);
 

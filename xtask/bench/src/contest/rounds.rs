@@ -6,11 +6,11 @@ use hdrhistogram::Histogram;
 use indicatif::ProgressBar;
 use xtask::launch::Server;
 
-use crate::driver::{Churn, Connection, Driver, Turn};
+use crate::contest::load::{Load, Measure};
+use crate::contest::report::{Figure, Row, Target, Verdict};
+use crate::drivers::driver::{Churn, Connection, Driver, Turn};
 use crate::exchange::Exchange;
-use crate::load::{Load, Measure};
 use crate::quartiles::{NOISE_LIMIT, Quartiles};
-use crate::report::{Figure, Row, Target, Verdict};
 use crate::settings::Settings;
 
 /// A driver and the server that it calls.

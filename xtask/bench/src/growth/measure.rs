@@ -13,12 +13,12 @@ use xtask::launch::Server;
 use xtask::model::{MAX_WORKERS, Model};
 use xtask::proc;
 
-use crate::driver::{Connection, Driver as _, Sweep};
+use crate::drivers::driver::{Connection, Driver as _, Sweep};
 use crate::exchange::Exchange;
-use crate::growth_report::{GrowthFigures, GrowthReport, GrowthRow};
+use crate::growth::report::{GrowthFigures, GrowthReport, GrowthRow};
 use crate::machine::Room;
 use crate::quartiles::Quartiles;
-use crate::server;
+use crate::servers::server;
 use crate::settings::Settings;
 
 /// How many connections there are, if nobody asks for fewer.

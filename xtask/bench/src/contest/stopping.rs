@@ -8,11 +8,11 @@ use anyhow::{Context as _, ensure};
 use indicatif::ProgressBar;
 use xtask::model::Model;
 
-use crate::driver::{connect, expect_reply};
+use crate::contest::report::{Figure, Row, Target, Verdict};
+use crate::drivers::driver::{connect, expect_reply};
 use crate::exchange::Exchange;
 use crate::machine;
-use crate::report::{Figure, Row, Target, Verdict};
-use crate::server::{self, STOP_TIMEOUT};
+use crate::servers::server::{self, STOP_TIMEOUT};
 use crate::settings::Settings;
 
 /// The time from SIGTERM until the server's process has ended, with `settings.idle` connections

@@ -14,9 +14,9 @@ use xtask::launch::Server;
 use xtask::model::Model;
 use xtask::proc;
 
-use crate::driver::Connection;
+use crate::drivers::driver::Connection;
 use crate::exchange::Exchange;
-use crate::server;
+use crate::servers::server;
 use crate::settings::Settings;
 
 /// Calls in the shorter of two runs.

@@ -6,14 +6,14 @@ use clap::ValueEnum;
 use indicatif::ProgressBar;
 use xtask::model::Model;
 
-use crate::contest::{Contest, Side};
-use crate::driver::{Connection, OwnClient, SeedPattern};
+use crate::contest::load::{Load, Measure};
+use crate::contest::report::{Row, Target};
+use crate::contest::rounds::{Contest, Side};
+use crate::contest::{memory, stopping};
+use crate::drivers::driver::{Connection, OwnClient, SeedPattern};
 use crate::exchange::{Called, Exchange, text};
-use crate::load::{Load, Measure};
-use crate::report::{Row, Target};
-use crate::server;
+use crate::servers::{seed_server, server};
 use crate::settings::Settings;
-use crate::{memory, seed_server, stopping};
 
 /// The text of a large call, in bytes.
 const LARGE: usize = 1_000_000;

@@ -7,10 +7,10 @@ use indicatif::ProgressBar;
 use xtask::model::Model;
 use xtask::proc;
 
-use crate::driver::Connection;
+use crate::contest::report::{Figure, Row, Target, Verdict};
+use crate::drivers::driver::Connection;
 use crate::exchange::Exchange;
-use crate::report::{Figure, Row, Target, Verdict};
-use crate::server;
+use crate::servers::server;
 use crate::settings::Settings;
 
 /// How long a server may take to give back the buffers of a large call.
