@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use super::faults::{Aborted, Panicked};
-use super::idle::Idle;
-use super::late::Late;
-use super::load::Load;
-use super::plan::{PATIENCE, Plan};
-use super::second_client::SecondClient;
-use super::stop::Stop;
+use crate::demo::steps::faults::{Aborted, Panicked};
+use crate::demo::steps::idle::Idle;
+use crate::demo::steps::late::Late;
+use crate::demo::steps::load::Load;
+use crate::demo::steps::plan::{PATIENCE, Plan};
+use crate::demo::steps::second_client::SecondClient;
+use crate::demo::steps::stop::Stop;
 use crate::model::Model;
 
 /// -32603: the handler failed or panicked.
@@ -170,9 +170,9 @@ fn all_survive(survivors: usize, bystanders: usize) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::idle::BeforeAndAfter;
-    use super::super::load::Figures;
     use super::*;
+    use crate::demo::steps::idle::BeforeAndAfter;
+    use crate::demo::steps::load::Figures;
 
     const WORKERS: usize = 5;
 

@@ -1,40 +1,26 @@
 //! `cargo xtask demo`: every model as a real process, and what differs between them, measured.
 //!
-//! Each file but these is one step, with the figures that it finds:
+//! - `stage`: one model's way through the steps; `expectation`: what each must show in each model.
+//! - `steps`: what is measured; `report`: what the user gets to see.
 //!
-//! - `plan`: how long and how often; `expectation`: what each step must show in each model.
-//! - `stage`: one model's way through the steps; `server` and `processes`: the processes.
-//! - `report`, `rows`, `table`, `sentence`: what the user gets to see.
+//! What needs more than the minute that a newcomer has belongs into the bench or the soak.
 
-mod client;
-mod cores;
 mod expectation;
-mod faults;
-mod idle;
-mod late;
-mod load;
-mod plan;
 mod report;
-mod rows;
-mod second_client;
-mod sentence;
-mod session;
 mod stage;
-mod step;
-mod stop;
-mod table;
+mod steps;
 
 use std::time::Instant;
 
 use anyhow::bail;
 use procfs::{Current as _, LoadAverage};
 
-use crate::guard;
+use crate::launch::guard;
 use crate::log;
 use crate::model::Model;
 use crate::progress::Progress;
-use plan::Plan;
-use report::{Circumstances, Report};
+use report::{Circumstances, Report, table};
+use steps::plan::{self, Plan};
 
 /// The options of `demo`.
 #[derive(clap::Args, Debug)]

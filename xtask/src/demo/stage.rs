@@ -4,15 +4,15 @@ use std::env;
 use std::process::Command;
 use std::time::Instant;
 
-use super::expectation::Expectation;
-use super::plan::Plan;
-use super::report::{ModelReport, Steps};
-use super::step::Step;
-use super::{cores, faults, idle, late, load, second_client, session, stop};
+use crate::demo::expectation::Expectation;
+use crate::demo::report::{ModelReport, Steps};
+use crate::demo::steps::plan::Plan;
+use crate::demo::steps::step::Step;
+use crate::demo::steps::{cores, faults, idle, late, load, second_client, session, stop};
+use crate::launch::server_log::ServerLog;
 use crate::launch::{self, Server};
 use crate::model::Model;
 use crate::progress::{Line, Progress};
-use crate::server_log::ServerLog;
 
 pub(super) fn play(model: Model, plan: &Plan, progress: &Progress) -> ModelReport {
     let line = progress.line(model, Steps::COUNT);

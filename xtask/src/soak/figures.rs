@@ -3,9 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::results::Results;
-use super::usage::Usage;
 use crate::model::Model;
+use crate::soak::context::results::Results;
+use crate::soak::usage::Usage;
 
 pub(super) struct Figures {
     model: Model,

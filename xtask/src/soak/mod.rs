@@ -1,28 +1,19 @@
 //! `cargo xtask soak`: every model under good and bad load, with kills, reloads and limits reached.
 //!
 //! A good reply that is wrong, a failure that nothing explains, and anything that is left at the
-//! end fail the run. The other files:
+//! end fail the run.
 //!
-//! - `model_run`: one model's server; `plan`: its limits; `context`: what all who act on it share.
-//! - `good`, `pipelined`: clients that check; `bad`, `raw`: clients that misbehave.
-//! - `faults`, `flood`: deaths, reloads, limits; `expected_failure`: what these explain.
-//! - `usage`: what a server takes when all have gone; `results`, `figures`: what is told.
-//! - `rng`: choices by a seed; `leak`: a fault that the soak must find.
+//! - `model_run`: one model's server from start to stop.
+//! - `actors`: what clients and injected faults do to it; `context`: what these share.
+//! - `usage`: what a server takes when all have gone; `figures`: what is told at the end.
+//!
+//! A single promise is tested in xtask/tests/it; here belongs what only shows when everything
+//! happens at the same time.
 
-mod bad;
+mod actors;
 mod context;
-mod expected_failure;
-mod faults;
 mod figures;
-mod flood;
-mod good;
-mod leak;
 mod model_run;
-mod pipelined;
-mod plan;
-mod raw;
-mod results;
-mod rng;
 mod usage;
 
 use std::path::PathBuf;
@@ -30,11 +21,11 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, bail};
 
-use crate::guard;
+use crate::launch::guard;
+use crate::launch::server_log::ServerLog;
 use crate::log;
 use crate::model::Model;
 use crate::progress::Progress;
-use crate::server_log::ServerLog;
 use model_run::ModelRun;
 
 /// What warm-up, waits for the end of connections and the stop may take beside the load.

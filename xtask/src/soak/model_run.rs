@@ -8,17 +8,18 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 
 use super::Options;
-use super::context::Context;
-use super::expected_failure::InjectedFaults;
-use super::figures::Figures;
-use super::results::Results;
-use super::usage;
-use super::{bad, faults, flood, good, leak, pipelined, plan};
+use crate::launch::server_log::ServerLog;
 use crate::launch::{self, Server};
 use crate::model::Model;
 use crate::proc;
 use crate::progress::Line;
-use crate::server_log::ServerLog;
+use crate::soak::actors::{bad, faults, flood, good, leak, pipelined};
+use crate::soak::context::Context;
+use crate::soak::context::expected_failure::InjectedFaults;
+use crate::soak::context::plan;
+use crate::soak::context::results::Results;
+use crate::soak::figures::Figures;
+use crate::soak::usage;
 
 /// How often the progress shows new figures.
 const SAY_EVERY: Duration = Duration::from_millis(200);

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 
-use super::context::Context;
-use super::plan;
 use crate::model::Model;
 use crate::proc;
+use crate::soak::context::Context;
+use crate::soak::context::plan;
 
 /// Threads of `rpc-server-thread` end after 10 s without a connection. Idle ones are used in turn,
 /// so asking more often than that would keep them all.

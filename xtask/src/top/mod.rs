@@ -2,6 +2,8 @@
 //!
 //! Each look is a connection of its own: under prefork one that stayed would take a worker away,
 //! and a server that was restarted meanwhile is found again without further ado.
+//!
+//! Here belongs how the figures are shown. What they are belongs into `rpc_proto::stats`.
 
 mod history;
 mod screen;
