@@ -36,7 +36,6 @@ use contest::report::{CaseRow, Report, Target};
 use counts::{instructions, system_calls};
 use drivers::{client, drive};
 use exchange::Called;
-use peers::measure::Plan;
 use peers::report::PeerReport;
 use servers::{raw_echo, seed_server};
 use settings::Settings;
@@ -233,8 +232,7 @@ fn run_peers(
     let progress = progress_bar(0)?;
     let mut report = PeerReport { made, rows: Vec::new() };
     for load in loads {
-        let plan = Plan::new(load, settings)?;
-        report.rows.extend(peers::measure::run(&plan, built, &progress)?);
+        report.rows.extend(peers::measure::run(load, settings, built, &progress)?);
     }
     progress.finish_and_clear();
     print(options.json, &report, || report.table())

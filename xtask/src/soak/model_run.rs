@@ -18,7 +18,7 @@ use crate::soak::context::Context;
 use crate::soak::context::expected_failure::InjectedFaults;
 use crate::soak::context::plan;
 use crate::soak::context::results::Results;
-use crate::soak::figures::Figures;
+use crate::soak::figures;
 use crate::soak::usage;
 
 /// How often the progress shows new figures.
@@ -40,7 +40,9 @@ pub(super) struct ModelRun<'a> {
 impl ModelRun<'_> {
     pub(super) const STEPS: u64 = 5;
 
-    pub(super) fn run(&self) -> anyhow::Result<Figures> {
+    /// From the start of the server to its stop; returns the line of figures. Blocks for the load and
+    /// for as long as the server then takes to come to rest.
+    pub(super) fn run(&self) -> anyhow::Result<String> {
         let program = match &self.options.program {
             Some(program) => program.clone(),
             None => std::env::current_exe()?,
@@ -93,7 +95,7 @@ impl ModelRun<'_> {
 
         self.line.next("stop");
         stop(&mut server)?;
-        Ok(Figures::new(self.model, &results, before, after))
+        Ok(figures::line(self.model, &results, &before, &after))
     }
 
     fn clients(&self) -> Vec<Actor> {
@@ -137,7 +139,7 @@ impl ModelRun<'_> {
             }
             while context.goes_on() {
                 context.pause(SAY_EVERY);
-                self.line.say(&Figures::so_far(context.results));
+                self.line.say(&figures::so_far(context.results));
             }
         });
     }

@@ -7,7 +7,7 @@ use indicatif::ProgressBar;
 use xtask::model::Model;
 use xtask::proc;
 
-use crate::contest::report::{Figure, Row, Target, Verdict};
+use crate::contest::report::{Figure, Row, Target};
 use crate::drivers::driver::Connection;
 use crate::exchange::Exchange;
 use crate::servers::server;
@@ -71,14 +71,6 @@ pub(crate) fn after_large_call(
 }
 
 fn row(subject: String, bytes: u64, at_most: u64) -> Row {
-    Row {
-        subject,
-        against: None,
-        figure: Figure::Memory { bytes },
-        floor: None,
-        ratio: None,
-        target: Target::Bytes { at_most },
-        verdict: Verdict::reached(bytes <= at_most),
-        note: None,
-    }
+    let (figure, target) = (Figure::Memory { bytes }, Target::Bytes { at_most });
+    Row::alone(subject, figure, target, bytes <= at_most)
 }

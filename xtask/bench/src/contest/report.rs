@@ -24,6 +24,22 @@ pub(crate) struct Row {
     pub(crate) note: Option<String>,
 }
 
+impl Row {
+    /// A server that nothing is compared with.
+    pub(crate) fn alone(subject: String, figure: Figure, target: Target, reached: bool) -> Row {
+        Row {
+            subject,
+            against: None,
+            figure,
+            floor: None,
+            ratio: None,
+            target,
+            verdict: Verdict::reached(reached),
+            note: None,
+        }
+    }
+}
+
 /// What one side came to.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]

@@ -8,7 +8,7 @@ use anyhow::{Context as _, ensure};
 use indicatif::ProgressBar;
 use xtask::model::Model;
 
-use crate::contest::report::{Figure, Row, Target, Verdict};
+use crate::contest::report::{Figure, Row, Target};
 use crate::drivers::driver::{connect, expect_reply};
 use crate::exchange::Exchange;
 use crate::machine;
@@ -34,16 +34,9 @@ pub(crate) fn of_idle_server(
     times.sort_unstable();
     let median = times[times.len() / 2];
     let longest = times[times.len() - 1];
-    Ok(Row {
-        subject: format!("{model}, {count} open"),
-        against: None,
-        figure: Figure::Latency { median, p99: longest },
-        floor: None,
-        ratio: None,
-        target: Target::Latency { at_most },
-        verdict: Verdict::reached(median <= at_most),
-        note: None,
-    })
+    let figure = Figure::Latency { median, p99: longest };
+    let target = Target::Latency { at_most };
+    Ok(Row::alone(format!("{model}, {count} open"), figure, target, median <= at_most))
 }
 
 fn time_of_stop(settings: &Settings, model: Model, count: usize) -> anyhow::Result<Duration> {

@@ -3,16 +3,12 @@
 use std::fs;
 use std::io::{self, Write as _};
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use tempfile::NamedTempFile;
-use xtask::launch::Server;
 use xtask::model::Model;
 
-use crate::drivers::driver::Connection;
-use crate::exchange::Exchange;
-use crate::servers::server;
+use crate::counts::watch_calls;
 use crate::settings::Settings;
 
 /// What a call of `echo` with 9 characters costs, with so many calls in flight. Lower these when
@@ -24,8 +20,6 @@ const TOLERANCE: f64 = 0.10;
 
 /// Writes of the driver in the shorter of two runs.
 const WRITES: usize = 100;
-
-const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Counts, prints, and compares.
 ///
@@ -77,14 +71,7 @@ fn count(settings: &Settings, depth: usize, writes: usize) -> anyhow::Result<u64
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
         .arg(format!("--log-file={}", log.path().display()))
         .arg(&settings.program);
-    let mut server = Server::start_command(server::quiet(valgrind, Model::Single, 1))?;
-    let exchange = Exchange::new(settings.called, settings.payload);
-    let mut connection = Connection::open(server.socket_address()?, &exchange, depth)?;
-    for _ in 0..writes {
-        connection.call()?;
-    }
-    drop(connection);
-    server.stop(STOP_TIMEOUT)?;
+    watch_calls(valgrind, settings, Model::Single, depth, writes)?;
     let log = fs::read_to_string(log.path())?;
     let collected = log
         .lines()

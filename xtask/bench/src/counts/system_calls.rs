@@ -4,18 +4,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write as _};
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use tempfile::NamedTempFile;
-use xtask::launch::Server;
 use xtask::model::Model;
-use xtask::proc;
 
-use crate::drivers::driver::Connection;
-use crate::exchange::Exchange;
+use crate::counts::watch_calls;
 use crate::servers::server;
 use crate::settings::Settings;
 
@@ -26,8 +20,6 @@ const CALLS: usize = 500;
 const CALLS_OF_START_AND_STOP: i64 = 4;
 
 const ATTEMPTS: usize = 10;
-
-const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 
 const READS: [&str; 3] = ["read", "recvfrom", "recvmsg"];
 const WRITES: [&str; 3] = ["write", "sendto", "sendmsg"];
@@ -111,18 +103,7 @@ fn strace(output: &NamedTempFile, settings: &Settings) -> Command {
 
 fn count_server(settings: &Settings, model: Model, calls: usize) -> anyhow::Result<Counts> {
     let output = NamedTempFile::new()?;
-    let mut tracer = Server::start_command(server::quiet(strace(&output, settings), model, 1))?;
-    let exchange = Exchange::new(settings.called, settings.payload);
-    let mut connection = Connection::open(tracer.socket_address()?, &exchange, 1)?;
-    for _ in 0..calls {
-        connection.call()?;
-    }
-    drop(connection);
-    // A signal to strace itself would end the counting and not the server.
-    let server = *proc::children(tracer.pid()).first().context("strace has no child")?;
-    kill(Pid::from_raw(server), Signal::SIGTERM)?;
-    let status = tracer.wait(STOP_TIMEOUT)?;
-    ensure!(status.success(), "the server under strace ended with {status}");
+    watch_calls(strace(&output, settings), settings, model, 1, calls)?;
     parse(&fs::read_to_string(output.path())?)
 }
 

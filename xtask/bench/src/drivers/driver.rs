@@ -11,7 +11,8 @@ use anyhow::{Context as _, bail, ensure};
 use hdrhistogram::Histogram;
 use nix::sys::socket::{setsockopt, sockopt};
 use rpc_client::Client;
-use rpc_core::{Address, Method};
+use rpc_core::Address;
+use xtask::methods::ECHO;
 
 use crate::exchange::Exchange;
 
@@ -253,21 +254,19 @@ impl Driver for Churn {
 /// The project's own client.
 pub(crate) struct OwnClient {
     client: Client,
-    method: Method<String, String>,
     text: String,
 }
 
 impl OwnClient {
     pub(crate) fn connect(address: SocketAddr, text: String) -> anyhow::Result<OwnClient> {
         let client = Client::connect(&Address::Tcp(address.to_string()))?;
-        let method = xtask::methods::ECHO;
-        let mut own_client = OwnClient { client, method, text };
+        let mut own_client = OwnClient { client, text };
         ensure!(own_client.call()? == own_client.text, "not an echo");
         Ok(own_client)
     }
 
     pub(crate) fn call(&mut self) -> anyhow::Result<String> {
-        Ok(self.client.call(self.method, &self.text)?)
+        Ok(self.client.call(ECHO, &self.text)?)
     }
 }
 

@@ -50,22 +50,6 @@ const OURS: Peer = Peer { name: "rpc-thread", wire: "JSON, TCP", multiplexes: fa
 /// This project's client with the floor, which knows the length of a request and nothing else.
 const FLOOR: Peer = Peer { name: "raw echo", wire: "as rpc-thread", multiplexes: false };
 
-/// What every driver does, and how often.
-pub(crate) struct Plan<'a> {
-    load: Load,
-    settings: &'a Settings,
-}
-
-impl Plan<'_> {
-    pub(crate) fn new(load: Load, settings: &Settings) -> anyhow::Result<Plan<'_>> {
-        ensure!(
-            load.connections <= MAX_CONNECTIONS,
-            "with --peers, --connections must be at most {MAX_CONNECTIONS}"
-        );
-        Ok(Plan { load, settings })
-    }
-}
-
 /// Builds the workspace in xtask/peers from its lock file, and says where its programs lie. Blocks
 /// for minutes the first time, when it also downloads.
 pub(crate) fn build() -> anyhow::Result<PathBuf> {
@@ -88,16 +72,20 @@ fn manifest() -> PathBuf {
 /// Measures the peers that [`build`] built. Blocks until all turns are over. `progress` is advanced
 /// a turn at a time and gets its length here.
 pub(crate) fn run(
-    plan: &Plan<'_>,
+    load: Load,
+    settings: &Settings,
     built: &Path,
     progress: &ProgressBar,
 ) -> anyhow::Result<Vec<PeerRow>> {
-    let (load, settings) = (plan.load, plan.settings);
+    ensure!(
+        load.connections <= MAX_CONNECTIONS,
+        "with --peers, --connections must be at most {MAX_CONNECTIONS}"
+    );
     let can = |peer: &Peer| load.depth == 1 || peer.multiplexes;
     let mut contestants = Vec::new();
     if can(&OURS) {
-        contestants.push(Contestant::ours(plan)?);
-        contestants.push(Contestant::floor(plan)?);
+        contestants.push(Contestant::ours(settings)?);
+        contestants.push(Contestant::floor(settings, load)?);
     }
     for peer in PEERS.into_iter().filter(can) {
         contestants.push(Contestant::peer(peer, built)?);
@@ -106,7 +94,7 @@ pub(crate) fn run(
     for _ in 0..settings.rounds {
         for contestant in &mut contestants {
             progress.set_message(contestant.peer.name);
-            contestant.turn(plan)?;
+            contestant.turn(load, settings)?;
             progress.inc(1);
         }
     }
@@ -137,15 +125,13 @@ struct Contestant {
 }
 
 impl Contestant {
-    fn ours(plan: &Plan<'_>) -> anyhow::Result<Contestant> {
-        let settings = plan.settings;
+    fn ours(settings: &Settings) -> anyhow::Result<Contestant> {
         let server = server::ours(settings, Model::Thread, settings.workers, &[])?;
         Ok(Contestant::new(OURS, server, settings.program.clone()))
     }
 
-    fn floor(plan: &Plan<'_>) -> anyhow::Result<Contestant> {
-        let settings = plan.settings;
-        let server = server::raw_for_client(settings, Model::Thread, plan.load.payload)?;
+    fn floor(settings: &Settings, load: Load) -> anyhow::Result<Contestant> {
+        let server = server::raw_for_client(settings, Model::Thread, load.payload)?;
         Ok(Contestant::new(FLOOR, server, settings.program.clone()))
     }
 
@@ -162,8 +148,7 @@ impl Contestant {
         Contestant { peer, server, driver, turns: Vec::new() }
     }
 
-    fn turn(&mut self, plan: &Plan<'_>) -> anyhow::Result<()> {
-        let (load, settings) = (plan.load, plan.settings);
+    fn turn(&mut self, load: Load, settings: &Settings) -> anyhow::Result<()> {
         let mut drive = Command::new(&self.driver);
         drive
             .arg("drive")
