@@ -98,7 +98,7 @@ impl Stage<'_> {
         &mut self,
         name: &str,
         measure: impl FnOnce(&mut Server) -> anyhow::Result<Figures>,
-        expectation: impl FnOnce(&Figures) -> Result<(), String>,
+        expectation: impl FnOnce(&Figures) -> anyhow::Result<()>,
     ) -> Step<Figures> {
         self.line.next(name);
         let begun = Instant::now();

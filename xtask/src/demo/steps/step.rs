@@ -21,11 +21,11 @@ impl<Figures> Step<Figures> {
     /// Holds what was measured against what was expected.
     pub(crate) fn new(
         measured: anyhow::Result<Figures>,
-        expectation: impl FnOnce(&Figures) -> Result<(), String>,
+        expectation: impl FnOnce(&Figures) -> anyhow::Result<()>,
         took: Duration,
     ) -> Step<Figures> {
         let problem = match &measured {
-            Ok(figures) => expectation(figures).err(),
+            Ok(figures) => expectation(figures).err().map(|error| error.to_string()),
             Err(error) => Some(format!("{error:#}")),
         };
         Step {

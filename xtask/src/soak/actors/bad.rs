@@ -29,53 +29,44 @@ type Misbehaviour = (&'static str, fn(&Context<'_>, &mut SeededRng, Raw) -> Resu
 const MISBEHAVIOURS: [Misbehaviour; 15] = [
     ("random bytes in a frame", |_, rng, mut peer| {
         let len = rng.below(200);
-        let sent = peer.send(&frame(&rng.bytes(len)));
-        expect(&mut peer, sent, &[ParseError, InvalidRequest])?;
+        expect(&mut peer, &frame(&rng.bytes(len)), &[ParseError, InvalidRequest])?;
         expect_service(&mut peer)
     }),
     ("random bytes that announce more than 2 GiB", |_, rng, mut peer| {
         let mut bytes = rng.bytes(100);
         bytes[3] |= 0x80;
-        let sent = peer.send(&bytes);
-        expect(&mut peer, sent, &[FrameTooLarge, WrongProtocol])
+        expect(&mut peer, &bytes, &[FrameTooLarge, WrongProtocol])
     }),
     ("HTTP", |_, _, mut peer| {
-        let sent = peer.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
-        expect(&mut peer, sent, &[WrongProtocol])
+        expect(&mut peer, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", &[WrongProtocol])
     }),
     ("half a frame", |_, rng, mut peer| {
         let whole = request("ping", "\"never to be seen\"");
         let len = 1 + rng.below(whole.len() - 1);
-        let sent = peer.send(&whole[..len]);
-        expect(&mut peer, sent, &[TimedOut])
+        expect(&mut peer, &whole[..len], &[TimedOut])
     }),
-    ("silence", |_, _, mut peer| expect(&mut peer, Ok(()), &[TimedOut])),
+    ("silence", |_, _, mut peer| expect(&mut peer, b"", &[TimedOut])),
     ("a frame that is too large", |_, _, mut peer| {
         let len = u32::try_from(plan::MAX_FRAME_LEN + 1).expect("the limit is below 4 GiB");
-        let sent = peer.send(&len.to_le_bytes());
-        expect(&mut peer, sent, &[FrameTooLarge])
+        expect(&mut peer, &len.to_le_bytes(), &[FrameTooLarge])
     }),
     ("invalid JSON", |_, _, mut peer| {
-        let sent = peer.send(&frame(br#"{"in":"ping","params":[1,}"#));
-        expect(&mut peer, sent, &[ParseError])?;
+        expect(&mut peer, &frame(br#"{"in":"ping","params":[1,}"#), &[ParseError])?;
         expect_service(&mut peer)
     }),
     ("an unknown method", |_, _, mut peer| {
-        let sent = peer.send(&request("there is none", "null"));
-        expect(&mut peer, sent, &[MethodNotFound])?;
+        expect(&mut peer, &request("there is none", "null"), &[MethodNotFound])?;
         expect_service(&mut peer)
     }),
     ("a panic", |_, _, mut peer| {
-        let sent = peer.send(&request("panic", "null"));
-        expect(&mut peer, sent, &[InternalError])?;
+        expect(&mut peer, &request("panic", "null"), &[InternalError])?;
         expect_service(&mut peer)
     }),
     ("a handler that takes too long", |context, _, mut peer| {
         let (limit, sleep) = (LATE_LIMIT.as_millis(), LATE_HANDLER.as_millis());
         let call = format!(r#"{{"in":"sleep","timeout_ms":{limit},"params":{sleep}}}"#);
         let begun = Instant::now();
-        let sent = peer.send(&frame(call.as_bytes()));
-        expect(&mut peer, sent, &[DeadlineExceeded])?;
+        expect(&mut peer, &frame(call.as_bytes()), &[DeadlineExceeded])?;
         // Its thread is lost until then, and too many of them would be a flood.
         context.pause(LATE_HANDLER.saturating_sub(begun.elapsed()));
         Ok(())
@@ -144,6 +135,12 @@ enum Unexpected {
     Other(String),
 }
 
+impl Unexpected {
+    fn reply(body: &[u8]) -> Unexpected {
+        Unexpected::Other(format!("got the reply {}", String::from_utf8_lossy(body)))
+    }
+}
+
 impl From<CallError> for Unexpected {
     fn from(error: CallError) -> Unexpected {
         Unexpected::Failed(error)
@@ -156,20 +153,13 @@ impl From<std::io::Error> for Unexpected {
     }
 }
 
-/// The next reply is an error with one of these codes, and one that was not executed says so.
-fn expect(
-    peer: &mut Raw,
-    sent: Result<(), CallError>,
-    codes: &[ErrorCode],
-) -> Result<(), Unexpected> {
-    let error = match (peer.receive(), sent) {
-        (Ok(body), _) => {
-            let body = String::from_utf8_lossy(&body).into_owned();
-            return Err(Unexpected::Other(format!("got the result {body}")));
-        }
-        // What the server said matters more than that it stopped reading.
-        (Err(CallError::Closed(_)), Err(not_sent)) => not_sent,
-        (Err(error), _) => error,
+/// Sends, and checks that the next reply is an error with one of these codes, and that one that was
+/// not executed says so.
+fn expect(peer: &mut Raw, bytes: &[u8], codes: &[ErrorCode]) -> Result<(), Unexpected> {
+    let sent = peer.send(bytes);
+    let error = match peer.receive_after(sent) {
+        Ok(body) => return Err(Unexpected::reply(&body)),
+        Err(error) => error,
     };
     let code = error.rpc_error().and_then(|error| error.known_code());
     let Some(code) = code.filter(|code| codes.contains(code)) else {
@@ -189,13 +179,9 @@ fn expect(
 /// The connection goes on.
 fn expect_service(peer: &mut Raw) -> Result<(), Unexpected> {
     let sent = peer.send(&request("ping", "\"still there?\""));
-    match (peer.receive(), sent) {
-        (Ok(body), _) if body == br#"{"out":"pong","result":"still there?"}"# => Ok(()),
-        (Ok(body), _) => {
-            Err(Unexpected::Other(format!("got {} back", String::from_utf8_lossy(&body))))
-        }
-        (Err(CallError::Closed(_)), Err(not_sent)) => Err(not_sent.into()),
-        (Err(error), _) => Err(error.into()),
+    match peer.receive_after(sent)? {
+        body if body == br#"{"out":"pong","result":"still there?"}"# => Ok(()),
+        body => Err(Unexpected::reply(&body)),
     }
 }
 
@@ -205,9 +191,6 @@ fn expect_end(peer: &mut Raw) -> Result<(), Unexpected> {
             Ok(())
         }
         Err(error) => Err(error.into()),
-        Ok(body) => {
-            let body = String::from_utf8_lossy(&body).into_owned();
-            Err(Unexpected::Other(format!("a second reply: {body}")))
-        }
+        Ok(body) => Err(Unexpected::reply(&body)),
     }
 }

@@ -72,6 +72,18 @@ impl Raw {
         Err(CallError::Rpc(error))
     }
 
+    /// The next reply, to what was `sent`. What the server said matters more than that it stopped
+    /// reading.
+    pub(crate) fn receive_after(
+        &mut self,
+        sent: Result<(), CallError>,
+    ) -> Result<Vec<u8>, CallError> {
+        match (self.receive(), sent) {
+            (Err(CallError::Closed(_)), Err(not_sent)) => Err(not_sent),
+            (received, _) => received,
+        }
+    }
+
     /// Sends no more, and still reads.
     pub(crate) fn half_close(&self) -> io::Result<()> {
         self.stream.shutdown(Shutdown::Write)
