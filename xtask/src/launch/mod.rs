@@ -5,6 +5,7 @@
 
 pub(crate) mod guard;
 pub(crate) mod server_log;
+pub(crate) mod usage;
 
 use std::ffi::OsStr;
 use std::io::{self, BufRead, BufReader};

@@ -1,8 +1,8 @@
 //! What is told of a model's run.
 
+use crate::launch::usage::Usage;
 use crate::model::Model;
 use crate::soak::context::results::Results;
-use crate::soak::usage::Usage;
 
 /// While it runs.
 pub(super) fn so_far(results: &Results) -> String {
@@ -18,7 +18,7 @@ pub(super) fn so_far(results: &Results) -> String {
 
 /// At its end: what the server took `before` the load and `after` it.
 pub(super) fn line(model: Model, results: &Results, before: &Usage, after: &Usage) -> String {
-    let mebibytes = |usage: &Usage| usage.pss as f64 / f64::from(1 << 20);
+    let mebibytes = |usage: &Usage| usage.memory.allocated as f64 / f64::from(1 << 20);
     format!(
         "{model:14} {}, {} slow, {} reloads, {} misbehaviours, {} refused in floods; \
          processes {} → {}, threads {} → {}, descriptors {} → {}, zombies {}, \

@@ -5,16 +5,17 @@
 //!
 //! - `model_run`: one model's server from start to stop.
 //! - `actors`: what clients and injected faults do to it; `context`: what these share.
-//! - `usage`: what a server takes when all have gone; `figures`: what is told at the end.
+//! - `at_rest`: whether a server takes no more than before when all have gone.
+//! - `figures`: what is told at the end.
 //!
 //! A single promise is tested in xtask/tests/it; here belongs what only shows when everything
 //! happens at the same time.
 
 mod actors;
+mod at_rest;
 mod context;
 mod figures;
 mod model_run;
-mod usage;
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};

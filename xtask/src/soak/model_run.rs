@@ -14,12 +14,12 @@ use crate::model::Model;
 use crate::proc;
 use crate::progress::Line;
 use crate::soak::actors::{bad, faults, flood, good, leak, pipelined};
+use crate::soak::at_rest;
 use crate::soak::context::Context;
 use crate::soak::context::expected_failure::InjectedFaults;
 use crate::soak::context::plan;
 use crate::soak::context::results::Results;
 use crate::soak::figures;
-use crate::soak::usage;
 
 /// How often the progress shows new figures.
 const SAY_EVERY: Duration = Duration::from_millis(200);
@@ -71,8 +71,8 @@ impl ModelRun<'_> {
         self.act(&mut context, warm_up, &self.clients());
         check(&results, &server)?;
         self.line.next("waiting until the connections of the warm-up are gone");
-        let before = usage::wait_until_idle(&context, None)?;
-        let before = usage::without_idle_threads(self.model, before);
+        let before = at_rest::wait(&context, None)?;
+        let before = at_rest::without_idle_threads(self.model, before);
 
         self.line.next("good and bad clients, kills, reloads");
         let mut actors = self.clients();
@@ -80,7 +80,7 @@ impl ModelRun<'_> {
         self.act(&mut context, self.load - warm_up, &actors);
         check(&results, &server)?;
         self.line.next("waiting until everything is as before");
-        let after = usage::wait_until_idle(&context, Some(&before))?;
+        let after = at_rest::wait(&context, Some(&before))?;
         check_deaths(self.model, &results)?;
         let (slow, most) = (results.slow.get(), plan::slow_calls(results.good.get()));
         ensure!(

@@ -137,7 +137,8 @@ pub(crate) fn contest(
     let exchange = Exchange::new(settings.called, load.payload);
     let workers = load.workers(settings);
     let ours = server::ours(settings, model, workers, &[])?;
-    let raw = server::raw(settings, model, workers, settings.called, load.payload)?;
+    let requests = ["--method", settings.called.method()];
+    let raw = server::raw(settings, model, workers, load.payload, &requests)?;
     Ok(Contest {
         subject: Side::under(load, model.name(), ours, &exchange)?,
         against: Side::under(load, "raw", raw, &exchange)?,
@@ -150,7 +151,8 @@ fn own_client(settings: &Settings) -> anyhow::Result<Contest> {
     let model = Model::Single;
     let server = server::ours(settings, model, settings.workers, &[])?;
     let client = OwnClient::connect(server.socket_address()?, text(settings.payload))?;
-    let raw = server::raw(settings, model, settings.workers, Called::Echo, settings.payload)?;
+    let requests = ["--method", Called::Echo.method()];
+    let raw = server::raw(settings, model, settings.workers, settings.payload, &requests)?;
     let exchange = Exchange::new(Called::Echo, settings.payload);
     Ok(Contest {
         subject: Side::new("client and single", server, client),

@@ -84,8 +84,12 @@ pub(crate) fn run(
     let can = |peer: &Peer| load.depth == 1 || peer.multiplexes;
     let mut contestants = Vec::new();
     if can(&OURS) {
-        contestants.push(Contestant::ours(settings)?);
-        contestants.push(Contestant::floor(settings, load)?);
+        let (program, workers) = (&settings.program, settings.workers);
+        let server = server::ours(settings, Model::Thread, workers, &[])?;
+        contestants.push(Contestant::new(OURS, server, program.clone()));
+        let server =
+            server::raw(settings, Model::Thread, workers, load.payload, &["--for-client"])?;
+        contestants.push(Contestant::new(FLOOR, server, program.clone()));
     }
     for peer in PEERS.into_iter().filter(can) {
         contestants.push(Contestant::peer(peer, built)?);
@@ -125,16 +129,6 @@ struct Contestant {
 }
 
 impl Contestant {
-    fn ours(settings: &Settings) -> anyhow::Result<Contestant> {
-        let server = server::ours(settings, Model::Thread, settings.workers, &[])?;
-        Ok(Contestant::new(OURS, server, settings.program.clone()))
-    }
-
-    fn floor(settings: &Settings, load: Load) -> anyhow::Result<Contestant> {
-        let server = server::raw_for_client(settings, Model::Thread, load.payload)?;
-        Ok(Contestant::new(FLOOR, server, settings.program.clone()))
-    }
-
     fn peer(peer: Peer, built: &Path) -> anyhow::Result<Contestant> {
         let program = built.join(format!("peer-{}", peer.name));
         let mut serve = Command::new(&program);

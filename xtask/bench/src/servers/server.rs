@@ -6,7 +6,6 @@ use std::time::Duration;
 use xtask::launch::{Server, serve};
 use xtask::model::Model;
 
-use crate::exchange::Called;
 use crate::settings::Settings;
 
 /// How long a server may take to stop before it is killed. What it still does would disturb the next
@@ -33,27 +32,8 @@ pub(crate) fn quiet(program: Command, model: Model, workers: usize) -> Command {
     command
 }
 
-/// The floor of this model.
+/// The floor of this model. `requests` are the options of `raw-echo` that say how its requests look.
 pub(crate) fn raw(
-    settings: &Settings,
-    model: Model,
-    workers: usize,
-    called: Called,
-    payload: usize,
-) -> anyhow::Result<Server> {
-    raw_echo(settings, model, workers, payload, &["--method", called.method()])
-}
-
-/// The floor of this model for `rpc-client`.
-pub(crate) fn raw_for_client(
-    settings: &Settings,
-    model: Model,
-    payload: usize,
-) -> anyhow::Result<Server> {
-    raw_echo(settings, model, settings.workers, payload, &["--for-client"])
-}
-
-fn raw_echo(
     settings: &Settings,
     model: Model,
     workers: usize,

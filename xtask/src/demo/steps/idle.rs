@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::demo::steps::client::connect_served;
 use crate::demo::steps::plan::PATIENCE;
 use crate::launch::Server;
-use crate::proc;
+use crate::launch::usage::Usage;
 
 #[derive(Serialize)]
 pub(crate) struct Idle {
@@ -44,14 +44,14 @@ pub(crate) fn measure(
 ) -> anyhow::Result<Idle> {
     let before = await_processes(server.pid(), processes_at_rest)?;
     *held = connect_served(server, connections)?;
-    let after = usage(server.pid());
+    let after = Usage::of(server.pid());
 
     let compare = |of: fn(&Usage) -> usize| BeforeAndAfter {
         before: of(&before) as u64,
         after: of(&after) as u64,
     };
-    let pss_kib =
-        before.pss_kib.zip(after.pss_kib).map(|(before, after)| BeforeAndAfter { before, after });
+    let pss = BeforeAndAfter { before: before.memory.pss / 1024, after: after.memory.pss / 1024 };
+    let pss_kib = (pss.before > 0).then_some(pss);
     let per_connection = |pss: BeforeAndAfter| {
         let more = pss.after as f64 - pss.before as f64;
         (more / connections as f64 * 10.0).round() / 10.0
@@ -69,7 +69,7 @@ pub(crate) fn measure(
 fn await_processes(pid: i32, count: usize) -> anyhow::Result<Usage> {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let usage = usage(pid);
+        let usage = Usage::of(pid);
         if usage.processes == count {
             return Ok(usage);
         }
@@ -80,26 +80,5 @@ fn await_processes(pid: i32, count: usize) -> anyhow::Result<Usage> {
         );
         // No event tells, so look again.
         thread::yield_now();
-    }
-}
-
-/// What a tree of processes uses.
-#[derive(Clone, Copy)]
-struct Usage {
-    processes: usize,
-    threads: usize,
-    /// The proportional set size: a page that several processes map counts once, divided among
-    /// them. `None` where the kernel does not tell.
-    pss_kib: Option<u64>,
-}
-
-fn usage(root: i32) -> Usage {
-    let tree = proc::tree(root);
-    let stats = tree.iter().filter_map(|&pid| proc::stat(pid).ok());
-    let pss = tree.iter().map(|&pid| Some(proc::memory(pid).ok()?.pss / 1024));
-    Usage {
-        processes: tree.len(),
-        threads: stats.map(|stat| stat.threads).sum(),
-        pss_kib: pss.sum(),
     }
 }
