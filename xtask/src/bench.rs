@@ -1,5 +1,5 @@
-//! `cargo xtask bench`: a package of its own, xtask/bench, so that whoever wants the rest builds
-//! neither it nor what it draws with.
+//! `cargo xtask bench`: a package of its own, xtask/bench, so that the other commands build neither
+//! it nor the library that draws its pictures.
 
 use std::env;
 use std::ffi::OsString;

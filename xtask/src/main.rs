@@ -65,9 +65,9 @@ fn main() -> ExitCode {
 /// The server never had a worker that could serve; the number that Gunicorn uses for it.
 const EXIT_NEVER_READY: u8 = 3;
 
-/// A grace that is over ends some models from within a signal handler, with a status of its own.
-/// The others return the same news as an error, and whoever supervises them must not have to know
-/// which model is which.
+/// When the grace is over, some models end from within a signal handler, with a status of its own.
+/// The others return the same as an error, and a supervisor must not have to know which model is
+/// which.
 fn status_of(error: &anyhow::Error) -> ExitCode {
     match error.downcast_ref() {
         Some(ServeError::Unfinished { .. }) => {

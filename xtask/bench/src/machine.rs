@@ -78,7 +78,7 @@ impl Room {
     /// Why `count` more processes or threads, which take `bytes_each` each, do not fit. Asked
     /// before they are started: those that fit would leave nothing for anybody else.
     pub(crate) fn lacks(&self, count: usize, bytes_each: u64) -> Option<String> {
-        // Whoever else works here goes on starting processes.
+        // Other users and programs go on starting processes.
         const LEFT_TO_OTHERS: u64 = 1_000;
         let needed = self.tasks + count as u64 + LEFT_TO_OTHERS;
         if let Some((who, limit)) = self.limits.iter().find(|(_, limit)| needed > *limit) {

@@ -7,7 +7,7 @@
 
 #![forbid(unsafe_code)]
 
-mod contest;
+mod comparison;
 mod counts;
 mod drivers;
 mod exchange;
@@ -30,9 +30,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use xtask::model::Model;
 
-use contest::cases::{self, Case, Step};
-use contest::load::Load;
-use contest::report::{CaseRow, Report, Target};
+use comparison::cases::{self, Case, Step};
+use comparison::load::Load;
+use comparison::report::{CaseRow, Report, Target};
 use counts::{instructions, system_calls};
 use drivers::{client, drive};
 use exchange::Called;
@@ -292,7 +292,7 @@ fn custom_steps(options: &Options, load: Load) -> Vec<(String, Step)> {
     // Single serves one connection at a time: the others would wait for ever.
     let possible = |model: &Model| *model != Model::Single || load.connections == 1 || load.churn;
     let step = |model| {
-        let begin = move |settings: &_| cases::contest(settings, model, load, Target::None);
+        let begin = move |settings: &_| cases::comparison(settings, model, load, Target::None);
         ("custom".to_owned(), cases::compare(begin))
     };
     models(options).into_iter().filter(possible).map(step).collect()

@@ -8,7 +8,7 @@ use crate::demo::steps::faults::{Aborted, Panicked};
 use crate::demo::steps::idle::Idle;
 use crate::demo::steps::late::Late;
 use crate::demo::steps::load::Load;
-use crate::demo::steps::plan::{PATIENCE, Plan};
+use crate::demo::steps::plan::{Plan, TIMEOUT};
 use crate::demo::steps::second_client::SecondClient;
 use crate::demo::steps::stop::Stop;
 use crate::model::Model;
@@ -57,7 +57,7 @@ impl Expectation {
     /// How long to give the second client. Who should be served at once is given more time than
     /// that takes, since a loaded machine is no failure.
     pub(super) fn time_for_second_client(self, plan: &Plan) -> Duration {
-        if self.second_client_waits() { plan.second_client_waits } else { PATIENCE }
+        if self.second_client_waits() { plan.second_client_waits } else { TIMEOUT }
     }
 
     pub(super) fn load(self, load: &Load) -> anyhow::Result<()> {

@@ -1,13 +1,13 @@
 //! `cargo xtask demo`: every model as a real process, and what differs between them, measured.
 //!
-//! - `stage`: one model's way through the steps; `expectation`: what each must show in each model.
+//! - `model_run`: one model's way through the steps; `expectation`: what each must show in each model.
 //! - `steps`: what is measured; `report`: what the user gets to see.
 //!
 //! What needs more than the minute that a newcomer has belongs into the bench or the soak.
 
 mod expectation;
+mod model_run;
 mod report;
-mod stage;
 mod steps;
 
 use std::time::Instant;
@@ -44,7 +44,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     let plan = if options.quick { Plan::quick() } else { Plan::full() };
     let load_before = LoadAverage::current().ok().map(|average| average.one);
     let progress = Progress::new();
-    let models = Model::ALL.iter().map(|&model| stage::play(model, &plan, &progress)).collect();
+    let models = Model::ALL.iter().map(|&model| model_run::run(model, &plan, &progress)).collect();
     progress.finish();
 
     let report = Report::new(models, Circumstances::of(&plan, load_before, begun.elapsed()));

@@ -133,8 +133,8 @@ fn start_looking(options: &Options, to_us: Sender<Event>) -> anyhow::Result<Send
 }
 
 fn look(address: &Address, timeout: Duration) -> Result<Stats, CallError> {
-    let patience = Client::builder().connect_timeout(timeout).call_timeout(timeout);
-    patience.connect(address)?.call(STATS, &())
+    let client = Client::builder().connect_timeout(timeout).call_timeout(timeout);
+    client.connect(address)?.call(STATS, &())
 }
 
 /// A call may hang, so it is not the thread that looks which waits. The process ends by returning

@@ -15,7 +15,7 @@ use crate::drivers::driver::{OwnClient, Turn, together};
 use crate::exchange::text;
 
 /// How many seconds it may take beyond the time for which it should call.
-const PATIENCE: u64 = 60;
+const TIME_TO_END: u64 = 60;
 
 /// The options of `drive`.
 #[derive(clap::Args, Clone, Debug)]
@@ -62,8 +62,8 @@ pub(crate) fn run(options: Options) -> anyhow::Result<()> {
     ensure!(options.connections > 0, "--connections must be at least 1");
     ensure!(options.in_flight == 1, "one call at a time on a connection");
     // A call that hangs ends the program, so that a measurement fails and does not hang.
-    let patience = length.as_secs().saturating_add(PATIENCE);
-    alarm::set(u32::try_from(patience).context("--seconds")?);
+    let seconds = length.as_secs().saturating_add(TIME_TO_END);
+    alarm::set(u32::try_from(seconds).context("--seconds")?);
 
     let text = text(options.payload);
     let connect = || OwnClient::connect(options.address, text.clone());

@@ -142,7 +142,8 @@ struct Measured {
 
 fn measure(settings: &Settings, model: Model, connections: usize) -> anyhow::Result<Measured> {
     let workers = if model == Model::Prefork { connections } else { settings.workers };
-    let server = server::ours(settings, model, workers, &server::patience(connections))?;
+    let server =
+        server::ours(settings, model, workers, &server::for_idle_connections(connections))?;
     let start = Instant::now();
     let open = open(settings, &server, connections)?;
     let opened_per_second = connections as f64 / start.elapsed().as_secs_f64();

@@ -15,7 +15,7 @@ use xtask::bench::cargo;
 use xtask::launch::Server;
 use xtask::model::Model;
 
-use crate::contest::load::Load;
+use crate::comparison::load::Load;
 use crate::drivers::drive::Driven;
 use crate::peers::report::{PeerFigures, PeerRow};
 use crate::servers::server;
@@ -82,30 +82,30 @@ pub(crate) fn run(
         "with --peers, --connections must be at most {MAX_CONNECTIONS}"
     );
     let can = |peer: &Peer| load.depth == 1 || peer.multiplexes;
-    let mut contestants = Vec::new();
+    let mut contenders = Vec::new();
     if can(&OURS) {
         let (program, workers) = (&settings.program, settings.workers);
         let server = server::ours(settings, Model::Thread, workers, &[])?;
-        contestants.push(Contestant::new(OURS, server, program.clone()));
+        contenders.push(Contender::new(OURS, server, program.clone()));
         let server =
             server::raw(settings, Model::Thread, workers, load.payload, &["--for-client"])?;
-        contestants.push(Contestant::new(FLOOR, server, program.clone()));
+        contenders.push(Contender::new(FLOOR, server, program.clone()));
     }
     for peer in PEERS.into_iter().filter(can) {
-        contestants.push(Contestant::peer(peer, built)?);
+        contenders.push(Contender::peer(peer, built)?);
     }
-    progress.inc_length((contestants.len() * settings.rounds) as u64);
+    progress.inc_length((contenders.len() * settings.rounds) as u64);
     for _ in 0..settings.rounds {
-        for contestant in &mut contestants {
-            progress.set_message(contestant.peer.name);
-            contestant.turn(load, settings)?;
+        for contender in &mut contenders {
+            progress.set_message(contender.peer.name);
+            contender.turn(load, settings)?;
             progress.inc(1);
         }
     }
 
     let turns = |peer: Peer| {
-        let contestant = contestants.iter().find(|found| found.peer == peer);
-        contestant.map(|contestant| contestant.turns.as_slice())
+        let contender = contenders.iter().find(|found| found.peer == peer);
+        contender.map(|contender| contender.turns.as_slice())
     };
     let ours = turns(OURS);
     let rows = [OURS, FLOOR].into_iter().chain(PEERS);
@@ -121,25 +121,25 @@ pub(crate) fn run(
 }
 
 /// A server that runs, and the program that calls it.
-struct Contestant {
+struct Contender {
     peer: Peer,
     server: Server,
     driver: PathBuf,
     turns: Vec<Driven>,
 }
 
-impl Contestant {
-    fn peer(peer: Peer, built: &Path) -> anyhow::Result<Contestant> {
+impl Contender {
+    fn peer(peer: Peer, built: &Path) -> anyhow::Result<Contender> {
         let program = built.join(format!("peer-{}", peer.name));
         let mut serve = Command::new(&program);
         serve.arg("serve");
         let server = Server::start_command(serve)
             .with_context(|| format!("the server of {} does not start", peer.name))?;
-        Ok(Contestant::new(peer, server, program))
+        Ok(Contender::new(peer, server, program))
     }
 
-    fn new(peer: Peer, server: Server, driver: PathBuf) -> Contestant {
-        Contestant { peer, server, driver, turns: Vec::new() }
+    fn new(peer: Peer, server: Server, driver: PathBuf) -> Contender {
+        Contender { peer, server, driver, turns: Vec::new() }
     }
 
     fn turn(&mut self, load: Load, settings: &Settings) -> anyhow::Result<()> {

@@ -3,7 +3,7 @@
 use comfy_table::{CellAlignment, Table, TableComponent, presets};
 use serde::Serialize;
 
-use crate::contest::load::Measure;
+use crate::comparison::load::Measure;
 use crate::drivers::drive::Driven;
 use crate::quartiles::{NOISE_LIMIT, Quartiles, number};
 

@@ -51,7 +51,7 @@ pub(crate) struct Options {
 ///
 /// When the socket cannot be had, or accepting or forking fails.
 pub(crate) fn run(options: Options) -> anyhow::Result<()> {
-    // Whoever started this may be killed, and then nobody else would end it.
+    // The bench may be killed, and then nobody else would end this server.
     prctl::set_pdeathsig(Signal::SIGKILL)?;
     let listener = TcpListener::bind("127.0.0.1:0")?;
     // The same queue as the real servers have, and connections inherit the option.

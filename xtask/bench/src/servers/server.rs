@@ -50,7 +50,7 @@ pub(crate) fn raw(
 }
 
 /// Options of a server that lets `count` connections be idle for as long as a case takes.
-pub(crate) fn patience(count: usize) -> Vec<String> {
+pub(crate) fn for_idle_connections(count: usize) -> Vec<String> {
     let count = (count + 100).to_string();
     ["--max-connections", &count, "--max-children", &count, "--idle-timeout", "1h"]
         .map(str::to_owned)

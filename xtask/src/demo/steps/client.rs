@@ -5,18 +5,18 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use rpc_client::{CallError, Client};
 
-use crate::demo::steps::plan::PATIENCE;
+use crate::demo::steps::plan::TIMEOUT;
 use crate::launch::Server;
 use crate::methods::PING;
 
 /// A new connection, whose calls may take as long as a loaded machine needs.
 pub(crate) fn connect(server: &Server) -> anyhow::Result<Client> {
-    connect_with(server, PATIENCE)
+    connect_with(server, TIMEOUT)
 }
 
 /// A new connection, whose calls may take `call_timeout`.
 pub(crate) fn connect_with(server: &Server, call_timeout: Duration) -> anyhow::Result<Client> {
-    let builder = Client::builder().connect_timeout(PATIENCE).call_timeout(call_timeout);
+    let builder = Client::builder().connect_timeout(TIMEOUT).call_timeout(call_timeout);
     Ok(builder.connect(server.address())?)
 }
 

@@ -8,7 +8,7 @@ use rpc_client::{CallError, Client};
 use serde::Serialize;
 
 use crate::demo::steps::client::{connect, connect_served, connect_with, ping};
-use crate::demo::steps::plan::PATIENCE;
+use crate::demo::steps::plan::TIMEOUT;
 use crate::demo::steps::step::millis;
 use crate::launch::Server;
 use crate::methods::{ABORT, PANIC};
@@ -72,8 +72,7 @@ pub(crate) fn abort(server: &mut Server, bystanders: usize) -> anyhow::Result<Ab
     let survivors = count_survivors(&mut others);
 
     let server_survives = server.is_running();
-    let server_ended =
-        if server_survives { None } else { Some(server.wait(PATIENCE)?.to_string()) };
+    let server_ended = if server_survives { None } else { Some(server.wait(TIMEOUT)?.to_string()) };
     Ok(Aborted {
         code,
         caller_saw,
@@ -85,9 +84,9 @@ pub(crate) fn abort(server: &mut Server, bystanders: usize) -> anyhow::Result<Ab
     })
 }
 
-/// Tries new connections until one is served, the server has ended, or patience has.
+/// Tries new connections until one is served, the server has ended, or the time is over.
 fn await_service(server: &Server, since: Instant) -> Option<Duration> {
-    while since.elapsed() < PATIENCE && server.is_running() {
+    while since.elapsed() < TIMEOUT && server.is_running() {
         let served = connect_with(server, ATTEMPT).and_then(|mut client| ping(&mut client));
         if served.is_ok() {
             return Some(since.elapsed());

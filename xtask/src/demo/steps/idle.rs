@@ -8,7 +8,7 @@ use rpc_client::Client;
 use serde::Serialize;
 
 use crate::demo::steps::client::connect_served;
-use crate::demo::steps::plan::PATIENCE;
+use crate::demo::steps::plan::TIMEOUT;
 use crate::launch::Server;
 use crate::launch::usage::Usage;
 
@@ -67,7 +67,7 @@ pub(crate) fn measure(
 
 /// A server says that it listens before all of its workers are there.
 fn await_processes(pid: i32, count: usize) -> anyhow::Result<Usage> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         let usage = Usage::of(pid);
         if usage.processes == count {

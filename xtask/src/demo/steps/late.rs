@@ -9,7 +9,7 @@ use rpc_proto::{FrameReader, FrameWriter, MAX_FRAME_LEN, Request, Response, RpcE
 use serde::Serialize;
 
 use crate::demo::steps::client::is_served_within;
-use crate::demo::steps::plan::PATIENCE;
+use crate::demo::steps::plan::TIMEOUT;
 use crate::demo::steps::step::millis;
 use crate::launch::Server;
 use crate::methods::SLEEP;
@@ -38,7 +38,7 @@ pub(crate) struct Late {
 /// server has to say.
 pub(crate) fn measure(server: &Server) -> anyhow::Result<Late> {
     let mut caller = TcpStream::connect(server.address().to_string())?;
-    caller.set_read_timeout(Some(PATIENCE))?;
+    caller.set_read_timeout(Some(TIMEOUT))?;
     let mut requests = FrameWriter::new();
     let handler_ms = HANDLER.as_millis() as u64;
     requests.append(|body| Request::encode_with_timeout(body, SLEEP.name(), LIMIT, &handler_ms))?;

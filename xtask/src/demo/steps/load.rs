@@ -10,7 +10,7 @@ use rpc_client::CallError;
 use serde::Serialize;
 
 use crate::demo::steps::client::connect;
-use crate::demo::steps::plan::{LOADS, PATIENCE, Plan};
+use crate::demo::steps::plan::{LOADS, Plan, TIMEOUT};
 use crate::launch::Server;
 use crate::methods::PING;
 
@@ -90,8 +90,8 @@ struct Caller {
 
 fn call_until_the_end(server: &Server, plan: &Plan, begin: &Begin) -> anyhow::Result<Caller> {
     let mut caller = Caller { served: false, latencies: new_histogram()? };
-    // Connecting needs no server that accepts: the kernel completes it. But whoever failed must
-    // not keep the others waiting.
+    // Connecting needs no server that accepts: the kernel completes it. But a caller that failed to
+    // connect must not keep the others waiting.
     let connected = connect(server);
     begin.everybody_is_connected.wait();
     let mut client = connected?;
@@ -118,7 +118,7 @@ fn call_until_the_end(server: &Server, plan: &Plan, begin: &Begin) -> anyhow::Re
         }
         if !caller.served {
             caller.served = true;
-            client.set_call_timeout(PATIENCE);
+            client.set_call_timeout(TIMEOUT);
         }
         if now >= measured_from {
             let latency = now.duration_since(called_at);

@@ -9,7 +9,7 @@ pub(crate) const TIME_LIMIT: Duration = Duration::from_secs(60);
 
 /// How long a call may take that nothing should hold up. Generous, since a loaded machine is no
 /// failure of the server.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How many connections call at the same time.
 pub(crate) const LOADS: [usize; 3] = [1, 2, 16];

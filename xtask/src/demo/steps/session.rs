@@ -20,7 +20,7 @@ pub(crate) struct Exchange {
     result: String,
 }
 
-pub(crate) fn play(server: &Server) -> anyhow::Result<Session> {
+pub(crate) fn measure(server: &Server) -> anyhow::Result<Session> {
     let mut client = connect(server)?;
     let mut exchanges = Vec::new();
     for number in 0..PINGS {

@@ -12,7 +12,7 @@ use rpc_client::{CallError, Executed};
 use crate::model::Model;
 use crate::soak::actors::raw::{Raw, frame, request};
 use crate::soak::context::Context;
-use crate::soak::context::plan::{self, PATIENCE};
+use crate::soak::context::plan::{self, TIMEOUT};
 use crate::soak::context::rng::SeededRng;
 
 /// How long the handler of a late call sleeps, and how much time the call gives it. The answer
@@ -90,7 +90,7 @@ const MISBEHAVIOURS: [Misbehaviour; 15] = [
     ("replies that nobody reads", |_, rng, mut peer| {
         let text = rng.text("\"", 0).replace(['"', '\\'], "");
         let params = format!("\"{text}{}\"", "x".repeat(1_000_000));
-        Ok(peer.send_until_closed(&request("ping", &params), PATIENCE)?)
+        Ok(peer.send_until_closed(&request("ping", &params), TIMEOUT)?)
     }),
 ];
 

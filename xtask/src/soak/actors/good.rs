@@ -9,7 +9,7 @@ use crate::methods::{ECHO, PING};
 use crate::model::Model;
 use crate::soak::context::Context;
 use crate::soak::context::expected_failure::Since;
-use crate::soak::context::plan::{self, PATIENCE};
+use crate::soak::context::plan::{self, TIMEOUT};
 use crate::soak::context::rng::SeededRng;
 
 const ECHO_AGAIN: Method<String, String> = Method::new("echo", "echoed").idempotent();
@@ -85,7 +85,7 @@ fn call(client: &mut Client, rng: &mut SeededRng, text: &String) -> Result<Strin
 /// Calls through pools that threads share, one pool after the other.
 pub(crate) fn pooled(context: &Context<'_>, name: &str) {
     let mut rng = context.rng(name);
-    let client = Client::builder().connect_timeout(PATIENCE).call_timeout(PATIENCE);
+    let client = Client::builder().connect_timeout(TIMEOUT).call_timeout(TIMEOUT);
     // An unused connection of a pool would keep all others waiting in `single`.
     let connections = if context.model == Model::Single { 1 } else { 2 };
     while context.goes_on() {

@@ -9,7 +9,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use rpc_client::CallError;
 use rpc_proto::{Address, ERROR_KIND, FrameReader, MAX_FRAME_LEN, Response, RpcError};
 
-use crate::soak::context::plan::PATIENCE;
+use crate::soak::context::plan::TIMEOUT;
 
 pub(crate) struct Raw {
     stream: TcpStream,
@@ -32,8 +32,8 @@ impl Raw {
         let connect = || {
             let stream = TcpStream::connect(address.to_string())?;
             stream.set_nodelay(true)?;
-            stream.set_read_timeout(Some(PATIENCE))?;
-            stream.set_write_timeout(Some(PATIENCE))?;
+            stream.set_read_timeout(Some(TIMEOUT))?;
+            stream.set_write_timeout(Some(TIMEOUT))?;
             Ok(stream)
         };
         let failed = |source| CallError::Connect { address: address.clone(), source };
@@ -56,7 +56,7 @@ impl Raw {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if is_a_timeout(&error) => {
                     let executed = rpc_client::Executed::Maybe;
-                    return Err(CallError::TimedOut { limit: PATIENCE, executed });
+                    return Err(CallError::TimedOut { limit: TIMEOUT, executed });
                 }
                 Err(error) => return Err(CallError::Closed(error)),
             }

@@ -17,7 +17,7 @@ use rpc_proto::stats::{STATS, Stats};
 
 use crate::model::Model;
 use crate::soak::context::expected_failure::{ExpectedFailure, InjectedFaults, Since};
-use crate::soak::context::plan::PATIENCE;
+use crate::soak::context::plan::TIMEOUT;
 use crate::soak::context::results::Results;
 use crate::soak::context::rng::SeededRng;
 
@@ -70,7 +70,7 @@ impl Context<'_> {
 
     /// A connection of a client that behaves.
     pub(super) fn connect(&self) -> Result<Client, CallError> {
-        Client::builder().connect_timeout(PATIENCE).call_timeout(PATIENCE).connect(self.address)
+        Client::builder().connect_timeout(TIMEOUT).call_timeout(TIMEOUT).connect(self.address)
     }
 
     /// A call of `who` failed: the failure is counted if it is an expected one, or else ends the run.
@@ -97,7 +97,7 @@ impl Context<'_> {
     /// What the server tells about itself, and the process that tells it. Tries again while it is
     /// refused or cut.
     pub(super) fn ask(&self) -> anyhow::Result<Stats> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             let asked = self.connect().and_then(|mut client| self.ask_on(&mut client));
             match asked {
@@ -126,9 +126,9 @@ impl Context<'_> {
         what: &str,
         holds: impl Fn() -> anyhow::Result<bool>,
     ) -> anyhow::Result<()> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while !holds()? {
-            ensure!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
+            ensure!(Instant::now() < deadline, "{what}: not within {TIMEOUT:?}");
             self.results.await_failure(BETWEEN_LOOKS);
         }
         Ok(())

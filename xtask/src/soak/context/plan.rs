@@ -6,7 +6,7 @@ use crate::model::Model;
 
 /// How long a call or an answer may take before that is a failure: in `single` many wait their
 /// turn behind peers who say nothing.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Silence before the first request after which the server gives up.
 pub(crate) const FIRST_REQUEST: Duration = Duration::from_secs(1);

@@ -6,10 +6,10 @@ use clap::ValueEnum;
 use indicatif::ProgressBar;
 use xtask::model::Model;
 
-use crate::contest::load::{Load, Measure};
-use crate::contest::report::{Row, Target};
-use crate::contest::rounds::{Contest, Side};
-use crate::contest::{memory, stopping};
+use crate::comparison::load::{Load, Measure};
+use crate::comparison::report::{Row, Target};
+use crate::comparison::rounds::{Comparison, Side};
+use crate::comparison::{memory, stopping};
 use crate::drivers::driver::{Connection, OwnClient, SeedPattern};
 use crate::exchange::{Called, Exchange, text};
 use crate::servers::{seed_server, server};
@@ -60,7 +60,7 @@ impl Case {
     /// The lines of this case.
     pub(crate) fn steps(self, settings: &Settings) -> Vec<Step> {
         let echo = |model, load: Load, at_least| {
-            compare(move |settings| contest(settings, model, load, Target::Ratio { at_least }))
+            compare(move |settings| comparison(settings, model, load, Target::Ratio { at_least }))
         };
         let load = Load::of(settings);
         match self {
@@ -123,23 +123,23 @@ fn step(run: impl FnOnce(&Settings, &ProgressBar) -> anyhow::Result<Row> + 'stat
 }
 
 /// A step with two servers in turns, which `begin` starts.
-pub(crate) fn compare(begin: impl Fn(&Settings) -> anyhow::Result<Contest> + 'static) -> Step {
-    step(move |settings, progress| Contest::run(settings, progress, || begin(settings)))
+pub(crate) fn compare(begin: impl Fn(&Settings) -> anyhow::Result<Comparison> + 'static) -> Step {
+    step(move |settings, progress| Comparison::run(settings, progress, || begin(settings)))
 }
 
 /// A model of ours against the floor of the same model.
-pub(crate) fn contest(
+pub(crate) fn comparison(
     settings: &Settings,
     model: Model,
     load: Load,
     target: Target,
-) -> anyhow::Result<Contest> {
+) -> anyhow::Result<Comparison> {
     let exchange = Exchange::new(settings.called, load.payload);
     let workers = load.workers(settings);
     let ours = server::ours(settings, model, workers, &[])?;
     let requests = ["--method", settings.called.method()];
     let raw = server::raw(settings, model, workers, load.payload, &requests)?;
-    Ok(Contest {
+    Ok(Comparison {
         subject: Side::under(load, model.name(), ours, &exchange)?,
         against: Side::under(load, "raw", raw, &exchange)?,
         measure: load.measure(),
@@ -147,14 +147,14 @@ pub(crate) fn contest(
     })
 }
 
-fn own_client(settings: &Settings) -> anyhow::Result<Contest> {
+fn own_client(settings: &Settings) -> anyhow::Result<Comparison> {
     let model = Model::Single;
     let server = server::ours(settings, model, settings.workers, &[])?;
     let client = OwnClient::connect(server.socket_address()?, text(settings.payload))?;
     let requests = ["--method", Called::Echo.method()];
     let raw = server::raw(settings, model, settings.workers, settings.payload, &requests)?;
     let exchange = Exchange::new(Called::Echo, settings.payload);
-    Ok(Contest {
+    Ok(Comparison {
         subject: Side::new("client and single", server, client),
         against: Side::under(Load::of(settings), "raw", raw, &exchange)?,
         measure: Measure::Latency,
@@ -162,7 +162,7 @@ fn own_client(settings: &Settings) -> anyhow::Result<Contest> {
     })
 }
 
-fn seed_client(settings: &Settings) -> anyhow::Result<Contest> {
+fn seed_client(settings: &Settings) -> anyhow::Result<Comparison> {
     let model = Model::Single;
     let source = seed_server::program(model).expect("the seed has a server for this model");
     let ours = server::ours(settings, model, settings.workers, &[])?;
@@ -171,7 +171,7 @@ fn seed_client(settings: &Settings) -> anyhow::Result<Contest> {
     let seed = seed_server::start(source)?;
     let seed_pattern =
         SeedPattern::connect(seed.socket_address()?, &Exchange::with_seed(settings.payload))?;
-    Ok(Contest {
+    Ok(Comparison {
         subject: Side::new("single", ours, pattern),
         against: Side::new("seed, Python", seed, seed_pattern),
         measure: Measure::Latency,
@@ -179,10 +179,10 @@ fn seed_client(settings: &Settings) -> anyhow::Result<Contest> {
     })
 }
 
-fn seed_server(settings: &Settings, model: Model, source: &str) -> anyhow::Result<Contest> {
+fn seed_server(settings: &Settings, model: Model, source: &str) -> anyhow::Result<Comparison> {
     let load = Load::of(settings);
     let ours = server::ours(settings, model, settings.workers, &[])?;
-    Ok(Contest {
+    Ok(Comparison {
         subject: Side::under(load, model.name(), ours, &Exchange::from_seed(settings.payload))?,
         against: Side::under(
             load,
@@ -199,17 +199,17 @@ fn seed_server(settings: &Settings, model: Model, source: &str) -> anyhow::Resul
 fn crowd(settings: &Settings, progress: &ProgressBar) -> anyhow::Result<Row> {
     let wanted = settings.crowd;
     let mut shortage = None;
-    let mut row = Contest::run(settings, progress, || {
-        let (contest, found) = beside_a_crowd(settings)?;
+    let mut row = Comparison::run(settings, progress, || {
+        let (comparison, found) = beside_a_crowd(settings)?;
         shortage = shortage.take().or(found);
-        Ok(contest)
+        Ok(comparison)
     })?;
     row.note = shortage.map(|(count, reason)| format!("ONLY {count} of {wanted} idle: {reason}"));
     Ok(row)
 }
 
 /// With how many idle connections there are if not all could be opened, and why.
-fn beside_a_crowd(settings: &Settings) -> anyhow::Result<(Contest, Option<(usize, String)>)> {
+fn beside_a_crowd(settings: &Settings) -> anyhow::Result<(Comparison, Option<(usize, String)>)> {
     let model = Model::Thread;
     let load = Load::of(settings);
     let exchange = Exchange::new(settings.called, settings.payload);
@@ -217,7 +217,8 @@ fn beside_a_crowd(settings: &Settings) -> anyhow::Result<(Contest, Option<(usize
     let wanted = settings.crowd;
     let possible = settings.file_limit.saturating_sub(200);
     let mut reason = format!("the limit of open files is {}", settings.file_limit);
-    let start = || server::ours(settings, model, settings.workers, &server::patience(wanted));
+    let start =
+        || server::ours(settings, model, settings.workers, &server::for_idle_connections(wanted));
 
     let alone = start()?;
     let crowded = start()?;
@@ -234,11 +235,11 @@ fn beside_a_crowd(settings: &Settings) -> anyhow::Result<(Contest, Option<(usize
     let count = idle.len();
     let mut subject = Side::under(load, &format!("beside {count} idle"), crowded, &exchange)?;
     subject.keep(idle);
-    let contest = Contest {
+    let comparison = Comparison {
         subject,
         against: Side::under(load, "none idle", alone, &exchange)?,
         measure: Measure::Latency,
         target: Target::Ratio { at_least: 0.90 },
     };
-    Ok((contest, (count < wanted).then_some((count, reason))))
+    Ok((comparison, (count < wanted).then_some((count, reason))))
 }

@@ -8,7 +8,7 @@ use anyhow::{Context as _, ensure};
 use indicatif::ProgressBar;
 use xtask::model::Model;
 
-use crate::contest::report::{Figure, Row, Target};
+use crate::comparison::report::{Figure, Row, Target};
 use crate::drivers::driver::{connect, expect_reply};
 use crate::exchange::Exchange;
 use crate::machine;
@@ -40,7 +40,8 @@ pub(crate) fn of_idle_server(
 }
 
 fn time_of_stop(settings: &Settings, model: Model, count: usize) -> anyhow::Result<Duration> {
-    let mut server = server::ours(settings, model, settings.workers, &server::patience(count))?;
+    let mut server =
+        server::ours(settings, model, settings.workers, &server::for_idle_connections(count))?;
     let address = server.socket_address()?;
     let exchange = Exchange::new(settings.called, settings.payload);
     let served = match model {

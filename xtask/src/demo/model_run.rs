@@ -14,12 +14,12 @@ use crate::launch::{self, Server};
 use crate::model::Model;
 use crate::progress::{Line, Progress};
 
-pub(super) fn play(model: Model, plan: &Plan, progress: &Progress) -> ModelReport {
+pub(super) fn run(model: Model, plan: &Plan, progress: &Progress) -> ModelReport {
     let line = progress.line(model, Steps::COUNT);
-    let mut stage = Stage { model, plan, line: &line, log: ServerLog::default(), server: None };
-    let steps = stage.play();
-    let log = stage.log.clone();
-    drop(stage);
+    let mut run = ModelRun { model, plan, line: &line, log: ServerLog::default(), server: None };
+    let steps = run.steps();
+    let log = run.log.clone();
+    drop(run);
 
     let report = ModelReport::new(model, steps, log.lines());
     let (passed, message) = report.outcome();
@@ -27,7 +27,7 @@ pub(super) fn play(model: Model, plan: &Plan, progress: &Progress) -> ModelRepor
     report
 }
 
-struct Stage<'a> {
+struct ModelRun<'a> {
     model: Model,
     plan: &'a Plan,
     line: &'a Line,
@@ -36,15 +36,16 @@ struct Stage<'a> {
     server: Option<Server>,
 }
 
-impl Stage<'_> {
-    fn play(&mut self) -> Steps {
+impl ModelRun<'_> {
+    fn steps(&mut self) -> Steps {
         let plan = self.plan;
         let line = self.line;
         let expected = Expectation::new(self.model, plan);
         // Bystanders leave a place for the one that calls, where places are few.
         let bystanders = expected.served(plan.bystanders + 1) - 1;
 
-        let session = self.step("the seed's session", |server| session::play(server), |_| Ok(()));
+        let session =
+            self.step("the seed's session", |server| session::measure(server), |_| Ok(()));
         let load = self.step(
             "calls a second",
             |server| load::measure(server, plan, &|what| line.say(what)),

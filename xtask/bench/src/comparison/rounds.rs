@@ -6,8 +6,8 @@ use hdrhistogram::Histogram;
 use indicatif::ProgressBar;
 use xtask::launch::Server;
 
-use crate::contest::load::{Load, Measure};
-use crate::contest::report::{Figure, Row, Target, Verdict};
+use crate::comparison::load::{Load, Measure};
+use crate::comparison::report::{Figure, Row, Target, Verdict};
 use crate::drivers::driver::{Churn, Connection, Driver, Turn};
 use crate::exchange::Exchange;
 use crate::quartiles::{NOISE_LIMIT, Quartiles};
@@ -54,14 +54,14 @@ impl Side {
 }
 
 /// One line of the table to be.
-pub(crate) struct Contest {
+pub(crate) struct Comparison {
     pub(crate) subject: Side,
     pub(crate) against: Side,
     pub(crate) measure: Measure,
     pub(crate) target: Target,
 }
 
-impl Contest {
+impl Comparison {
     /// `settings.rounds` rounds of one turn each, after a warm-up. The ratio is taken round by
     /// round, so that what slows both down for a while cancels out.
     ///
@@ -71,27 +71,27 @@ impl Contest {
     pub(crate) fn run(
         settings: &Settings,
         progress: &ProgressBar,
-        mut begin: impl FnMut() -> anyhow::Result<Contest>,
+        mut begin: impl FnMut() -> anyhow::Result<Comparison>,
     ) -> anyhow::Result<Row> {
-        let mut contest = begin()?;
-        let mut subject = Series::new(contest.measure)?;
-        let mut against = Series::new(contest.measure)?;
+        let mut comparison = begin()?;
+        let mut subject = Series::new(comparison.measure)?;
+        let mut against = Series::new(comparison.measure)?;
         for round in 0..settings.rounds {
             if round > 0 {
-                drop(contest);
-                contest = begin()?;
+                drop(comparison);
+                comparison = begin()?;
             }
-            for side in [&mut contest.subject, &mut contest.against] {
+            for side in [&mut comparison.subject, &mut comparison.against] {
                 side.driver.turn(settings.turn / 3)?;
             }
-            subject.add(contest.subject.driver.turn(settings.turn)?);
-            against.add(contest.against.driver.turn(settings.turn)?);
+            subject.add(comparison.subject.driver.turn(settings.turn)?);
+            against.add(comparison.against.driver.turn(settings.turn)?);
             progress.inc(1);
         }
         let ratios = subject.speeds.iter().zip(&against.speeds);
         let ratio = Quartiles::of(ratios.map(|(subject, against)| subject / against).collect());
         let figure = subject.figure();
-        let verdict = match contest.target {
+        let verdict = match comparison.target {
             Target::None => Verdict::None,
             // An upper bound in absolute terms: noise can only make it worse.
             Target::Latency { at_most } => Verdict::reached(figure.latency() <= Some(at_most)),
@@ -100,12 +100,12 @@ impl Contest {
             Target::Bytes { .. } => Verdict::None,
         };
         Ok(Row {
-            subject: contest.subject.name,
-            against: Some(contest.against.name),
+            subject: comparison.subject.name,
+            against: Some(comparison.against.name),
             figure,
             floor: Some(against.figure()),
             ratio: Some(ratio),
-            target: contest.target,
+            target: comparison.target,
             verdict,
             note: None,
         })

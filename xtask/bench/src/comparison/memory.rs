@@ -7,7 +7,7 @@ use indicatif::ProgressBar;
 use xtask::model::Model;
 use xtask::proc;
 
-use crate::contest::report::{Figure, Row, Target};
+use crate::comparison::report::{Figure, Row, Target};
 use crate::drivers::driver::Connection;
 use crate::exchange::Exchange;
 use crate::servers::server;
@@ -25,7 +25,8 @@ pub(crate) fn of_idle_connections(
     progress: &ProgressBar,
 ) -> anyhow::Result<Row> {
     let count = settings.idle;
-    let server = server::ours(settings, model, settings.workers, &server::patience(count))?;
+    let server =
+        server::ours(settings, model, settings.workers, &server::for_idle_connections(count))?;
     let address = server.socket_address()?;
     let exchange = Exchange::new(settings.called, settings.payload);
     // What the first connection makes the server set up is not a matter of each connection.
@@ -46,7 +47,7 @@ pub(crate) fn after_large_call(
     progress: &ProgressBar,
 ) -> anyhow::Result<Row> {
     let model = Model::Thread;
-    let server = server::ours(settings, model, settings.workers, &server::patience(2))?;
+    let server = server::ours(settings, model, settings.workers, &server::for_idle_connections(2))?;
     let address = server.socket_address()?;
     let small = Exchange::new(settings.called, settings.payload);
     // Stays open: what it gives back at its end must not count against the other.
