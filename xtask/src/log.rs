@@ -16,7 +16,7 @@ use nix::sys::socket::{MsgFlags, send};
 use nix::sys::stat::{SFlag, fstat};
 
 /// An output that takes what it can at once and drops the rest. Writing never fails.
-struct Impatient<Stream> {
+struct NeverBlocking<Stream> {
     stream: Stream,
     kind: Kind,
 }
@@ -30,8 +30,8 @@ enum Kind {
     Other,
 }
 
-impl<Stream: AsFd> Impatient<Stream> {
-    fn new(stream: Stream) -> Impatient<Stream> {
+impl<Stream: AsFd> NeverBlocking<Stream> {
+    fn new(stream: Stream) -> NeverBlocking<Stream> {
         let format = fstat(stream.as_fd()).map_or(0, |stat| stat.st_mode & SFlag::S_IFMT.bits());
         let may_block = format == SFlag::S_IFIFO.bits() || format == SFlag::S_IFCHR.bits();
         let reopened = || {
@@ -44,7 +44,7 @@ impl<Stream: AsFd> Impatient<Stream> {
             None if format == SFlag::S_IFSOCK.bits() => Kind::Socket,
             None => Kind::Other,
         };
-        Impatient { stream, kind }
+        NeverBlocking { stream, kind }
     }
 
     fn write_now(&self, bytes: &[u8]) {
@@ -65,7 +65,7 @@ impl<Stream: AsFd> Impatient<Stream> {
     }
 }
 
-impl<Stream: AsFd> Write for &Impatient<Stream> {
+impl<Stream: AsFd> Write for &NeverBlocking<Stream> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.write_now(bytes);
         Ok(bytes.len())
@@ -78,12 +78,26 @@ impl<Stream: AsFd> Write for &Impatient<Stream> {
 
 /// Writes one line to standard output if that is possible at once.
 pub fn say(line: &str) {
-    Impatient::new(io::stdout()).write_now(format!("{line}\n").as_bytes());
+    NeverBlocking::new(io::stdout()).write_now(format!("{line}\n").as_bytes());
+}
+
+/// Writes all of `text` to standard output, and waits until it is taken. A reader that has seen
+/// enough, such as `head`, is no failure.
+///
+/// # Errors
+///
+/// When standard output takes no more for another reason.
+pub fn print(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and(stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Writes one line to standard error if that is possible at once.
 pub fn say_aside(line: &str) {
-    Impatient::new(io::stderr()).write_now(format!("{line}\n").as_bytes());
+    NeverBlocking::new(io::stderr()).write_now(format!("{line}\n").as_bytes());
 }
 
 /// Writes an error and its causes to standard error if that is possible at once.
@@ -97,7 +111,7 @@ pub fn start(level: tracing::Level) {
     tracing_subscriber::fmt()
         .with_max_level(level)
         .with_ansi(false)
-        .with_writer(Arc::new(Impatient::new(io::stderr())))
+        .with_writer(Arc::new(NeverBlocking::new(io::stderr())))
         .init();
     panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
 }

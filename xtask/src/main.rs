@@ -30,6 +30,7 @@ enum Command {
     /// Show live what a running server is doing
     Top(xtask::top::Options),
     /// Measure the models against bare servers that parse nothing
+    #[command(disable_help_flag = true)]
     Bench(xtask::bench::Options),
     /// Send hostile bytes to the frame reader, the request parser and every model
     Fuzz(xtask::fuzz::Options),
@@ -39,18 +40,6 @@ enum Command {
     Ci,
     /// Check what docs/architecture.md promises about the code
     Tidy,
-    /// A bare server that bench compares with
-    #[command(hide = true)]
-    RawEcho(xtask::bench::RawEchoOptions),
-    /// Bare workers that wait for connections in one of four ways, for bench --accept
-    #[command(hide = true)]
-    RawAccept(xtask::bench::RawAcceptOptions),
-    /// Calls of the project's client, for bench to count system calls
-    #[command(hide = true)]
-    BenchClient(xtask::bench::BenchClientOptions),
-    /// Calls of the project's client for a while, for bench --peers
-    #[command(hide = true)]
-    Drive(xtask::bench::DriveOptions),
 }
 
 fn main() -> ExitCode {
@@ -64,10 +53,6 @@ fn main() -> ExitCode {
         Command::Ci => xtask::ci::run(),
         Command::Tidy => xtask::tidy::run(),
         Command::Bench(options) => xtask::bench::run(options),
-        Command::RawEcho(options) => xtask::bench::run_raw_echo(options),
-        Command::RawAccept(options) => xtask::bench::run_raw_accept(options),
-        Command::BenchClient(options) => xtask::bench::run_client(options),
-        Command::Drive(options) => xtask::bench::run_drive(options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -81,9 +66,9 @@ fn main() -> ExitCode {
 /// The server never had a worker that could serve; the number that Gunicorn uses for it.
 const EXIT_NEVER_READY: u8 = 3;
 
-/// A grace that is over ends some models from within a signal handler, with a status of its own.
-/// The others return the same news as an error, and whoever supervises them must not have to know
-/// which model is which.
+/// When the grace is over, some models end from within a signal handler, with a status of its own.
+/// The others return the same as an error, and a supervisor must not have to know which model is
+/// which.
 fn status_of(error: &anyhow::Error) -> ExitCode {
     match error.downcast_ref() {
         Some(ServeError::Unfinished { .. }) => {

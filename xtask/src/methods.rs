@@ -13,6 +13,9 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, raise};
 use rpc_core::{Method, RegisterError, Registry, RpcError};
 
+/// Returns its params, whatever they are; here a text.
+pub const PING: Method<String, String> = Method::new("ping", "pong");
+
 /// The sum of 1/(2k+1)² for k from 0 to n, times 8, and the root of that: towards π.
 pub const PI: Method<u64, f64> = Method::new("pi", "pi_r");
 
@@ -53,7 +56,7 @@ pub const BROOD: Method<(), u32> = Method::new("brood", "pid");
 /// Never: the names are distinct and not reserved.
 pub fn registry() -> Result<Registry, RegisterError> {
     let mut registry = Registry::new();
-    registry.register_raw("ping", "pong", |params, _ctx| Ok(Cow::Borrowed(params)))?;
+    registry.register_raw(PING.name(), PING.kind(), |params, _ctx| Ok(Cow::Borrowed(params)))?;
     registry.register(ECHO, |text, _ctx| Ok(text))?;
     registry.register(PI, |n, _ctx| Ok(pi(n)))?;
     Ok(registry)

@@ -8,11 +8,13 @@ use clap::ValueEnum;
 use clap::builder::RangedU64ValueParser;
 use rpc_core::{Acceptor, MAX_CONNECTIONS, ServeError, Service};
 use rpc_daemon::PidFile;
+use serde::Serialize;
 
 use crate::boot;
 
 /// A way to run the connection loop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
 pub enum Model {
     /// One connection at a time
     Single,
@@ -27,7 +29,7 @@ pub enum Model {
 }
 
 /// More workers than this are a slip of the finger: each of them is a process from the start.
-pub(crate) const MAX_WORKERS: u64 = 1024;
+pub const MAX_WORKERS: u64 = 1024;
 
 /// The options that belong to some of the models; the others ignore them, so that one script can
 /// start every model in the same way.

@@ -1,16 +1,14 @@
-//! What the kernel tells about other processes, from the files of proc(5).
+//! What the kernel tells about other processes, in the files of proc(5).
 //!
 //! Every function reads anew. A process may end between two reads: then the later one is an error.
 
 use std::fs;
 use std::io;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-
-/// The unit of the times in /proc/PID/stat, as Linux shows it on every architecture of today.
-const TICK: Duration = Duration::from_millis(10);
+use procfs::process::{Process, Status, all_processes};
+use procfs::{ProcError, ProcResult};
 
 /// One line of /proc/PID/stat.
 #[derive(Clone, Copy, Debug)]
@@ -19,7 +17,7 @@ pub struct Stat {
     pub state: char,
     /// The process id of the parent.
     pub parent: i32,
-    /// The processor time that its threads have used, in ticks of 10 ms.
+    /// The processor time that its threads have used, in ticks of the kernel.
     pub processor_time: Duration,
     /// How many threads it has.
     pub threads: usize,
@@ -43,26 +41,22 @@ pub struct Memory {
 /// # Errors
 ///
 /// When there is no such process.
-pub fn stat(pid: i32) -> io::Result<Stat> {
-    let text = fs::read_to_string(file(pid, "stat"))?;
-    // The name stands in parentheses and may contain anything, parentheses and spaces too.
-    let after_name = text.rsplit_once(") ").map_or("", |(_, rest)| rest);
-    let fields: Vec<&str> = after_name.split(' ').collect();
-    let field = |number: usize| {
-        // Numbered as in proc(5), where the state is field 3.
-        fields.get(number - 3).ok_or_else(|| unexpected(pid, "stat"))
-    };
-    let number = |at: usize| field(at)?.parse().map_err(|_| unexpected(pid, "stat"));
-    let state = field(3)?.chars().next();
+pub fn stat(pid: i32) -> ProcResult<Stat> {
+    stat_of(&Process::new(pid)?)
+}
+
+fn stat_of(process: &Process) -> ProcResult<Stat> {
+    let stat = process.stat()?;
+    let ticks = stat.utime + stat.stime;
     Ok(Stat {
-        state: state.ok_or_else(|| unexpected(pid, "stat"))?,
-        parent: number(4)?,
-        processor_time: TICK * (number(14)? + number(15)?) as u32,
-        threads: number(20)? as usize,
+        state: stat.state,
+        parent: stat.ppid,
+        processor_time: Duration::from_secs_f64(ticks as f64 / procfs::ticks_per_second() as f64),
+        threads: stat.num_threads as usize,
     })
 }
 
-/// The children of `pid`, those that were not waited for included, oldest number first.
+/// The children of `pid`, those that were not waited for included, lowest number first.
 pub fn children(pid: i32) -> Vec<i32> {
     all_where(|stat| stat.parent == pid)
 }
@@ -88,7 +82,7 @@ pub fn tree(pid: i32) -> Vec<i32> {
 
 /// Whether there is such a process, and it has not ended.
 pub fn is_alive(pid: i32) -> bool {
-    stat(pid).is_ok_and(|stat| stat.state != 'Z' && stat.state != 'X')
+    Process::new(pid).is_ok_and(|process| process.is_alive())
 }
 
 /// The open descriptors of a process: number and what it refers to, such as `socket:[4711]`,
@@ -99,7 +93,7 @@ pub fn is_alive(pid: i32) -> bool {
 /// When there is no such process, or it belongs to somebody else.
 pub fn descriptors(pid: i32) -> io::Result<Vec<(i32, String)>> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(file(pid, "fd"))? {
+    for entry in fs::read_dir(format!("/proc/{pid}/fd"))? {
         let entry = entry?;
         // One that was closed since the directory was read is not open.
         if let (Ok(target), Some(number)) = (
@@ -118,19 +112,19 @@ pub fn descriptors(pid: i32) -> io::Result<Vec<(i32, String)>> {
 /// # Errors
 ///
 /// When there is no such process, or it belongs to somebody else.
-pub fn memory(pid: i32) -> io::Result<Memory> {
-    let text = fs::read_to_string(file(pid, "smaps_rollup"))?;
-    let kibibytes = |name: &str| {
-        text.lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_suffix(" kB"))
-            .and_then(|number| number.trim().parse::<u64>().ok())
-            .ok_or_else(|| unexpected(pid, "smaps_rollup"))
-    };
-    Ok(Memory {
-        rss: kibibytes("Rss:")? * 1024,
-        pss: kibibytes("Pss:")? * 1024,
-        allocated: kibibytes("Pss_Anon:")? * 1024,
-    })
+pub fn memory(pid: i32) -> ProcResult<Memory> {
+    let rollup = Process::new(pid)?.smaps_rollup()?.memory_map_rollup;
+    let figures = rollup.0.first().map(|sum| &sum.extension.map);
+    let bytes = |name: &str| figures?.get(name).copied();
+    let memory =
+        || Some(Memory { rss: bytes("Rss")?, pss: bytes("Pss")?, allocated: bytes("Pss_Anon")? });
+    memory().ok_or(ProcError::Incomplete(None))
+}
+
+/// The memory of a process and all below it together (PSS), in bytes. A process that has ended
+/// meanwhile holds nothing.
+pub fn memory_of_tree(root: i32) -> u64 {
+    tree(root).into_iter().filter_map(|pid| Some(memory(pid).ok()?.pss)).sum()
 }
 
 /// Whether `signal` was sent to the process as a whole and not yet delivered.
@@ -138,8 +132,8 @@ pub fn memory(pid: i32) -> io::Result<Memory> {
 /// # Errors
 ///
 /// When there is no such process.
-pub fn is_pending(pid: i32, signal: Signal) -> io::Result<bool> {
-    is_in_set(pid, "ShdPnd:", signal)
+pub fn is_pending(pid: i32, signal: Signal) -> ProcResult<bool> {
+    Ok(contains(status(pid)?.shdpnd, signal))
 }
 
 /// Whether the first thread of the process keeps `signal` waiting.
@@ -147,8 +141,8 @@ pub fn is_pending(pid: i32, signal: Signal) -> io::Result<bool> {
 /// # Errors
 ///
 /// When there is no such process.
-pub fn is_blocked(pid: i32, signal: Signal) -> io::Result<bool> {
-    is_in_set(pid, "SigBlk:", signal)
+pub fn is_blocked(pid: i32, signal: Signal) -> ProcResult<bool> {
+    Ok(contains(status(pid)?.sigblk, signal))
 }
 
 /// Whether the process ignores `signal`.
@@ -156,14 +150,12 @@ pub fn is_blocked(pid: i32, signal: Signal) -> io::Result<bool> {
 /// # Errors
 ///
 /// When there is no such process.
-pub fn is_ignored(pid: i32, signal: Signal) -> io::Result<bool> {
-    is_in_set(pid, "SigIgn:", signal)
+pub fn is_ignored(pid: i32, signal: Signal) -> ProcResult<bool> {
+    Ok(contains(status(pid)?.sigign, signal))
 }
 
-fn is_in_set(pid: i32, set: &str, signal: Signal) -> io::Result<bool> {
-    let mask = u64::from_str_radix(status_field(pid, set)?.trim(), 16);
-    let mask = mask.map_err(|_| unexpected(pid, "status"))?;
-    Ok(mask & (1 << (signal as i32 - 1)) != 0)
+fn contains(set: u64, signal: Signal) -> bool {
+    set & (1 << (signal as i32 - 1)) != 0
 }
 
 /// How often the process has gone to sleep of its own accord: a count that moves when it does
@@ -172,9 +164,8 @@ fn is_in_set(pid: i32, set: &str, signal: Signal) -> io::Result<bool> {
 /// # Errors
 ///
 /// When there is no such process.
-pub fn switches(pid: i32) -> io::Result<u64> {
-    let number = status_field(pid, "voluntary_ctxt_switches:")?;
-    number.trim().parse().map_err(|_| unexpected(pid, "status"))
+pub fn switches(pid: i32) -> ProcResult<u64> {
+    status(pid)?.voluntary_ctxt_switches.ok_or(ProcError::Incomplete(None))
 }
 
 /// The processors that the first thread of the process may use.
@@ -182,21 +173,13 @@ pub fn switches(pid: i32) -> io::Result<u64> {
 /// # Errors
 ///
 /// When there is no such process.
-pub fn processors(pid: i32) -> io::Result<Vec<usize>> {
-    let list = status_field(pid, "Cpus_allowed_list:")?;
-    let number = |text: &str| text.parse::<usize>().map_err(|_| unexpected(pid, "status"));
-    let mut processors = Vec::new();
-    for range in list.trim().split(',') {
-        let (first, last) = range.split_once('-').unwrap_or((range, range));
-        processors.extend(number(first)?..=number(last)?);
-    }
-    Ok(processors)
+pub fn processors(pid: i32) -> ProcResult<Vec<u32>> {
+    let ranges = status(pid)?.cpus_allowed_list.ok_or(ProcError::Incomplete(None))?;
+    Ok(ranges.into_iter().flat_map(|(first, last)| first..=last).collect())
 }
 
-fn status_field(pid: i32, name: &str) -> io::Result<String> {
-    let text = fs::read_to_string(file(pid, "status"))?;
-    let field = text.lines().find_map(|line| line.strip_prefix(name));
-    field.map(str::to_owned).ok_or_else(|| unexpected(pid, "status"))
+fn status(pid: i32) -> ProcResult<Status> {
+    Process::new(pid)?.status()
 }
 
 fn all_where(holds: impl Fn(&Stat) -> bool) -> Vec<i32> {
@@ -206,16 +189,6 @@ fn all_where(holds: impl Fn(&Stat) -> bool) -> Vec<i32> {
 }
 
 fn all() -> impl Iterator<Item = (i32, Stat)> {
-    let entries = fs::read_dir("/proc").into_iter().flatten();
-    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    pids.filter_map(|pid| Some((pid, stat(pid).ok()?)))
-}
-
-fn file(pid: i32, name: &str) -> PathBuf {
-    PathBuf::from(format!("/proc/{pid}/{name}"))
-}
-
-fn unexpected(pid: i32, name: &str) -> io::Error {
-    let message = format!("/proc/{pid}/{name} does not look as expected");
-    io::Error::new(io::ErrorKind::InvalidData, message)
+    let processes = all_processes().into_iter().flatten().flatten();
+    processes.filter_map(|process| Some((process.pid(), stat_of(&process).ok()?)))
 }

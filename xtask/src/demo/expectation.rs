@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use super::faults::{Aborted, Panicked};
-use super::idle::Idle;
-use super::late::Late;
-use super::load::Load;
-use super::plan::{PATIENCE, Plan};
-use super::second_client::SecondClient;
-use super::stop::Stop;
+use anyhow::{bail, ensure};
+
+use crate::demo::steps::faults::{Aborted, Panicked};
+use crate::demo::steps::idle::Idle;
+use crate::demo::steps::late::Late;
+use crate::demo::steps::load::Load;
+use crate::demo::steps::plan::{Plan, TIMEOUT};
+use crate::demo::steps::second_client::SecondClient;
+use crate::demo::steps::stop::Stop;
 use crate::model::Model;
 
 /// -32603: the handler failed or panicked.
@@ -55,61 +57,61 @@ impl Expectation {
     /// How long to give the second client. Who should be served at once is given more time than
     /// that takes, since a loaded machine is no failure.
     pub(super) fn time_for_second_client(self, plan: &Plan) -> Duration {
-        if self.second_client_waits() { plan.second_client_waits } else { PATIENCE }
+        if self.second_client_waits() { plan.second_client_waits } else { TIMEOUT }
     }
 
-    pub(super) fn load(self, load: &Load) -> Result<(), String> {
+    pub(super) fn load(self, load: &Load) -> anyhow::Result<()> {
         for figures in &load.loads {
             let expected = self.served(figures.connections);
-            if figures.served != expected {
-                return Err(format!(
-                    "{} of {} connections were served at the same time, expected {expected}",
-                    figures.served, figures.connections
-                ));
-            }
+            ensure!(
+                figures.served == expected,
+                "{} of {} connections were served at the same time, expected {expected}",
+                figures.served,
+                figures.connections
+            );
         }
         Ok(())
     }
 
-    pub(super) fn second_client(self, found: &SecondClient) -> Result<(), String> {
+    pub(super) fn second_client(self, found: &SecondClient) -> anyhow::Result<()> {
         match (self.second_client_waits(), found.waits) {
-            (true, false) => Err("the second client was served at once, expected to wait".into()),
-            (false, true) => Err(format!(
+            (true, false) => bail!("the second client was served at once, expected to wait"),
+            (false, true) => bail!(
                 "the second client was not served within {} ms, expected to be served at once",
                 found.given_ms
-            )),
+            ),
             _ => Ok(()),
         }
     }
 
     /// A panic takes down nothing, in every model.
-    pub(super) fn panic(self, found: &Panicked) -> Result<(), String> {
+    pub(super) fn panic(self, found: &Panicked) -> anyhow::Result<()> {
         let saw = &found.caller_saw;
-        if found.code != Some(INTERNAL_ERROR) {
-            return Err(format!("the caller got {saw}, expected {INTERNAL_ERROR}"));
-        }
-        if !found.connection_goes_on {
-            return Err("the caller's connection did not go on".into());
-        }
+        ensure!(
+            found.code == Some(INTERNAL_ERROR),
+            "the caller got {saw}, expected {INTERNAL_ERROR}"
+        );
+        ensure!(found.connection_goes_on, "the caller's connection did not go on");
         all_survive(found.survivors, found.bystanders)
     }
 
-    pub(super) fn abort(self, found: &Aborted) -> Result<(), String> {
+    pub(super) fn abort(self, found: &Aborted) -> anyhow::Result<()> {
         let server_survives = !matches!(self.model, Model::Single | Model::Thread);
-        if found.code != Some(CRASHED) {
-            return Err(format!("the caller got {}, expected {CRASHED}", found.caller_saw));
-        }
-        if found.server_survives != server_survives {
-            let happened = if found.server_survives { "lived on" } else { "ended" };
-            return Err(format!("the server {happened}, expected the opposite"));
-        }
-        if server_survives != found.served_again_ms.is_some() {
-            let was = if server_survives { "no" } else { "a" };
-            return Err(format!("{was} new client was served, expected the opposite"));
-        }
+        let saw = &found.caller_saw;
+        ensure!(found.code == Some(CRASHED), "the caller got {saw}, expected {CRASHED}");
+        let happened = if found.server_survives { "lived on" } else { "ended" };
+        ensure!(
+            found.server_survives == server_survives,
+            "the server {happened}, expected the opposite"
+        );
+        let was = if server_survives { "no" } else { "a" };
+        ensure!(
+            server_survives == found.served_again_ms.is_some(),
+            "{was} new client was served, expected the opposite"
+        );
         match self.model {
             Model::Single | Model::Thread if found.survivors > 0 => {
-                Err(format!("{} connections outlived their server", found.survivors))
+                bail!("{} connections outlived their server", found.survivors)
             }
             Model::Fork | Model::Prefork => all_survive(found.survivors, found.bystanders),
             // The kernel decides which connections share the worker that aborts.
@@ -118,22 +120,22 @@ impl Expectation {
     }
 
     /// Everywhere the caller is told in time; only single has nothing else to serve with.
-    pub(super) fn late(self, found: &Late) -> Result<(), String> {
-        if found.code != Some(DEADLINE_EXCEEDED) {
-            return Err(format!(
-                "the caller got {}, expected {DEADLINE_EXCEEDED}",
-                found.caller_saw
-            ));
-        }
+    pub(super) fn late(self, found: &Late) -> anyhow::Result<()> {
+        let saw = &found.caller_saw;
+        ensure!(
+            found.code == Some(DEADLINE_EXCEEDED),
+            "the caller got {saw}, expected {DEADLINE_EXCEEDED}"
+        );
         let blocked = self.model == Model::Single;
-        if found.next_is_served_at_once == blocked {
-            let was = if blocked { "was" } else { "was not" };
-            return Err(format!("a new client {was} served while the handler ran"));
-        }
+        let was = if blocked { "was" } else { "was not" };
+        ensure!(
+            found.next_is_served_at_once != blocked,
+            "a new client {was} served while the handler ran"
+        );
         Ok(())
     }
 
-    pub(super) fn idle(self, found: &Idle) -> Result<(), String> {
+    pub(super) fn idle(self, found: &Idle) -> anyhow::Result<()> {
         let connections = found.connections as u64;
         let expected = match self.model {
             Model::Single | Model::Prefork => (0, 0),
@@ -142,42 +144,45 @@ impl Expectation {
             Model::Fork => (connections, connections),
         };
         let grown_by = (found.processes.more(), found.threads.more());
-        if grown_by == expected {
-            return Ok(());
-        }
-        Err(format!(
+        ensure!(
+            grown_by == expected,
             "{connections} connections took {} more processes and {} more threads, \
              expected {} and {}",
-            grown_by.0, grown_by.1, expected.0, expected.1
-        ))
+            grown_by.0,
+            grown_by.1,
+            expected.0,
+            expected.1
+        );
+        Ok(())
     }
 
-    pub(super) fn stop(self, found: &Stop) -> Result<(), String> {
+    pub(super) fn stop(self, found: &Stop) -> anyhow::Result<()> {
         match found.status {
             Some(0) => Ok(()),
-            Some(status) => Err(format!("the server ended with the status {status}")),
-            None => Err("the server was ended by a signal".into()),
+            Some(status) => bail!("the server ended with the status {status}"),
+            None => bail!("the server was ended by a signal"),
         }
     }
 }
 
-fn all_survive(survivors: usize, bystanders: usize) -> Result<(), String> {
-    if survivors == bystanders {
-        return Ok(());
-    }
-    Err(format!("{survivors} of {bystanders} other connections lived on, expected all"))
+fn all_survive(survivors: usize, bystanders: usize) -> anyhow::Result<()> {
+    ensure!(
+        survivors == bystanders,
+        "{survivors} of {bystanders} other connections lived on, expected all"
+    );
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::idle::BeforeAndAfter;
-    use super::super::load::Figures;
     use super::*;
+    use crate::demo::steps::idle::BeforeAndAfter;
+    use crate::demo::steps::load::Figures;
 
     const WORKERS: usize = 5;
 
     /// Checks that exactly the models in `agreeing` expect what was found.
-    fn check(what: &str, agreeing: &[Model], expect: impl Fn(Expectation) -> Result<(), String>) {
+    fn check(what: &str, agreeing: &[Model], expect: impl Fn(Expectation) -> anyhow::Result<()>) {
         for model in Model::ALL {
             let expectation = Expectation { model, workers: WORKERS };
             let agrees = expect(expectation);

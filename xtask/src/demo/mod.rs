@@ -1,41 +1,26 @@
 //! `cargo xtask demo`: every model as a real process, and what differs between them, measured.
 //!
-//! Each file but these is one step, with the figures that it finds:
+//! - `model_run`: one model's way through the steps; `expectation`: what each must show in each model.
+//! - `steps`: what is measured; `report`: what the user gets to see.
 //!
-//! - `plan`: how long and how often; `expectation`: what each step must show in each model.
-//! - `stage`: one model's way through the steps; `server` and `processes`: the processes.
-//! - `report`, `rows`, `table`, `sentence`: what the user gets to see.
+//! What needs more than the minute that a newcomer has belongs into the bench or the soak.
 
-mod cores;
 mod expectation;
-mod faults;
-mod idle;
-mod late;
-mod load;
-mod plan;
-mod processes;
+mod model_run;
 mod report;
-mod rows;
-mod second_client;
-mod sentence;
-pub(crate) mod server;
-mod session;
-mod stage;
-mod step;
-mod stop;
-mod table;
+mod steps;
 
-use std::io::{self, Write};
 use std::time::Instant;
 
 use anyhow::bail;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use procfs::{Current as _, LoadAverage};
 
-use crate::guard;
+use crate::launch::guard;
+use crate::log;
 use crate::model::Model;
 use crate::progress::Progress;
-use plan::Plan;
-use report::{Circumstances, Report};
+use report::{Circumstances, Report, table};
+use steps::plan::{self, Plan};
 
 /// The options of `demo`.
 #[derive(clap::Args, Debug)]
@@ -55,12 +40,11 @@ pub struct Options {
 /// When a step did not do what it should; the figures are printed nevertheless.
 pub fn run(options: Options) -> anyhow::Result<()> {
     let begun = Instant::now();
-    leave_no_core_dumps()?;
     guard::start("demo", plan::TIME_LIMIT)?;
     let plan = if options.quick { Plan::quick() } else { Plan::full() };
-    let load_before = report::load_average();
+    let load_before = LoadAverage::current().ok().map(|average| average.one);
     let progress = Progress::new();
-    let models = Model::ALL.iter().map(|&model| stage::play(model, &plan, &progress)).collect();
+    let models = Model::ALL.iter().map(|&model| model_run::run(model, &plan, &progress)).collect();
     progress.finish();
 
     let report = Report::new(models, Circumstances::of(&plan, load_before, begun.elapsed()));
@@ -69,24 +53,9 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     } else {
         table::render(&report, table::terminal_width())
     };
-    print(&text)?;
+    log::print(&text)?;
     match report.failed_steps() {
         0 => Ok(()),
         count => bail!("{count} of the demo's steps did not do what they should"),
-    }
-}
-
-/// Servers abort here on purpose, in whatever directory the user is. They inherit this limit.
-pub(crate) fn leave_no_core_dumps() -> io::Result<()> {
-    let (_, hard_limit) = getrlimit(Resource::RLIMIT_CORE)?;
-    Ok(setrlimit(Resource::RLIMIT_CORE, 0, hard_limit)?)
-}
-
-/// A reader that has seen enough, such as `head`, is no failure.
-pub(crate) fn print(text: &str) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and(stdout.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
-        _ => Ok(()),
     }
 }

@@ -1,42 +1,33 @@
 //! `cargo xtask soak`: every model under good and bad load, with kills, reloads and limits reached.
 //!
 //! A good reply that is wrong, a failure that nothing explains, and anything that is left at the
-//! end fail the run. The other files:
+//! end fail the run.
 //!
-//! - `stage`: one model's server; `plan`: its limits; `scene`: what all who act on it share.
-//! - `good`, `pipelined`: clients that check; `bad`, `raw`: clients that misbehave.
-//! - `chaos`, `flood`: deaths, reloads, limits; `excuse`: what these explain.
-//! - `rest`: what a server takes when all have gone; `tally`, `figures`: what is told.
-//! - `dice`: choices by a seed; `leak`: a fault that the soak must find.
+//! - `model_run`: one model's server from start to stop.
+//! - `actors`: what clients and injected faults do to it; `context`: what these share.
+//! - `at_rest`: whether a server takes no more than before when all have gone.
+//! - `figures`: what is told at the end.
+//!
+//! A single promise is tested in xtask/tests/it; here belongs what only shows when everything
+//! happens at the same time.
 
-mod bad;
-mod chaos;
-mod dice;
-mod excuse;
+mod actors;
+mod at_rest;
+mod context;
 mod figures;
-mod flood;
-mod good;
-mod leak;
-mod pipelined;
-mod plan;
-mod raw;
-mod rest;
-mod scene;
-mod stage;
-mod tally;
+mod model_run;
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 
-use crate::demo::server::ServerLog;
-use crate::demo::{leave_no_core_dumps, print};
-use crate::guard;
+use crate::launch::guard;
+use crate::launch::server_log::ServerLog;
 use crate::log;
 use crate::model::Model;
 use crate::progress::Progress;
-use stage::Stage;
+use model_run::ModelRun;
 
 /// What warm-up, waits for the end of connections and the stop may take beside the load.
 const TIME_BESIDE_THE_LOAD: Duration = Duration::from_secs(150);
@@ -68,21 +59,20 @@ pub struct Options {
 ///
 /// When a model did not do what it should. The others are soaked nevertheless.
 pub fn run(options: Options) -> anyhow::Result<()> {
-    leave_no_core_dumps()?;
     let load = Duration::from_secs(options.seconds);
     let models = if options.model.is_empty() { Model::ALL.to_vec() } else { options.model.clone() };
     guard::start("soak", load + TIME_BESIDE_THE_LOAD * models.len() as u32)?;
     // From another number each time, which is told.
     let since_epoch = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
     let seed = options.seed.unwrap_or(u64::from(since_epoch.subsec_nanos()));
-    print(&format!("seed {seed}\n"))?;
+    log::print(&format!("seed {seed}\n"))?;
 
     let progress = Progress::new();
     let mut failures = 0;
     for &model in &models {
-        let line = progress.line(model, Stage::STEPS);
+        let line = progress.line(model, ModelRun::STEPS);
         let log = ServerLog::default();
-        let stage = Stage {
+        let run = ModelRun {
             model,
             options: &options,
             seed,
@@ -90,10 +80,10 @@ pub fn run(options: Options) -> anyhow::Result<()> {
             line: &line,
             log: log.clone(),
         };
-        match stage.context(stage.play()) {
+        match run.run().with_context(|| format!("{model}, --seed {seed}")) {
             Ok(figures) => {
                 line.finish(true, String::new());
-                print(&format!("{figures}\n"))?;
+                log::print(&format!("{figures}\n"))?;
             }
             Err(error) => {
                 failures += 1;

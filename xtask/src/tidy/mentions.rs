@@ -52,7 +52,7 @@ fn is_library(file: &str) -> bool {
 }
 
 fn is_xtask(file: &str) -> bool {
-    file.starts_with("xtask/src/")
+    ["xtask/src/", "xtask/bench/src/"].iter().any(|directory| file.starts_with(directory))
 }
 
 pub(super) fn check(file: &TextFile) -> Vec<Violation> {

@@ -77,7 +77,7 @@ pub fn run() -> anyhow::Result<()> {
         let exists = |path: &Path| root.join(path).exists();
         violations.extend(links::check(document, exists));
     }
-    let is_library = |package: &&&Package| *package.name != layering::TOP;
+    let is_library = |package: &&&Package| !layering::TOOLS.contains(&package.name.as_str());
     for package in metadata.workspace_packages().iter().filter(is_library) {
         let directory = package.manifest_path.as_std_path().parent();
         let directory = directory.and_then(|directory| directory.strip_prefix(root).ok());

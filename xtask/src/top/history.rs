@@ -28,7 +28,7 @@ impl History {
         }
         self.before = self.now.take().filter(|_| lives_on);
 
-        // Whoever looks is there himself.
+        // The call that looks is one of them.
         let all = stats.handling.len();
         stats.handling.retain(|call| call.method.as_deref() != Some(STATS.name()));
         let lookers = all - stats.handling.len();
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_looks_is_left_out() {
+    fn the_call_that_looks_is_left_out() {
         check(&[stats(1, 1, 2, &[(0, 1, "rpc.stats"), (1, 1, "spin")])], None, 0, &[(1, 0)]);
     }
 

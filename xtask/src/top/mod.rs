@@ -2,12 +2,14 @@
 //!
 //! Each look is a connection of its own: under prefork one that stayed would take a worker away,
 //! and a server that was restarted meanwhile is found again without further ado.
+//!
+//! Here belongs how the figures are shown. What they are belongs into `rpc_proto::stats`.
 
 mod history;
 mod screen;
 mod text;
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal as _};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::Duration;
@@ -18,6 +20,7 @@ use rpc_client::{CallError, Client, ErrorCode};
 use rpc_proto::Address;
 use rpc_proto::stats::{STATS, Stats};
 
+use crate::log;
 use history::History;
 use screen::Screen;
 
@@ -80,12 +83,7 @@ fn show_once(options: &Options, events: &Receiver<Event>) -> anyhow::Result<()> 
     }
     let lines = text::lines(&options.addr, &history, None);
     let text = lines.iter().map(|line| format!("{line}\n")).collect::<String>();
-    let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and(stdout.flush()) {
-        // A reader that has seen enough, such as `head`, is no failure.
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(()),
-    }
+    Ok(log::print(&text)?)
 }
 
 fn show_live(options: &Options, events: &Receiver<Event>) -> anyhow::Result<()> {
@@ -135,8 +133,8 @@ fn start_looking(options: &Options, to_us: Sender<Event>) -> anyhow::Result<Send
 }
 
 fn look(address: &Address, timeout: Duration) -> Result<Stats, CallError> {
-    let patience = Client::builder().connect_timeout(timeout).call_timeout(timeout);
-    patience.connect(address)?.call(STATS, &())
+    let client = Client::builder().connect_timeout(timeout).call_timeout(timeout);
+    client.connect(address)?.call(STATS, &())
 }
 
 /// A call may hang, so it is not the thread that looks which waits. The process ends by returning

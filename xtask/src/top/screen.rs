@@ -1,18 +1,13 @@
 //! The terminal: a screen of its own, which is gone when this value is dropped.
 
-use std::io::{self, Write};
+use std::io::{self, Write as _};
 
 use console::Term;
+use crossterm::cursor::{Hide, MoveTo, Show};
+use crossterm::execute;
+use crossterm::terminal::{Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen};
 
-/// The alternate screen of xterm, which every terminal of today has; without a cursor.
-const OPEN: &str = "\x1b[?1049h\x1b[?25l";
-const CLOSE: &str = "\x1b[?25h\x1b[?1049l";
-
-const HOME: &str = "\x1b[H";
-const CLEAR_REST_OF_LINE: &str = "\x1b[K";
-const CLEAR_REST_OF_SCREEN: &str = "\x1b[J";
-
-/// A screen of our own on standard output.
+/// A screen of our own on standard output, without a cursor.
 pub(super) struct Screen {
     terminal: Term,
 }
@@ -20,20 +15,22 @@ pub(super) struct Screen {
 impl Screen {
     pub(super) fn open() -> io::Result<Screen> {
         let screen = Screen { terminal: Term::stdout() };
-        write_all(OPEN)?;
+        execute!(io::stdout(), EnterAlternateScreen, Hide)?;
         Ok(screen)
     }
 
     /// Replaces what is shown by as many of these lines as there is room for.
     pub(super) fn draw(&mut self, lines: &[String]) -> io::Result<()> {
         let (rows, columns) = self.terminal.size();
-        write_all(&picture(lines, rows.into(), columns.into()))
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(picture(lines, rows.into(), columns.into()).as_bytes())?;
+        stdout.flush()
     }
 }
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        let _ = write_all(CLOSE);
+        let _ = execute!(io::stdout(), Show, LeaveAlternateScreen);
     }
 }
 
@@ -41,26 +38,17 @@ impl Drop for Screen {
 /// were too long would scroll the rest away.
 fn picture(lines: &[String], rows: usize, columns: usize) -> String {
     let room = rows.max(2) - 1;
-    let mut picture = HOME.to_owned();
-    let mut add = |line: &str| {
-        let line = console::truncate_str(line, columns, "…");
-        picture.push_str(&format!("{line}{CLEAR_REST_OF_LINE}\r\n"));
-    };
-    if lines.len() <= room {
-        lines.iter().for_each(|line| add(line));
-    } else {
-        lines[..room - 1].iter().for_each(|line| add(line));
-        add(&format!("… and {} lines more", lines.len() - room + 1));
+    let mut shown = lines.to_vec();
+    if lines.len() > room {
+        shown.truncate(room - 1);
+        shown.push(format!("… and {} lines more", lines.len() - room + 1));
     }
-    picture.push_str(CLEAR_REST_OF_SCREEN);
-    picture
-}
-
-/// In one piece, past the buffer of standard output.
-fn write_all(text: &str) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
-    stdout.flush()
+    let mut picture = MoveTo(0, 0).to_string();
+    for line in &shown {
+        let line = console::truncate_str(line, columns, "…");
+        picture += &format!("{line}{}\r\n", Clear(ClearType::UntilNewLine));
+    }
+    picture + &Clear(ClearType::FromCursorDown).to_string()
 }
 
 #[cfg(test)]
@@ -71,7 +59,7 @@ mod tests {
     fn check(lines: &[&str], rows: usize, expected: &[&str]) {
         let lines: Vec<String> = lines.iter().map(|&line| line.to_owned()).collect();
         let expected: String = expected.iter().map(|line| format!("{line}\x1b[K\r\n")).collect();
-        assert_eq!(picture(&lines, rows, 20), format!("\x1b[H{expected}\x1b[J"));
+        assert_eq!(picture(&lines, rows, 20), format!("\x1b[1;1H{expected}\x1b[J"));
     }
 
     #[test]

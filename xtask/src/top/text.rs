@@ -30,7 +30,7 @@ pub(super) fn lines(address: &Address, history: &History, trouble: Option<&str>)
     lines.iter().map(|line| harmless(line)).collect()
 }
 
-/// What a server calls its methods must not steer the terminal of whoever looks.
+/// The names that a server gives to its methods must not steer the terminal that shows them.
 fn harmless(line: &str) -> String {
     line.trim_end().replace(char::is_control, "\u{fffd}")
 }

@@ -27,7 +27,6 @@ mod wire;
 mod bench;
 mod demo;
 mod lifecycle;
-mod peers;
 mod soak;
 mod tidy;
 mod top;

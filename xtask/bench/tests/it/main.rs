@@ -1,0 +1,4 @@
+//! The bench, as a user runs it, only for a shorter time.
+
+mod bench;
+mod peers;

@@ -1,0 +1,153 @@
+//! The rows of the table: what each says about each model.
+
+use crate::demo::report::sentence::count;
+use crate::demo::report::{ModelReport, Report};
+use crate::demo::steps::faults::Aborted;
+use crate::demo::steps::idle::BeforeAndAfter;
+use crate::demo::steps::load::{Figures, Load};
+use crate::demo::steps::plan::LOADS;
+use crate::demo::steps::step::Step;
+use crate::model::Model;
+
+/// A label, and a cell a model; none for the heading of the rows below it.
+pub(crate) struct Row {
+    pub(crate) label: String,
+    pub(crate) cells: Vec<String>,
+}
+
+struct Rows<'a> {
+    models: &'a [ModelReport],
+    rows: Vec<Row>,
+}
+
+pub(crate) fn of(report: &Report) -> Vec<Row> {
+    let mut rows = Rows { models: &report.models, rows: Vec::new() };
+
+    rows.heading("calls a second");
+    rows.loads(|load| count(load.calls_per_second));
+    rows.heading("p50 / p99 of the connections served, µs");
+    rows.loads(|load| format!("{:.0} / {:.0}", load.p50_us, load.p99_us));
+    rows.heading("connections served at the same time");
+    rows.loads(|load| format!("{} of {}", load.served, load.connections));
+
+    rows.heading("a second client, beside an idle first");
+    rows.row("  is served", |model| {
+        show(&model.steps.second_client, |found| {
+            Some(if found.waits { "later" } else { "at once" }.into())
+        })
+    });
+    rows.row("  first reply, once it is its turn, µs", |model| {
+        show(&model.steps.second_client, |found| Some(format!("{:.0}", found.first_reply_us)))
+    });
+
+    rows.heading("two calls of pi at once");
+    rows.row("  two at once / one alone, ms", |model| {
+        show(&model.steps.cores, |pi| Some(format!("{:.0} / {:.0}", pi.together_ms, pi.alone_ms)))
+    });
+    rows.row("  speed-up", |model| {
+        show(&model.steps.cores, |pi| Some(format!("{:.2}", pi.speed_up)))
+    });
+
+    rows.heading("what a fault takes down");
+    rows.row("  a panic", |model| {
+        show(&model.steps.panic, |found| {
+            let unharmed = found.connection_goes_on && found.survivors == found.bystanders;
+            Some(if unharmed { "nothing" } else { "more" }.into())
+        })
+    });
+    rows.row("  an abort", |model| {
+        show(&model.steps.abort, |found| Some(reach(model.model, found)))
+    });
+    rows.row("  its caller is told", |model| {
+        show(&model.steps.abort, |found| {
+            Some(found.code.map_or("nothing".into(), |code| code.to_string()))
+        })
+    });
+    rows.row("  others that survive the abort", |model| {
+        show(&model.steps.abort, |found| {
+            Some(match found.bystanders {
+                0 => "no others".into(),
+                all => format!("{} of {all}", found.survivors),
+            })
+        })
+    });
+    rows.row("  a client is served again after, ms", |model| {
+        show(&model.steps.abort, |found| {
+            let after = found.served_again_ms.map(|ms| format!("{ms:.1}"));
+            Some(after.unwrap_or_else(|| "never".into()))
+        })
+    });
+
+    rows.heading("a handler that takes too long");
+    rows.row("  its caller is told after, of 100 ms", |model| {
+        show(&model.steps.late, |found| Some(format!("{:.0} ms", found.told_after_ms)))
+    });
+    rows.row("  a new client is served", |model| {
+        show(&model.steps.late, |found| {
+            Some(if found.next_is_served_at_once { "at once" } else { "later" }.into())
+        })
+    });
+
+    rows.heading("idle connections");
+    rows.row("  held", |model| show(&model.steps.idle, |idle| Some(idle.connections.to_string())));
+    rows.row("  processes before → with them", |model| {
+        show(&model.steps.idle, |idle| Some(growth(idle.processes)))
+    });
+    rows.row("  threads before → with them", |model| {
+        show(&model.steps.idle, |idle| Some(growth(idle.threads)))
+    });
+    rows.row("  memory (PSS) before, KiB", |model| {
+        show(&model.steps.idle, |idle| Some(count(idle.pss_kib?.before as f64)))
+    });
+    rows.row("  memory (PSS) a connection, KiB", |model| {
+        show(&model.steps.idle, |idle| Some(format!("{:.0}", idle.pss_kib_per_connection?)))
+    });
+    rows.row("  ended after SIGTERM, ms", |model| {
+        show(&model.steps.stop, |stop| Some(format!("{:.1}", stop.millis)))
+    });
+    rows.rows
+}
+
+impl Rows<'_> {
+    fn heading(&mut self, label: &str) {
+        self.rows.push(Row { label: label.to_owned(), cells: Vec::new() });
+    }
+
+    fn row(&mut self, label: &str, cell: impl Fn(&ModelReport) -> String) {
+        self.rows
+            .push(Row { label: label.to_owned(), cells: self.models.iter().map(cell).collect() });
+    }
+
+    /// A row a load.
+    fn loads(&mut self, cell: impl Fn(&Figures) -> String) {
+        for connections in LOADS {
+            let plural = if connections == 1 { "" } else { "s" };
+            let text = |load: &Load| Some(cell(load.at(connections)?));
+            self.row(&format!("  {connections} connection{plural}"), |model| {
+                show(&model.steps.load, text)
+            });
+        }
+    }
+}
+
+/// A figure; marked where the step did not pass.
+fn show<F>(step: &Step<F>, text: impl Fn(&F) -> Option<String>) -> String {
+    let mark = if step.passed { "" } else { "✗ " };
+    match &step.figures {
+        Some(figures) => format!("{mark}{}", text(figures).unwrap_or_else(|| "unknown".into())),
+        None => "✗".into(),
+    }
+}
+
+fn reach(model: Model, found: &Aborted) -> String {
+    let reach = match (found.server_survives, model) {
+        (false, _) => "the server",
+        (true, Model::Prefork | Model::PreforkThread) => "one worker",
+        (true, _) => "one process",
+    };
+    reach.into()
+}
+
+fn growth(count: BeforeAndAfter) -> String {
+    format!("{} → {}", count.before, count.after)
+}
