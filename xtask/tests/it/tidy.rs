@@ -66,7 +66,8 @@ fn every_violation_is_one_line_with_its_place() {
 
     assert_eq!(output.status.code(), Some(1), "{stderr}");
     for expected in [
-        "README.md:1: `cargo test` is no step of .ci/run (",
+        ".ci/run:1: does not call `cargo run --quiet --package xtask -- ci` (",
+        "README.md:1: `cargo test` is no step of `cargo xtask ci` (",
         "README.md:3: links to `docs/wires.md`, which does not exist (",
         "crates/rpc-client/Cargo.toml:1: has no LICENSE-MIT beside it (",
         "crates/rpc-client/Cargo.toml:1: has no `description` (",
