@@ -1,6 +1,7 @@
 //! What each source file has to say about itself: what it is for, when to use it, no unsafe code.
 
-use super::{TextFile, Violation};
+use super::repository::TextFile;
+use super::violation::Violation;
 
 /// What the documentation of a library answers, in this order.
 const HEADINGS: [&str; 3] = ["# When to use it", "# Example", "# Where to read next"];

@@ -2,7 +2,7 @@
 
 use cargo_metadata::{DependencyKind, Metadata};
 
-use super::Violation;
+use super::violation::Violation;
 
 /// What a crate of this workspace may depend on, of this workspace.
 struct Layer {

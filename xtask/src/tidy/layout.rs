@@ -1,6 +1,6 @@
 //! What lies where: the top level of the repository, and what every published crate carries along.
 
-use super::Violation;
+use super::violation::Violation;
 
 const TOP_LEVEL: [&str; 10] = [
     "CHANGELOG.md",

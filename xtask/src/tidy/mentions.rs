@@ -1,7 +1,8 @@
 //! What code may not mention, and where.
 
+use super::repository::TextFile;
 use super::rust::mentions;
-use super::{TextFile, Violation};
+use super::violation::Violation;
 
 struct Ban {
     paths: &'static [&'static str],

@@ -1,7 +1,8 @@
 //! Names that say nothing, and files that say too much.
 
+use super::repository::TextFile;
 use super::rust::mentions;
-use super::{TextFile, Violation};
+use super::violation::Violation;
 
 const NAMES_WITHOUT_MEANING: [&str; 5] = ["util", "utils", "common", "helpers", "types"];
 

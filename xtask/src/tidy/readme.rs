@@ -1,6 +1,6 @@
 //! What README.md tells a newcomer to run is what is run before a change lands.
 
-use super::Violation;
+use super::violation::Violation;
 use crate::ci;
 
 /// How .ci/run calls the steps.
