@@ -1,5 +1,6 @@
 //! What each source file has to say about itself: what it is for, when to use it, no unsafe code.
 
+use super::bans;
 use super::repository::TextFile;
 use super::violation::Violation;
 
@@ -7,8 +8,6 @@ use super::violation::Violation;
 const HEADINGS: [&str; 3] = ["# When to use it", "# Example", "# Where to read next"];
 
 const FORBID_UNSAFE: &str = "#![forbid(unsafe_code)]";
-
-const CRATE_WITH_UNSAFE: &str = "rpc-core";
 
 pub(super) fn check(file: &TextFile) -> Vec<Violation> {
     let mut violations = Vec::new();
@@ -28,8 +27,8 @@ pub(super) fn check(file: &TextFile) -> Vec<Violation> {
     }
     let forbids_unsafe = file.text.lines().any(|line| line == FORBID_UNSAFE);
     let is_root = matches!(inside_src, ["lib.rs" | "main.rs"]);
-    if is_root && package != CRATE_WITH_UNSAFE && !forbids_unsafe {
-        let why = "only rpc-core has unsafe code";
+    if is_root && !bans::may_be_unsafe(package) && !forbids_unsafe {
+        let why = "only the crates that talk to the kernel have unsafe code";
         add(format!("has no `{FORBID_UNSAFE}`"), why);
     }
     if inside_src == ["lib.rs"] && package != "xtask" {

@@ -2,13 +2,14 @@
 
 use super::violation::Violation;
 
-const TOP_LEVEL: [&str; 10] = [
+const TOP_LEVEL: [&str; 11] = [
     "CHANGELOG.md",
     "Cargo.lock",
     "Cargo.toml",
     "LICENSE-APACHE",
     "LICENSE-MIT",
     "README.md",
+    "clippy.toml",
     "crates",
     "docs",
     "rustfmt.toml",

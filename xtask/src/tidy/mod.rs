@@ -3,17 +3,16 @@
 //! A module a family of rules. A rule is a function from text to violations and looks at nothing
 //! else, so that a test can show it a text that breaks it.
 
+mod bans;
 mod documentation;
 mod imports;
 mod layering;
 mod layout;
 mod links;
-mod mentions;
 mod modules;
 mod names;
 mod readme;
 mod repository;
-mod rust;
 mod violation;
 mod wire;
 
@@ -50,9 +49,13 @@ pub fn run() -> anyhow::Result<()> {
     violations.extend(wire::check(&read("docs/wire.md")));
     violations.extend(readme::check(&read("README.md"), &read(".ci/run")));
     for file in &rust_files {
+        let syntax = syn::parse_file(&file.text).with_context(|| file.path.clone())?;
         violations.extend(documentation::check(file));
-        violations.extend(mentions::check(file));
-        violations.extend(names::check(file));
+        violations.extend(bans::check(file, &syntax));
+        violations.extend(names::check(file, &syntax));
+    }
+    for file in read_all(root, &["crates", "xtask"], "toml")? {
+        violations.extend(bans::check_settings(&file, &read("clippy.toml")));
     }
     for document in &documents {
         let exists = |path: &Path| root.join(path).exists();
@@ -64,6 +67,7 @@ pub fn run() -> anyhow::Result<()> {
         for target in package.targets.iter().filter(is_program) {
             let file = target.src_path.strip_prefix(&metadata.workspace_root)?;
             let modules = Modules::read(&rust_files, file.as_str())?;
+            violations.extend(bans::check_paths(&modules));
             of_imports.extend(imports::check(&modules.imports()));
         }
     }

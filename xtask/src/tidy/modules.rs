@@ -27,10 +27,10 @@ struct Module {
 }
 
 /// A path in code or in a `use` for the module itself. A `pub use` only passes a name on.
-struct Mention {
-    line: usize,
+pub(super) struct Mention {
+    pub line: usize,
     /// As written, with the groups of `use` resolved.
-    path: Vec<String>,
+    pub path: Vec<String>,
 }
 
 /// Something that one file needs of another.
@@ -70,6 +70,13 @@ impl Modules {
             }
         }
         Ok(Modules(modules))
+    }
+
+    /// Every mention, with the file that it stands in.
+    pub(super) fn mentions(&self) -> impl Iterator<Item = (&str, &Mention)> {
+        self.0.values().flat_map(|module| {
+            module.mentions.iter().map(|mention| (module.file.as_str(), mention))
+        })
     }
 
     /// What the files need of each other, in order and each name once.
