@@ -4,6 +4,7 @@
 //! else, so that a test can show it a text that breaks it.
 
 mod bans;
+mod dependencies;
 mod documentation;
 mod imports;
 mod layering;
@@ -21,7 +22,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
-use cargo_metadata::{MetadataCommand, Package, Target};
+use cargo_metadata::{CargoOpt, MetadataCommand, Target};
 use modules::Modules;
 use repository::{TextFile, read_all, top_level};
 use violation::Violation;
@@ -33,7 +34,13 @@ use violation::Violation;
 ///
 /// When there is a violation, or something cannot be read.
 pub fn run() -> anyhow::Result<()> {
-    let metadata = MetadataCommand::new().no_deps().exec()?;
+    // For one target, so that nothing is downloaded that no build needs.
+    let target = ["--filter-platform", "x86_64-unknown-linux-gnu"].map(str::to_owned);
+    let metadata = MetadataCommand::new()
+        .features(CargoOpt::AllFeatures)
+        .other_options(target)
+        .exec()
+        .context("cannot read the workspace")?;
     let root = metadata.workspace_root.as_std_path();
     let rust_files = read_all(root, &["crates", "xtask"], "rs")?;
     let read = |path: &str| fs::read_to_string(root.join(path)).unwrap_or_default();
@@ -45,6 +52,7 @@ pub fn run() -> anyhow::Result<()> {
 
     let mut violations = Vec::new();
     violations.extend(layering::check(&metadata, &read("docs/architecture.md")));
+    violations.extend(dependencies::check(&metadata, &read("Cargo.lock")));
     violations.extend(layout::check_top_level(&top_level(root)?));
     violations.extend(wire::check(&read("docs/wire.md")));
     violations.extend(readme::check(&read("README.md"), &read(".ci/run")));
@@ -76,11 +84,8 @@ pub fn run() -> anyhow::Result<()> {
     };
     let excused: Vec<_> = of_imports.extract_if(.., |violation| is_excused(violation)).collect();
     violations.extend(of_imports);
-    let is_library = |package: &&&Package| *package.name != layering::TOP;
-    for package in metadata.workspace_packages().iter().filter(is_library) {
-        let directory = package.manifest_path.as_std_path().parent();
-        let directory = directory.and_then(|directory| directory.strip_prefix(root).ok());
-        let directory = directory.context("a package outside the workspace")?;
+    for package in layering::libraries(&metadata) {
+        let directory = layering::manifest(&metadata, package).trim_end_matches("/Cargo.toml");
         let exists = |file: &str| root.join(directory).join(file).is_file();
         let declared = [
             ("description", package.description.is_some()),
@@ -90,8 +95,7 @@ pub fn run() -> anyhow::Result<()> {
             ("keywords", !package.keywords.is_empty()),
             ("categories", !package.categories.is_empty()),
         ];
-        let directory = directory.display().to_string();
-        violations.extend(layout::check_library(&directory, &declared, exists));
+        violations.extend(layout::check_library(directory, &declared, exists));
     }
 
     violations.sort();

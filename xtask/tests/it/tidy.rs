@@ -40,14 +40,32 @@ fn every_violation_is_one_line_with_its_place() {
     let root = workspace(
         "untidy",
         &[
-            ("Cargo.toml", "[workspace]\nresolver = \"3\"\nmembers = [\"crates/*\"]\n"),
+            (
+                "Cargo.toml",
+                "[workspace]\nresolver = \"3\"\nmembers = [\"crates/*\"]\nexclude = [\"others\"]\n",
+            ),
+            (
+                "others/looks-harmless/Cargo.toml",
+                "[package]\nname = \"looks-harmless\"\nlicense = \"MIT OR GPL-3.0-only\"\n\n\
+                    [dependencies]\ntokio = { path = \"../tokio\" }\n",
+            ),
+            ("others/looks-harmless/src/lib.rs", ""),
+            (
+                "others/tokio/Cargo.toml",
+                "[package]\nname = \"tokio\"\nlicense = \"MIT AND GPL-3.0-only\"\n",
+            ),
+            ("others/tokio/src/lib.rs", ""),
             (
                 "crates/rpc-proto/Cargo.toml",
                 "[package]\nname = \"rpc-proto\"\nedition = \"2024\"\n\n[dependencies]\n\
-                    rpc-client = { path = \"../rpc-client\" }\ntokio = \"1\"\n",
+                    rpc-client = { path = \"../rpc-client\" }\ntokio = { path = \"../../others/tokio\" }\n",
             ),
             ("crates/rpc-proto/src/lib.rs", "use std::net::IpAddr;\n"),
-            ("crates/rpc-client/Cargo.toml", "[package]\nname = \"rpc-client\"\n"),
+            (
+                "crates/rpc-client/Cargo.toml",
+                "[package]\nname = \"rpc-client\"\n\n\
+                    [dependencies]\nlooks-harmless = { path = \"../../others/looks-harmless\" }\n",
+            ),
             (
                 "crates/rpc-client/src/lib.rs",
                 "//! Calls.\n\n#![forbid(unsafe_code)]\n\nmod util;\n",
@@ -69,6 +87,10 @@ fn every_violation_is_one_line_with_its_place() {
         ".ci/run:1: does not call `cargo run --quiet --package xtask -- ci` (",
         "README.md:1: `cargo test` is no step of `cargo xtask ci` (",
         "README.md:3: links to `docs/wires.md`, which does not exist (",
+        "Cargo.lock:13: `rpc-client` has the licence none (",
+        "Cargo.lock:28: `tokio` has the licence MIT AND GPL-3.0-only (",
+        "crates/rpc-client/Cargo.toml:1: has an asynchronous runtime below it: \
+            rpc-client → looks-harmless → tokio (",
         "crates/rpc-client/Cargo.toml:1: has no LICENSE-MIT beside it (",
         "crates/rpc-client/Cargo.toml:1: has no `description` (",
         "crates/rpc-client/src/lib.rs:1: does not have [\"# When to use it\", ",
