@@ -40,7 +40,7 @@ pub const STEPS: &[Step] = &[
     Step {
         name: "fuzz",
         environment: &[],
-        arguments: "run --quiet --package xtask -- fuzz --seconds 45",
+        arguments: "run --quiet --package xtask -- fuzz --seconds 30",
     },
     Step {
         name: "soak",
