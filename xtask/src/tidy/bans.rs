@@ -41,12 +41,6 @@ const FORBIDDEN_MODULES: [&str; 5] =
     ["std::net", "std::os", "std::process", "std::thread", "std::time"];
 const CRATE_WITHOUT_THEM: &str = "crates/rpc-proto/src/";
 
-/// Whether a crate has a module that may contain unsafe code.
-pub(super) fn may_be_unsafe(package: &str) -> bool {
-    let source = format!("crates/{package}/src/");
-    LIFTED.iter().any(|(path, lint)| *lint == UNSAFE && path.starts_with(&source))
-}
-
 /// Finds the attributes that lift a ban where nobody may.
 pub(super) fn check(file: &TextFile, syntax: &syn::File) -> Vec<Violation> {
     let mut finder = Finder { lifted: Vec::new() };

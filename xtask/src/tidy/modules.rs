@@ -7,7 +7,8 @@
 use std::collections::BTreeMap;
 
 use anyhow::Context as _;
-use proc_macro2::{Ident, TokenStream, TokenTree};
+use proc_macro2::{Ident, Span, TokenStream, TokenTree};
+use syn::parse::{ParseStream, Parser as _};
 use syn::visit::{self, Visit};
 use syn::{Attribute, ItemMod, ItemUse, Macro, UseTree, Visibility};
 
@@ -160,8 +161,8 @@ impl Reader<'_> {
         self.modules.entry(self.module.clone()).or_default()
     }
 
-    fn mention(&mut self, first: &Ident, path: Vec<String>) {
-        let line = first.span().start().line;
+    fn mention(&mut self, at: Span, path: Vec<String>) {
+        let line = at.start().line;
         self.here().mentions.push(Mention { line, path });
     }
 
@@ -179,8 +180,7 @@ impl Reader<'_> {
             }
             UseTree::Glob(glob) => {
                 path.push("*".to_owned());
-                let line = glob.star_token.spans[0].start().line;
-                return self.here().mentions.push(Mention { line, path });
+                return self.mention(glob.star_token.spans[0], path);
             }
             UseTree::Name(tree) => (&tree.ident, &tree.ident),
             UseTree::Rename(tree) => (&tree.ident, &tree.rename),
@@ -194,40 +194,23 @@ impl Reader<'_> {
         };
         self.here().names.insert(known_as, path.clone());
         if is_for_itself {
-            self.mention(name, path);
+            self.mention(name.span(), path);
         }
     }
 
     /// The paths among the tokens of a macro, whatever else the macro makes of them.
-    fn read_tokens(&mut self, tokens: TokenStream) {
-        let mut path: Vec<Ident> = Vec::new();
-        let mut colons = 0;
-        for token in tokens {
-            match token {
-                TokenTree::Punct(punct) if punct.as_char() == ':' => colons += 1,
-                TokenTree::Ident(ident) => {
-                    if colons != 2 {
-                        self.end_of_path(&mut path);
-                    }
-                    path.push(ident);
-                    colons = 0;
-                }
-                other => {
-                    self.end_of_path(&mut path);
-                    colons = 0;
-                    if let TokenTree::Group(group) = other {
-                        self.read_tokens(group.stream());
-                    }
+    fn read_tokens(&mut self, tokens: TokenStream) -> syn::Result<()> {
+        let read = |input: ParseStream<'_>| {
+            while !input.is_empty() {
+                if input.fork().call(syn::Path::parse_mod_style).is_ok() {
+                    self.visit_path(&input.call(syn::Path::parse_mod_style)?);
+                } else if let TokenTree::Group(group) = input.parse()? {
+                    self.read_tokens(group.stream())?;
                 }
             }
-        }
-        self.end_of_path(&mut path);
-    }
-
-    fn end_of_path(&mut self, path: &mut Vec<Ident>) {
-        if let Some(first) = path.first().cloned() {
-            self.mention(&first, path.drain(..).map(|ident| ident.to_string()).collect());
-        }
+            Ok(())
+        };
+        read.parse2(tokens)
     }
 }
 
@@ -249,21 +232,24 @@ impl<'ast> Visit<'ast> for Reader<'_> {
     }
 
     fn visit_item_use(&mut self, item: &'ast ItemUse) {
-        let is_for_itself = matches!(item.vis, Visibility::Inherited);
-        self.read_use(&item.tree, Vec::new(), is_for_itself);
+        if !is_for_tests(&item.attrs) {
+            let is_for_itself = matches!(item.vis, Visibility::Inherited);
+            self.read_use(&item.tree, Vec::new(), is_for_itself);
+        }
     }
 
     fn visit_path(&mut self, path: &'ast syn::Path) {
         if let Some(first) = path.segments.first() {
             let segments = path.segments.iter().map(|segment| segment.ident.to_string());
-            self.mention(&first.ident, segments.collect());
+            self.mention(first.ident.span(), segments.collect());
         }
         visit::visit_path(self, path);
     }
 
     fn visit_macro(&mut self, item: &'ast Macro) {
         self.visit_path(&item.path);
-        self.read_tokens(item.tokens.clone());
+        let read = self.read_tokens(item.tokens.clone());
+        read.expect("a sequence of tokens can be read token by token");
     }
 
     /// `pub(crate)` has a path too.
