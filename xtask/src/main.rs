@@ -32,7 +32,7 @@ enum Command {
     /// Measure the models against bare servers that parse nothing
     #[command(disable_help_flag = true)]
     Bench(xtask::bench::Options),
-    /// Send hostile bytes to the frame reader, the request parser and every model
+    /// Send hostile bytes to a server of every model
     Fuzz(xtask::fuzz::Options),
     /// Let good and bad clients, kills and reloads loose on every model, and check every reply
     Soak(xtask::soak::Options),

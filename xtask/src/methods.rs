@@ -71,6 +71,7 @@ pub fn registry() -> Result<Registry, RegisterError> {
 /// # Panics
 ///
 /// Not here: the method `panic` does, when it is called.
+#[expect(clippy::disallowed_methods, reason = "this is the method `sleep`")]
 pub fn add_fault_methods(registry: &mut Registry) -> Result<(), RegisterError> {
     registry.register(SLEEP, |millis, _ctx| {
         thread::sleep(Duration::from_millis(millis));

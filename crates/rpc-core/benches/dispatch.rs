@@ -4,6 +4,8 @@
 //! With one in flight this measures the kernel and its scheduler; with 128 it measures this crate.
 //! `cargo xtask bench` compares models; this is for those who change the loop.
 
+#![expect(clippy::disallowed_methods, reason = "the crate starts no thread, its tests do")]
+
 use std::borrow::Cow;
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 pub(super) enum Meaning<'a> {
     /// No JSON text in UTF-8: -32700.
     NotJson,
-    /// JSON, but not the message that was expected: -32600.
+    /// JSON, but no request: -32600.
     NotAMessage,
     Message {
         name: String,
@@ -22,21 +22,6 @@ pub(super) enum Meaning<'a> {
 
 /// Reads a request.
 pub(super) fn request(body: &[u8]) -> Meaning<'_> {
-    read(body, "in", Some("timeout_ms"), "params", true)
-}
-
-/// Reads a reply.
-pub(super) fn reply(body: &[u8]) -> Meaning<'_> {
-    read(body, "out", None, "result", false)
-}
-
-fn read<'a>(
-    body: &'a [u8],
-    name: &str,
-    timeout: Option<&str>,
-    payload: &str,
-    payload_may_be_absent: bool,
-) -> Meaning<'a> {
     let Ok(text) = str::from_utf8(body) else {
         return Meaning::NotJson;
     };
@@ -52,19 +37,14 @@ fn read<'a>(
             let value = values.next();
             values.next().is_none().then_some(value)
         };
-        let timeout = match timeout {
-            Some(timeout) => value_of(timeout)?.filter(|value| *value != "null"),
-            None => None,
-        };
+        let timeout = value_of("timeout_ms")?.filter(|value| *value != "null");
         if timeout.is_some_and(|value| !value.chars().all(|digit| digit.is_ascii_digit())) {
             return None;
         }
-        let payload = value_of(payload)?;
-        (payload.is_some() || payload_may_be_absent).then_some(())?;
         Some(Meaning::Message {
-            name: serde_json::from_str(value_of(name)??).ok()?,
+            name: serde_json::from_str(value_of("in")??).ok()?,
             timeout_ms: timeout.map(|digits| digits.parse().unwrap_or(u64::MAX)),
-            payload,
+            payload: value_of("params")?,
         })
     };
     understood().unwrap_or(Meaning::NotAMessage)

@@ -2,7 +2,7 @@
 
 use fastrand::Rng;
 
-use super::corpus::{FRAGMENTS, NUMBERS, REQUESTS};
+use super::corpus::{FRAGMENTS, REQUESTS};
 
 /// No mutation makes a message longer than this, in bytes, by much.
 const MAX_LEN: usize = 64 * 1024;
@@ -19,7 +19,7 @@ pub(super) fn mutate(bytes: &mut Vec<u8>, random: &mut Rng) {
 
 fn mutate_once(bytes: &mut Vec<u8>, random: &mut Rng) {
     let at = random.usize(0..=bytes.len());
-    match random.u8(0..12) {
+    match random.u8(0..11) {
         0 if at < bytes.len() => bytes[at] ^= 1 << random.u8(0..8),
         1 if at < bytes.len() => bytes[at] = random.u8(..),
         2 => insert(bytes, at, &[random.u8(..)]),
@@ -35,8 +35,7 @@ fn mutate_once(bytes: &mut Vec<u8>, random: &mut Rng) {
         }
         6 => bytes.truncate(at),
         7 | 8 => insert(bytes, at, random.choice(FRAGMENTS).unwrap_or_default()),
-        9 => replace_number(bytes, random),
-        10 => nest(bytes, random),
+        9 => nest(bytes, random),
         _ => {
             let noise: Vec<u8> = (0..random.usize(1..8)).map(|_| random.u8(..)).collect();
             insert(bytes, at, &noise);
@@ -55,18 +54,6 @@ fn range(len: usize, random: &mut Rng) -> std::ops::Range<usize> {
     let start = random.usize(0..=len);
     let most = if random.bool() { 8 } else { len };
     start..(start + random.usize(0..=most)).min(len)
-}
-
-/// Puts a number at which something ends in the place of one that is there.
-fn replace_number(bytes: &mut Vec<u8>, random: &mut Rng) {
-    let number = random.choice(NUMBERS).unwrap_or_default().bytes();
-    let from = random.usize(0..=bytes.len());
-    let Some(start) = bytes[from..].iter().position(u8::is_ascii_digit) else {
-        return;
-    };
-    let start = from + start;
-    let len = bytes[start..].iter().take_while(|byte| byte.is_ascii_digit()).count();
-    bytes.splice(start..start + len, number);
 }
 
 /// Puts a value, or any other place, inside many arrays or objects; sometimes they do not end.

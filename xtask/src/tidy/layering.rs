@@ -1,8 +1,10 @@
 //! Which crate may depend on which.
 
-use cargo_metadata::{DependencyKind, Metadata};
+use std::fs;
 
-use super::Violation;
+use cargo_metadata::{DependencyKind, Metadata, Package};
+
+use super::violation::Violation;
 
 /// What a crate of this workspace may depend on, of this workspace.
 struct Layer {
@@ -12,24 +14,43 @@ struct Layer {
     tests_use: &'static [&'static str],
 }
 
+/// From the bottom to the top. A crate that is listed need not exist.
 const LAYERS: &[Layer] = &[
     Layer { crates: &["rpc-proto"], uses: &[], tests_use: &[] },
+    // Programs use it beside a server, and so do its tests.
+    Layer { crates: &["rpc-daemon"], uses: &[], tests_use: &["rpc-proto", "rpc-core"] },
     Layer { crates: &["rpc-core"], uses: &["rpc-proto"], tests_use: &["rpc-proto"] },
-    Layer { crates: &["rpc-client"], uses: &["rpc-proto"], tests_use: &["rpc-proto", "rpc-core"] },
     Layer {
-        crates: &[
-            "rpc-server-single",
-            "rpc-server-thread",
-            "rpc-server-fork",
-            "rpc-server-prefork",
-        ],
+        crates: &["rpc-client"],
+        uses: &["rpc-proto"],
+        tests_use: &["rpc-proto", "rpc-core", "rpc-process"],
+    },
+    Layer {
+        crates: &["rpc-cli"],
+        uses: &["rpc-proto", "rpc-client"],
+        tests_use: &["rpc-proto", "rpc-client", "rpc-core"],
+    },
+    Layer { crates: &["rpc-process"], uses: &["rpc-core"], tests_use: &["rpc-proto", "rpc-core"] },
+    Layer {
+        crates: &["rpc-server-single", "rpc-server-thread"],
         uses: &["rpc-core"],
-        tests_use: &["rpc-proto", "rpc-core"],
+        tests_use: &["rpc-proto", "rpc-core", "rpc-daemon"],
+    },
+    Layer {
+        crates: &["rpc-server-fork"],
+        uses: &["rpc-core", "rpc-process"],
+        tests_use: &["rpc-proto", "rpc-core", "rpc-process", "rpc-daemon"],
+    },
+    Layer {
+        crates: &["rpc-server-prefork"],
+        uses: &["rpc-core", "rpc-process", "rpc-daemon"],
+        tests_use: &["rpc-proto", "rpc-core", "rpc-process", "rpc-daemon"],
     },
 ];
 
-/// The only places that know every model. They are tools, so they may also use any crate of others.
-pub(super) const TOOLS: [&str; 2] = ["xtask", "xtask-bench"];
+/// The only place that knows every model. What lies there is a tool, so it may also use any crate of
+/// others.
+const TOOLS: &str = "xtask";
 
 /// What the libraries may use from outside without a further reason.
 const LIBRARIES: [&str; 6] =
@@ -44,15 +65,24 @@ struct Edge<'a> {
     for_tests: bool,
 }
 
-/// Checks every dependency that a manifest of the workspace declares, for whatever target.
+/// The packages that are not tools.
+pub(super) fn libraries(metadata: &Metadata) -> impl Iterator<Item = &Package> {
+    let packages = metadata.workspace_packages().into_iter();
+    packages.filter(|package| !manifest(metadata, package).starts_with(TOOLS))
+}
+
+/// Where the manifest of a package is, relative to the root of the repository.
+pub(super) fn manifest<'a>(metadata: &Metadata, package: &'a Package) -> &'a str {
+    let path = &package.manifest_path;
+    path.strip_prefix(&metadata.workspace_root).unwrap_or(path).as_str()
+}
+
+/// Checks every dependency that a manifest of a library declares, for whatever target.
 pub(super) fn check(metadata: &Metadata, architecture: &str) -> Vec<Violation> {
-    let root = &metadata.workspace_root;
     let packages = metadata.workspace_packages();
     let mut violations = Vec::new();
-    for package in &packages {
-        let path = package.manifest_path.strip_prefix(root);
-        let path = path.unwrap_or(&package.manifest_path).as_str();
-        let manifest = std::fs::read_to_string(&package.manifest_path).unwrap_or_default();
+    for package in libraries(metadata) {
+        let text = fs::read_to_string(&package.manifest_path).unwrap_or_default();
         for dependency in &package.dependencies {
             let edge = Edge {
                 from: &package.name,
@@ -61,12 +91,10 @@ pub(super) fn check(metadata: &Metadata, architecture: &str) -> Vec<Violation> {
                 for_tests: dependency.kind == DependencyKind::Development,
             };
             if let Some(why) = why_not(edge, architecture) {
-                let line = manifest
-                    .lines()
-                    .position(|line| declares(line, edge.to))
-                    .map_or(1, |index| index + 1);
+                let line = text.lines().position(|line| declares(line, edge.to));
+                let line = line.map_or(1, |index| index + 1);
                 let what = format!("depends on `{}`", edge.to);
-                violations.push(Violation::new(path, line, what, why));
+                violations.push(Violation::new(manifest(metadata, package), line, what, why));
             }
         }
     }
@@ -81,9 +109,6 @@ fn declares(line: &str, name: &str) -> bool {
 
 /// Why a dependency is not allowed, if it is not.
 fn why_not(edge: Edge<'_>, architecture: &str) -> Option<String> {
-    if TOOLS.contains(&edge.from) {
-        return None;
-    }
     let layer = LAYERS.iter().find(|layer| layer.crates.contains(&edge.from));
     let Some(layer) = layer else {
         return Some(format!("`{}` has no layer in xtask/src/tidy/layering.rs", edge.from));
@@ -128,7 +153,19 @@ mod tests {
             ("rpc-server-prefork", "rpc-server-thread", false, false),
             ("rpc-server-fork", "rpc-client", false, false),
             ("rpc-server-fork", "xtask", false, false),
-            ("xtask", "rpc-server-prefork", true, true),
+            ("rpc-core", "rpc-process", false, false),
+            ("rpc-core", "rpc-daemon", false, false),
+            ("rpc-client", "rpc-daemon", false, false),
+            ("rpc-cli", "rpc-client", true, true),
+            ("rpc-cli", "rpc-core", false, true),
+            ("rpc-daemon", "rpc-core", false, true),
+            ("rpc-process", "rpc-core", true, true),
+            ("rpc-process", "rpc-proto", false, true),
+            ("rpc-process", "rpc-daemon", false, false),
+            ("rpc-server-thread", "rpc-process", false, false),
+            ("rpc-server-fork", "rpc-process", true, true),
+            ("rpc-server-fork", "rpc-daemon", false, true),
+            ("rpc-server-prefork", "rpc-daemon", true, true),
             ("rpc-server-new", "rpc-core", false, false),
         ] {
             for for_tests in [false, true] {
@@ -141,12 +178,9 @@ mod tests {
 
     #[test]
     fn libraries_give_a_reason_for_what_they_take_from_outside() {
-        for (from, to, allowed) in [
-            ("rpc-core", "nix", true),
-            ("rpc-core", "libc", true),
-            ("rpc-core", "tokio", false),
-            ("xtask", "clap", true),
-        ] {
+        for (from, to, allowed) in
+            [("rpc-core", "nix", true), ("rpc-core", "libc", true), ("rpc-core", "tokio", false)]
+        {
             for for_tests in [false, true] {
                 let edge = Edge { from, to, to_workspace: false, for_tests };
                 check_edge(edge, allowed || for_tests);

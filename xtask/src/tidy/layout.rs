@@ -1,14 +1,15 @@
 //! What lies where: the top level of the repository, and what every published crate carries along.
 
-use super::Violation;
+use super::violation::Violation;
 
-const TOP_LEVEL: [&str; 10] = [
+const TOP_LEVEL: [&str; 11] = [
     "CHANGELOG.md",
     "Cargo.lock",
     "Cargo.toml",
     "LICENSE-APACHE",
     "LICENSE-MIT",
     "README.md",
+    "clippy.toml",
     "crates",
     "docs",
     "rustfmt.toml",

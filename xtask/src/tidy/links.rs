@@ -2,7 +2,8 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use super::{TextFile, Violation};
+use super::repository::TextFile;
+use super::violation::Violation;
 
 /// Checks every relative link of a Markdown document; `exists` is asked with paths that are
 /// relative to the root of the repository.

@@ -3,48 +3,28 @@
 //! A module a family of rules. A rule is a function from text to violations and looks at nothing
 //! else, so that a test can show it a text that breaks it.
 
+mod bans;
+mod dependencies;
 mod documentation;
+mod imports;
 mod layering;
 mod layout;
 mod links;
-mod mentions;
+mod modules;
 mod names;
 mod readme;
 mod repository;
-mod rust;
+mod violation;
 mod wire;
 
-use std::fmt;
 use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
-use cargo_metadata::{MetadataCommand, Package};
+use cargo_metadata::{CargoOpt, MetadataCommand, Target};
+use modules::Modules;
 use repository::{TextFile, read_all, top_level};
-
-/// Something in the repository that is not as docs/architecture.md says.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Violation {
-    /// Relative to the root of the repository, with `/`.
-    file: String,
-    line: usize,
-    what: String,
-    why: String,
-}
-
-impl Violation {
-    fn new(file: &str, line: usize, what: impl Into<String>, why: impl Into<String>) -> Violation {
-        Violation { file: file.to_owned(), line, what: what.into(), why: why.into() }
-    }
-}
-
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Violation { file, line, .. } = self;
-        write!(f, "{file}:{line}: {} ({})", self.what, self.why)
-    }
-}
 
 /// Checks the workspace that the current directory is in, prints every violation as one line
 /// `path:line: what (why)`.
@@ -53,7 +33,13 @@ impl fmt::Display for Violation {
 ///
 /// When there is a violation, or something cannot be read.
 pub fn run() -> anyhow::Result<()> {
-    let metadata = MetadataCommand::new().no_deps().exec()?;
+    // For one target, so that nothing is downloaded that no build needs.
+    let target = ["--filter-platform", "x86_64-unknown-linux-gnu"].map(str::to_owned);
+    let metadata = MetadataCommand::new()
+        .features(CargoOpt::AllFeatures)
+        .other_options(target)
+        .exec()
+        .context("cannot read the workspace")?;
     let root = metadata.workspace_root.as_std_path();
     let rust_files = read_all(root, &["crates", "xtask"], "rs")?;
     let read = |path: &str| fs::read_to_string(root.join(path)).unwrap_or_default();
@@ -65,23 +51,35 @@ pub fn run() -> anyhow::Result<()> {
 
     let mut violations = Vec::new();
     violations.extend(layering::check(&metadata, &read("docs/architecture.md")));
+    violations.extend(dependencies::check(&metadata, &read("Cargo.lock")));
     violations.extend(layout::check_top_level(&top_level(root)?));
     violations.extend(wire::check(&read("docs/wire.md")));
     violations.extend(readme::check(&read("README.md"), &read(".ci/run")));
     for file in &rust_files {
+        let syntax = syn::parse_file(&file.text).with_context(|| file.path.clone())?;
         violations.extend(documentation::check(file));
-        violations.extend(mentions::check(file));
-        violations.extend(names::check(file));
+        violations.extend(bans::check(file, &syntax));
+        violations.extend(names::check(file, &syntax));
+    }
+    for file in read_all(root, &["crates", "xtask"], "toml")? {
+        violations.extend(bans::check_settings(&file, &read("clippy.toml")));
     }
     for document in &documents {
         let exists = |path: &Path| root.join(path).exists();
         violations.extend(links::check(document, exists));
     }
-    let is_library = |package: &&&Package| !layering::TOOLS.contains(&package.name.as_str());
-    for package in metadata.workspace_packages().iter().filter(is_library) {
-        let directory = package.manifest_path.as_std_path().parent();
-        let directory = directory.and_then(|directory| directory.strip_prefix(root).ok());
-        let directory = directory.context("a package outside the workspace")?;
+    violations.extend(imports::check_folders(&rust_files));
+    for package in metadata.workspace_packages() {
+        let is_program = |target: &&Target| target.is_lib() || target.is_bin();
+        for target in package.targets.iter().filter(is_program) {
+            let file = target.src_path.strip_prefix(&metadata.workspace_root)?;
+            let modules = Modules::read(&rust_files, file.as_str())?;
+            violations.extend(bans::check_paths(&modules));
+            violations.extend(imports::check(&modules.imports()));
+        }
+    }
+    for package in layering::libraries(&metadata) {
+        let directory = layering::manifest(&metadata, package).trim_end_matches("/Cargo.toml");
         let exists = |file: &str| root.join(directory).join(file).is_file();
         let declared = [
             ("description", package.description.is_some()),
@@ -91,8 +89,7 @@ pub fn run() -> anyhow::Result<()> {
             ("keywords", !package.keywords.is_empty()),
             ("categories", !package.categories.is_empty()),
         ];
-        let directory = directory.display().to_string();
-        violations.extend(layout::check_library(&directory, &declared, exists));
+        violations.extend(layout::check_library(directory, &declared, exists));
     }
 
     violations.sort();

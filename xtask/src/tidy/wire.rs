@@ -2,7 +2,7 @@
 
 use rpc_proto::{ErrorCode, MAX_FRAME_LEN, PREFIX_LEN};
 
-use super::Violation;
+use super::violation::Violation;
 
 const FILE: &str = "docs/wire.md";
 

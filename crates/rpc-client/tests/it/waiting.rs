@@ -143,6 +143,7 @@ fn a_connection_that_was_idle_for_too_long_is_not_used() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "a peer that is slow")]
 fn time_spent_in_a_call_is_not_idle_time() {
     let idle = Duration::from_secs(1);
     let peer = Peer::tcp(move |stream| {
@@ -165,6 +166,7 @@ fn time_spent_in_a_call_is_not_idle_time() {
 struct Slow;
 
 impl serde::Serialize for Slow {
+    #[expect(clippy::disallowed_methods, reason = "params that are slow")]
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         thread::sleep(2 * LIMIT);
         serializer.serialize_str(&"x".repeat(100_000))

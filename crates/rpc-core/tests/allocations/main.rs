@@ -3,6 +3,8 @@
 //! A program of its own, because counting replaces the allocator of the whole program. Each thread
 //! has a count of its own, so the peer's allocations do not matter.
 
+#![expect(clippy::disallowed_methods, reason = "the crate starts no thread, its tests do")]
+
 use std::borrow::Cow;
 use std::io::{Read, Write};
 use std::net::TcpStream;

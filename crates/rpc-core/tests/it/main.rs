@@ -1,5 +1,7 @@
 //! The parts of a server that need no process of their own to be tested.
 
+#![expect(clippy::disallowed_methods, reason = "the crate starts no thread, its tests do")]
+
 /// Binding, accepting, refusing.
 mod accepting;
 /// Calls that take too long.

@@ -8,6 +8,8 @@ mod fidelity;
 mod foreign;
 /// The bytes of a real exchange, written out by hand.
 mod golden;
+/// Streams and bodies as a hostile or a broken peer makes them, by the thousand.
+mod hostile;
 /// Which body is a request or a reply, and which error it becomes otherwise.
 mod messages;
 /// Methods as constants, and addresses as one writes them.

@@ -95,7 +95,7 @@ const NAME_FRAGMENTS: [&str; 10] =
 
 /// Requests or replies in a usual spelling whose name and payload are JSON or only look like it,
 /// with up to three edits somewhere.
-fn near_misses() -> impl Strategy<Value = String> {
+pub(crate) fn near_misses() -> impl Strategy<Value = String> {
     let fragment = || prop::sample::select(&FRAGMENTS[..]);
     let payload = prop_oneof![
         any_json().prop_map(|value| value.to_string()),
@@ -157,7 +157,7 @@ fn check_fast_reply<'a, T: Deserialize<'a>>(body: &'a str) {
     }
 }
 
-fn check_fast<'a, T: Deserialize<'a>>(body: &'a str) {
+pub(crate) fn check_fast<'a, T: Deserialize<'a>>(body: &'a str) {
     check_fast_request::<T>(body);
     check_fast_reply::<T>(body);
 }
@@ -172,7 +172,7 @@ struct Options {
 
 /// Name, time-out and payload. `Response::parse` takes the fast way itself; this is what it has to
 /// agree with.
-fn by_value<'a>(
+pub(crate) fn by_value<'a>(
     body: &'a str,
     name: &str,
     payload: &str,

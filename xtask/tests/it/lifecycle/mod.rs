@@ -150,6 +150,7 @@ fn port(server: &Server) -> SocketAddr {
 }
 
 /// Waits for something that sends no event, such as the end of a process that is not our child.
+#[expect(clippy::disallowed_methods, reason = "there is no event to wait for")]
 fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !is_so() {

@@ -62,7 +62,7 @@ fn a_worker_that_goes_on_is_left_alone(model: Model) {
     assert!(proc::is_alive(workers[0]), "{}", log.text());
 }
 
-/// Time has to pass here: it is what the test is about.
+#[expect(clippy::disallowed_methods, reason = "time has to pass: it is what the test is about")]
 fn a_master_that_was_stopped_does_not_count_the_time(model: Model) {
     let (server, log) = serve_logged(model, &["--workers", "1", "--hung-after", "2s"]);
     let worker = children(&server, 1)[0];
