@@ -65,7 +65,7 @@ pub use serve::refusal::{busy, out_of_resources};
 pub use serve::registry::{RegisterError, Registry};
 pub use serve::server::Server;
 pub use serve::service::Service;
-pub use stop::shutdown::Shutdown;
+pub use stop::control::Shutdown;
 pub use sys::exit::{EXIT_DEADLINE, EXIT_GRACE_EXPIRED};
 
 pub use rpc_proto::stats::WorkerState;

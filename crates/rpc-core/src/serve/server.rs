@@ -15,8 +15,7 @@ use crate::error::ServeError;
 use crate::serve::connection::Connection;
 use crate::serve::context::Peer;
 use crate::serve::socket::{Socket, credentials};
-use crate::stop::control::Control;
-use crate::stop::shutdown::Shutdown;
+use crate::stop::control::{Control, Shutdown};
 use crate::stop::signals::{give_signals_back, stop_on_signals};
 use crate::sys::pid::own_pid;
 

@@ -4,8 +4,6 @@
 //! A stop is a flag, a walk over the process's own slots, and a wake-up for the accept loop. All
 //! three are async-signal-safe, so a signal handler does what [`Shutdown`] does and no polling
 //! interval exists.
-//!
-//! [`Shutdown`]: crate::Shutdown
 #![allow(unsafe_code)]
 
 use std::fmt;
@@ -133,6 +131,40 @@ impl Control {
             return Err(io::Error::last_os_error());
         }
         Ok(())
+    }
+}
+
+/// Stops one server, from any thread.
+///
+/// ```
+/// # use rpc_core::{Acceptor, Address};
+/// let acceptor = Acceptor::bind(&"127.0.0.1:0".parse()?)?;
+/// let shutdown = acceptor.shutdown();
+/// let controlling_thread = std::thread::spawn(move || shutdown.stop());
+/// # controlling_thread.join().unwrap();
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Shutdown {
+    control: Arc<Control>,
+}
+
+impl Shutdown {
+    pub(crate) fn new(control: Arc<Control>) -> Shutdown {
+        Shutdown { control }
+    }
+
+    /// Tells the server to stop, and returns at once.
+    ///
+    /// It accepts nobody any more, ends idle connections, and answers the requests that it has
+    /// received. `serve` returns when that is done. A second call changes nothing.
+    pub fn stop(&self) {
+        self.control.stop();
+    }
+
+    /// Whether the server was told to stop.
+    pub fn is_stopping(&self) -> bool {
+        self.control.is_stopping()
     }
 }
 

@@ -9,7 +9,6 @@ pub(crate) mod last_words;
 pub(crate) mod process_role;
 pub(crate) mod registered;
 pub(crate) mod shared_listening;
-pub(crate) mod shutdown;
 pub(crate) mod signals;
 pub(crate) mod status_pipe;
 pub(crate) mod supervision;

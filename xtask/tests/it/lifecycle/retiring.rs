@@ -34,6 +34,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// The most workers that live at a time while `drive` runs and when it has returned. Connections
 /// that it returns are open until then, and so their workers live.
+#[expect(clippy::disallowed_methods, reason = "a pause between two looks at /proc")]
 fn most_workers<Kept: Send>(server: &Server, drive: impl FnOnce() -> Kept + Send) -> usize {
     thread::scope(|scope| {
         let driver = scope.spawn(drive);
