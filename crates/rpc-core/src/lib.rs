@@ -80,7 +80,7 @@ pub mod internal {
     pub use crate::serve::socket::poll_timeout;
     pub use crate::stop::handlers::forget_handlers;
     pub use crate::stop::signals::heard_by_child;
-    pub use crate::stop::status_pipe::{MAX_REASON_LEN, Report};
+    pub use crate::stop::status_pipe::{READY, REPLACE};
     pub use crate::stop::supervision::{ForkEntry, ServingChild, StopOrder, Supervision};
     pub use crate::sys::exit::{EXIT_FAILED, EXIT_NOT_EXECUTED, EXIT_PANICKED, exit_now};
 }

@@ -14,10 +14,12 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
-use rpc_core::internal::{EventSource, Report, Supervision, exit_now, poll_timeout};
-use rpc_core::{Acceptor, Connection, ServeError, WorkerState};
+use rpc_core::internal::{EventSource, Supervision, exit_now, poll_timeout};
+use rpc_core::{Acceptor, Connection, ServeError};
 
-use crate::child::{ChildExit, ChildHandle, ChildTable, Escalation, ExitStatus, StopReason};
+use crate::child::{
+    ChildExit, ChildHandle, ChildTable, Escalation, ExitStatus, Report, StopReason,
+};
 use crate::clock::Clock;
 use crate::fork::RefusedForks;
 use crate::kernel::{Change, check_system, look_for_end, look_for_stop, reap, refuse_threads};
@@ -262,7 +264,7 @@ impl Children {
         if status != ExitStatus::Unknown {
             reap(pid);
         }
-        match exit.reason.is_in_order() {
+        match exit.is_in_order() {
             true => tracing::debug!(pid, "child {exit}"),
             false => tracing::warn!(pid, "child {exit}"),
         }
@@ -302,7 +304,7 @@ impl Children {
         if let Some(child) = self.table.find(pid).filter(|child| !child.is_told()) {
             child.end(now, Escalation::retire(why, now, drain));
             child.escalate(now);
-            self.supervision.set_worker_state(pid, WorkerState::Retiring);
+            self.supervision.child_retires(pid);
         }
     }
 
@@ -400,7 +402,7 @@ impl Children {
             }
             let happened = self.wait(awaited)?;
             let is_unfinished = |event: &&Event| match event {
-                Event::Exited(exit) => exit.reason.is_unfinished(),
+                Event::Exited(exit) => exit.is_unfinished(),
                 _ => false,
             };
             unfinished += happened.iter().filter(is_unfinished).count();

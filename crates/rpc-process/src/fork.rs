@@ -10,13 +10,12 @@ use nix::sys::prctl;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill};
 use nix::unistd::{Pid, getpid, getppid, setpgid};
 use rpc_core::internal::{
-    EXIT_FAILED, EXIT_PANICKED, Report, ServingChild, exit_now, heard_by_child, panic_message,
-    with_causes,
+    EXIT_FAILED, EXIT_PANICKED, ServingChild, exit_now, heard_by_child, panic_message, with_causes,
 };
 use rpc_core::{ExitReason, ServeError};
 
 use crate::backoff::Backoff;
-use crate::child::{ChildHandle, StatusPipe};
+use crate::child::{ChildHandle, Report, StatusPipe};
 use crate::children::Children;
 use crate::error::ForkError;
 use crate::kernel::{Forked, fork_only_thread, pidfd_open, reap, refuse_threads};
@@ -56,7 +55,7 @@ impl InChild {
             Ok(Err(error)) => (EXIT_FAILED, with_causes(&error)),
             Err(panic) => (EXIT_PANICKED, panic_message(&*panic).to_owned()),
         };
-        self.server.report(&Report::Failed(reason));
+        self.server.report(&Report::failed(&reason));
         self.exit(status)
     }
 
@@ -138,7 +137,7 @@ impl Children {
                 drop(status);
                 let child = InChild { server: entry.in_child(reporter) };
                 if let Err(error) = self.become_child(parent, &child.server) {
-                    child.server.report(&Report::Failed(error.to_string()));
+                    child.server.report(&Report::failed(&error.to_string()));
                     child.exit(EXIT_FAILED);
                 }
                 // What the host program had blocked, and not what its supervision blocks.

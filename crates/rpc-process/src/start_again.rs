@@ -13,9 +13,9 @@ use std::os::unix::ffi::OsStringExt;
 
 use nix::sys::signal::{SigSet, SigmaskHow};
 use nix::unistd::{execvpe, getpid, write};
-use rpc_core::internal::{EXIT_NOT_EXECUTED, Report, exit_now, forget_handlers};
+use rpc_core::internal::{EXIT_NOT_EXECUTED, exit_now, forget_handlers};
 
-use crate::child::StatusPipe;
+use crate::child::{Report, StatusPipe};
 use crate::children::Children;
 use crate::error::ForkError;
 use crate::kernel::{Forked, fork_only_thread, pass_on, refuse_threads};
@@ -61,7 +61,7 @@ impl Children {
                 let _ = mask.thread_set_mask();
                 let error = execute_again(status_variable);
                 if let Some(pipe) = passed.pop() {
-                    let _ = write(&pipe, &Report::Failed(error.to_string()).line());
+                    let _ = write(&pipe, &Report::failed(&error.to_string()));
                 }
                 exit_now(EXIT_NOT_EXECUTED)
             }

@@ -21,7 +21,7 @@ use crate::serve::refusal::{access_denied, busy};
 use crate::serve::server::Server;
 use crate::stop::control::{Control, Shutdown};
 use crate::stop::signals::stop_on_signals;
-use crate::stop::status_pipe::Report;
+use crate::stop::status_pipe::READY;
 use crate::stop::supervision::Supervision;
 use crate::sys::pid::own_pid;
 
@@ -224,7 +224,9 @@ impl Acceptor {
         loop {
             // Before the look at the flag: a stop after it finds this thread.
             if let (true, Some(listening)) = (self.is_shared, &self.listening) {
-                self.control().scoreboard.say_worker_is_ready();
+                if let Some(worker) = self.control().scoreboard.own_worker() {
+                    worker.become_ready();
+                }
                 self.control().listening.begin(listening.listener.as_fd());
             }
             if self.control().accepts_no_more() {
@@ -262,7 +264,7 @@ impl Acceptor {
     /// The first time that this process accepts. A worker has a master that does this for it.
     fn begin(&mut self) -> Result<(), ServeError> {
         self.has_begun = true;
-        self.control().reports.report(&Report::Ready);
+        self.control().reports.say(READY);
         if !self.is_shared && self.is_creator() {
             self.set_blocking(false)?;
             self.hooks.announce_accepting();
@@ -286,9 +288,10 @@ impl Acceptor {
         let Some(listening) = &self.listening else {
             return Ok(None);
         };
-        self.rejecting.end_pause();
+        self.rejecting.paused_until = None;
         let accepted = listening.listener.accept();
-        self.did_not_wait = would_block(&accepted);
+        let would_block = |error: &io::Error| error.kind() == io::ErrorKind::WouldBlock;
+        self.did_not_wait = accepted.as_ref().is_err_and(would_block);
         match accepted {
             Ok((socket, peer)) if !self.serves(peer) => {
                 self.rejecting.reject(socket, &access_denied(peer));
@@ -365,8 +368,4 @@ impl fmt::Debug for Acceptor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Acceptor").field("address", &self.address).finish_non_exhaustive()
     }
-}
-
-fn would_block<T>(result: &io::Result<T>) -> bool {
-    result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
 }

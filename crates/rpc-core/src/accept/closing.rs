@@ -67,7 +67,8 @@ impl Acceptor {
     /// Says that another process, which has inherited the socket, listens on it from now on: at
     /// the end this one neither answers the peers in its queue nor removes its file.
     pub fn leave_socket_to_others(&mut self) {
-        self.hooks.call_off_closing();
+        // The server goes on there.
+        self.hooks.on_closing = None;
         if let Some(listening) = &mut self.listening {
             listening.is_ours_alone = false;
             listening.listener.leave_to_others();
@@ -94,7 +95,7 @@ impl Acceptor {
         self.hooks.announce_closing();
         self.admit_no_more();
         // One descriptor is enough to tell one after the other.
-        self.rejecting.give_up_reserve();
+        self.rejecting.reserve = None;
         if let Some(listening) = &self.listening {
             listening.reject_queue();
         }

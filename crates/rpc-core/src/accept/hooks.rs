@@ -27,9 +27,4 @@ impl Hooks {
             hook();
         }
     }
-
-    /// The server goes on in another process, so this one does not end it.
-    pub(crate) fn call_off_closing(&mut self) {
-        self.on_closing = None;
-    }
 }

@@ -28,7 +28,7 @@ pub(crate) struct Rejecting {
     control: Arc<Control>,
     pub(crate) lingering: Vec<LingeringClose>,
     /// Given up for a moment when descriptors run out, so that the next peer can be told.
-    reserve: Option<OwnedFd>,
+    pub(crate) reserve: Option<OwnedFd>,
     pub(crate) paused_until: Option<Instant>,
     next_warning: Option<Instant>,
 }
@@ -102,17 +102,9 @@ impl Rejecting {
         self.paused_until = Some(Instant::now() + PAUSE);
     }
 
-    pub(crate) fn end_pause(&mut self) {
-        self.paused_until = None;
-    }
-
     /// Closes all at once, and gives up what is kept for more.
     pub(crate) fn end(&mut self) {
         self.lingering.clear();
-        self.give_up_reserve();
-    }
-
-    pub(crate) fn give_up_reserve(&mut self) {
         self.reserve = None;
     }
 

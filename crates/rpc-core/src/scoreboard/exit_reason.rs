@@ -60,17 +60,6 @@ impl ExitReason {
     pub fn name(self) -> &'static str {
         ExitReason::NAMES[self as usize]
     }
-
-    /// Whether the end was in order: wanted by somebody, and every caller has an answer.
-    pub fn is_in_order(self) -> bool {
-        use ExitReason::{Clean, Recycled, Retired, Stopped};
-        matches!(self, Clean | Recycled | Retired | Stopped)
-    }
-
-    /// Whether requests were still in flight when it was made to end.
-    pub fn is_unfinished(self) -> bool {
-        matches!(self, ExitReason::GraceExpired | ExitReason::Killed)
-    }
 }
 
 #[cfg(test)]

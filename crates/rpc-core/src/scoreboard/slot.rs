@@ -11,6 +11,7 @@ use nix::libc;
 
 use crate::scoreboard::calls::Calls;
 use crate::scoreboard::deadline_frame::DeadlineFrame;
+use crate::sys::clock::NEVER;
 use crate::sys::pid::own_pid;
 
 /// The state of one connection. A cache line of its own, so that neighbours do not slow it down.
@@ -24,7 +25,7 @@ pub(crate) struct Slot {
     /// late must not answer the next one in its place.
     phase: AtomicU32,
     /// How long the call may take, in milliseconds, and when that time is up, as
-    /// [`now`](crate::sys::clock::now) counts; 0 when it has no deadline.
+    /// [`now`](crate::sys::clock::now) counts; [`NEVER`] when it has no deadline.
     limit_ms: AtomicU32,
     deadline: AtomicU64,
     /// Replies that are finished but not yet written, for the last words to send first.
@@ -63,7 +64,7 @@ impl Slot {
     pub(crate) fn begin_handling(&self, waiting: &[u8]) {
         self.waiting_start.store(waiting.as_ptr() as usize, Ordering::Relaxed);
         self.waiting_len.store(waiting.len(), Ordering::Relaxed);
-        self.deadline.store(0, Ordering::Relaxed);
+        self.deadline.store(NEVER, Ordering::Relaxed);
         let call = (self.calls.begin() as u32).wrapping_mul(ONE_CALL);
         self.phase.store(call | HANDLING, Ordering::Release);
     }
@@ -209,20 +210,22 @@ impl Slot {
 
     /// Answers the call whose deadline is before `now`, and says what is to be done about it.
     /// Async-signal-safe.
-    pub(crate) fn answer_late(&self, now: u64) -> Lateness {
+    pub(crate) fn answer_late(&self, now: u64) -> Watched {
+        const SOON_NS: u64 = 1_000_000;
         // In this order: whoever reads the number of a call does not read the deadline of the one
         // before, and if the number is the same when it is exchanged, not of the one after.
         let Some(phase) = self.handling() else {
-            return Lateness::NotLate(0);
+            return Watched::NOTHING;
         };
         let deadline = self.deadline.load(Ordering::SeqCst);
-        if deadline == 0 || deadline > now {
-            return Lateness::NotLate(deadline);
+        if deadline > now {
+            return Watched { next: deadline, has_answered: false };
         }
         let frame = DeadlineFrame::new(self.limit_ms.load(Ordering::Relaxed));
         match self.answer_instead(phase, frame.as_bytes(), End::Now) {
-            true => Lateness::Answered,
-            false => Lateness::LookAgain,
+            true => Watched { next: NEVER, has_answered: true },
+            // It may be late still, but somebody is at its descriptor, or it has just changed.
+            false => Watched { next: now + SOON_NS, has_answered: false },
         }
     }
 
@@ -279,13 +282,15 @@ pub(crate) enum End {
     WithProcess,
 }
 
-/// What came of looking at a call's deadline.
-pub(crate) enum Lateness {
-    /// There is time until this deadline, or for ever if it is 0.
-    NotLate(u64),
-    Answered,
-    /// It may be late still, but somebody is at its descriptor, or it has just changed.
-    LookAgain,
+/// What came of looking at deadlines.
+pub(crate) struct Watched {
+    /// The nearest that is left.
+    pub(crate) next: u64,
+    pub(crate) has_answered: bool,
+}
+
+impl Watched {
+    pub(crate) const NOTHING: Watched = Watched { next: NEVER, has_answered: false };
 }
 
 /// Sends all of `bytes` without waiting, or gives up. Async-signal-safe.
@@ -339,7 +344,7 @@ mod tests {
         slot.begin_handling(b"what waits");
         slot.set_deadline(LATE, 7);
         let watched = slot.shared.answer_late(own_pid(), LATE - 1);
-        assert_eq!((watched.next, watched.has_answered), (Some(LATE), false));
+        assert_eq!((watched.next, watched.has_answered), (LATE, false));
         assert!(slot.shared.answer_late(own_pid(), LATE).has_answered);
         assert!(!slot.shared.answer_late(own_pid(), LATE).has_answered);
         slot.answer_any(b"last words", End::Now);
@@ -364,7 +369,7 @@ mod tests {
             slot.begin_handling(b"");
             assert!(!slot.answer_instead(late, b"?", End::Now), "another call");
             let watched = slot.shared.answer_late(own_pid(), LATE);
-            assert_eq!((watched.next, watched.has_answered), (None, false), "without a deadline");
+            assert_eq!((watched.next, watched.has_answered), (NEVER, false), "without a deadline");
             assert!(slot.finish_handling());
         }
         let nothing = peer.read(&mut [0]).unwrap_err();
@@ -378,7 +383,7 @@ mod tests {
         slot.set_deadline(LATE, 7);
         slot.with_socket(|_| {
             let watched = slot.shared.answer_late(own_pid(), LATE);
-            assert!(!watched.has_answered && watched.next > Some(LATE));
+            assert!(!watched.has_answered && watched.next > LATE && watched.next != NEVER);
         });
         assert!(slot.shared.answer_late(own_pid(), LATE).has_answered);
     }

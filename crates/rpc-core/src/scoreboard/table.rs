@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use crate::scoreboard::counters::Counters;
-use crate::scoreboard::slot::{End, Lateness, Slot};
+use crate::scoreboard::slot::{End, Slot, Watched};
 use crate::scoreboard::workers::Workers;
 use crate::sys::mapping::SharedMapping;
 use crate::sys::pid::own_pid;
@@ -50,13 +50,6 @@ impl Table {
         self.used.fetch_max(index + 1, Ordering::SeqCst);
         slot.claim(owner)
     }
-}
-
-/// What came of looking at the deadlines of a process.
-pub(crate) struct Watched {
-    /// The nearest deadline that is left.
-    pub(crate) next: Option<u64>,
-    pub(crate) has_answered: bool,
 }
 
 /// The table of slots. Made before any fork; every process of the server then sees the same one.
@@ -113,7 +106,10 @@ impl Scoreboard {
         if slot.owner() == own_pid() {
             slot.forget_socket();
             slot.become_idle();
-            self.add_calls_of_worker(slot.calls.end_connection());
+            let calls = slot.calls.end_connection();
+            if let Some(worker) = self.own_worker() {
+                worker.add_calls(calls);
+            }
             slot.set_owner(0);
             self.table.hint.fetch_min(index, Ordering::Relaxed);
         }
@@ -137,26 +133,20 @@ impl Scoreboard {
 
     /// Answers the calls of `owner`, this process, whose time is up. Async-signal-safe.
     pub(crate) fn answer_late(&self, owner: i32, now: u64) -> Watched {
-        const SOON_NS: u64 = 1_000_000;
-        let mut watched = Watched { next: None, has_answered: false };
+        let mut watched = Watched::NOTHING;
         for slot in self.slots_of(owner) {
-            let next = match slot.answer_late(now) {
-                Lateness::NotLate(0) => continue,
-                Lateness::NotLate(deadline) => deadline,
-                Lateness::Answered => {
-                    watched.has_answered = true;
-                    continue;
-                }
-                Lateness::LookAgain => now + SOON_NS,
-            };
-            watched.next = Some(watched.next.map_or(next, |nearest| nearest.min(next)));
+            let of_slot = slot.answer_late(now);
+            watched.next = watched.next.min(of_slot.next);
+            watched.has_answered |= of_slot.has_answered;
         }
         watched
     }
 
     /// Frees the slots of a process that has died, and its entry if it was a worker.
     pub(crate) fn release_all_of(&self, owner: i32) {
-        self.workers().forget(owner);
+        if let Some(worker) = self.workers().find(owner) {
+            worker.free();
+        }
         for slot in self.slots_of(owner) {
             slot.clear();
         }

@@ -24,8 +24,8 @@ pub(crate) struct Workers {
 }
 
 #[repr(C, align(64))]
-struct Entry {
-    /// A number of [`STATES`] plus one, 0 when the entry is free.
+pub(crate) struct Entry {
+    /// One of the four below.
     state: AtomicU32,
     /// 0 until the fork has returned on one of its sides.
     pid: AtomicI32,
@@ -36,101 +36,54 @@ struct Entry {
     calls: AtomicU64,
 }
 
+const FREE: u32 = 0;
+const STARTING: u32 = 1;
+const READY: u32 = 2;
+const RETIRING: u32 = 3;
+
 impl Scoreboard {
     /// How long ago the scoreboard was made, in milliseconds.
     pub(crate) fn age_ms(&self) -> u64 {
         u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Before a fork: an entry for the worker to come; `None` when there are too many to show.
-    pub(crate) fn expect_worker(&self, generation: u32) -> Option<usize> {
-        self.workers().expect(generation, self.age_ms())
-    }
-
-    /// In a new child: this is its entry.
-    pub(crate) fn become_worker(&self, entry: Option<usize>) {
-        self.own_worker.store(entry.map_or(0, |entry| entry + 1), Ordering::Relaxed);
-        if let Some(entry) = entry {
-            self.workers().name(entry, own_pid());
+    /// In a new child: this is its entry, if it is a worker.
+    pub(crate) fn become_worker(&self, index: Option<usize>) {
+        self.own_worker.store(index.map_or(0, |index| index + 1), Ordering::Relaxed);
+        if let Some(worker) = self.own_worker() {
+            worker.name(own_pid());
         }
     }
 
-    /// If this process is a worker, it is ready.
-    pub(crate) fn say_worker_is_ready(&self) {
-        if let Some(entry) = self.own_worker() {
-            self.workers().become_ready(entry);
-        }
+    /// The entry of this process, if it is a worker.
+    pub(crate) fn own_worker(&self) -> Option<&Entry> {
+        let index = self.own_worker.load(Ordering::Relaxed).checked_sub(1)?;
+        Some(self.workers().at(index))
     }
-
-    /// A connection of this process has ended, after so many calls.
-    pub(crate) fn add_calls_of_worker(&self, calls: u64) {
-        if let Some(entry) = self.own_worker() {
-            self.workers().add_calls(entry, calls);
-        }
-    }
-
-    fn own_worker(&self) -> Option<usize> {
-        self.own_worker.load(Ordering::Relaxed).checked_sub(1)
-    }
-}
-
-const STATES: [WorkerState; 3] = [WorkerState::Starting, WorkerState::Ready, WorkerState::Retiring];
-
-fn number_of(state: WorkerState) -> u32 {
-    let at = STATES.iter().position(|&known| known == state);
-    at.map_or(0, |at| at as u32 + 1)
 }
 
 impl Workers {
-    /// In the master, before it forks. `None` when there are too many.
+    /// In the master, before it forks: an entry for the worker to come. `None` when there are too
+    /// many to show.
     pub(crate) fn expect(&self, generation: u32, now_ms: u64) -> Option<usize> {
-        let is_free = |entry: &Entry| entry.state.load(Ordering::Relaxed) == 0;
+        let is_free = |entry: &Entry| entry.state.load(Ordering::Relaxed) == FREE;
         let index = self.entries.iter().position(is_free)?;
-        let entry = &self.entries[index];
+        let entry = self.at(index);
         entry.pid.store(0, Ordering::Relaxed);
         entry.generation.store(generation, Ordering::Relaxed);
         entry.born_ms.store(now_ms, Ordering::Relaxed);
         entry.calls.store(0, Ordering::Relaxed);
-        entry.state.store(number_of(WorkerState::Starting), Ordering::Release);
+        entry.state.store(STARTING, Ordering::Release);
         self.used.fetch_max(index + 1, Ordering::Release);
         Some(index)
     }
 
-    /// On both sides of the fork, whichever is first.
-    pub(crate) fn name(&self, index: usize, pid: i32) {
-        self.entries[index].pid.store(pid, Ordering::Relaxed);
+    pub(crate) fn at(&self, index: usize) -> &Entry {
+        &self.entries[index]
     }
 
-    /// By the worker itself: it is ready, if nobody has told it to retire meanwhile.
-    pub(crate) fn become_ready(&self, index: usize) {
-        let from = number_of(WorkerState::Starting);
-        let to = number_of(WorkerState::Ready);
-        let (success, failure) = (Ordering::Relaxed, Ordering::Relaxed);
-        let _ = self.entries[index].state.compare_exchange(from, to, success, failure);
-    }
-
-    /// By the worker itself, when a connection has ended.
-    pub(crate) fn add_calls(&self, index: usize, calls: u64) {
-        self.entries[index].calls.fetch_add(calls, Ordering::Relaxed);
-    }
-
-    /// By the master.
-    pub(crate) fn set_state(&self, pid: i32, state: WorkerState) {
-        if let Some(entry) = self.used().iter().find(|entry| entry.is(pid)) {
-            entry.state.store(number_of(state), Ordering::Relaxed);
-        }
-    }
-
-    /// By the master, when the worker was reaped.
-    pub(crate) fn forget(&self, pid: i32) {
-        if let Some(entry) = self.used().iter().find(|entry| entry.is(pid)) {
-            entry.state.store(0, Ordering::Relaxed);
-        }
-    }
-
-    /// By the master, when it could not fork.
-    pub(crate) fn cancel(&self, index: usize) {
-        self.entries[index].state.store(0, Ordering::Relaxed);
+    pub(crate) fn find(&self, pid: i32) -> Option<&Entry> {
+        self.used().iter().find(|entry| entry.is(pid))
     }
 
     /// Everybody who has a process id, without their open connections.
@@ -145,18 +98,48 @@ impl Workers {
 
 impl Entry {
     fn is(&self, pid: i32) -> bool {
-        self.state.load(Ordering::Relaxed) != 0 && self.pid.load(Ordering::Relaxed) == pid
+        self.state.load(Ordering::Relaxed) != FREE && self.pid.load(Ordering::Relaxed) == pid
+    }
+
+    /// On both sides of the fork, whichever is first.
+    pub(crate) fn name(&self, pid: i32) {
+        self.pid.store(pid, Ordering::Relaxed);
+    }
+
+    /// By the worker itself: it is ready, if nobody has told it to retire meanwhile.
+    pub(crate) fn become_ready(&self) {
+        let (success, failure) = (Ordering::Relaxed, Ordering::Relaxed);
+        let _ = self.state.compare_exchange(STARTING, READY, success, failure);
+    }
+
+    /// By the worker itself, when a connection has ended.
+    pub(crate) fn add_calls(&self, calls: u64) {
+        self.calls.fetch_add(calls, Ordering::Relaxed);
+    }
+
+    /// By the master, when it has told the worker to retire.
+    pub(crate) fn retire(&self) {
+        self.state.store(RETIRING, Ordering::Relaxed);
+    }
+
+    /// By the master, when the worker was reaped or could not be forked.
+    pub(crate) fn free(&self) {
+        self.state.store(FREE, Ordering::Relaxed);
     }
 
     fn look(&self, now_ms: u64) -> Option<WorkerStats> {
-        let state = self.state.load(Ordering::Acquire).checked_sub(1)?;
+        let state = self.state.load(Ordering::Acquire);
         let pid = self.pid.load(Ordering::Relaxed);
         let born_ms = self.born_ms.load(Ordering::Relaxed);
-        (pid != 0).then(|| {
+        (pid != 0 && state != FREE).then(|| {
             let mut stats = WorkerStats::default();
             stats.pid = pid;
             stats.generation = self.generation.load(Ordering::Relaxed);
-            stats.state = STATES.get(state as usize).copied().unwrap_or(WorkerState::Unknown);
+            stats.state = match state {
+                STARTING => WorkerState::Starting,
+                READY => WorkerState::Ready,
+                _ => WorkerState::Retiring,
+            };
             stats.age_ms = now_ms.saturating_sub(born_ms);
             stats.calls = self.calls.load(Ordering::Relaxed);
             stats
@@ -182,27 +165,26 @@ mod tests {
         let workers = scoreboard.workers();
         let first = workers.expect(1, 400).expect("room");
         check(workers, &[]);
-        workers.name(first, 11);
+        workers.at(first).name(11);
         check(workers, &[(11, 1, Starting, 0)]);
         assert_eq!(workers.look(1000)[0].age_ms, 600);
-        workers.become_ready(first);
-        workers.add_calls(first, 7);
+        workers.at(first).become_ready();
+        workers.at(first).add_calls(7);
         let second = workers.expect(2, 500).expect("room");
-        workers.name(second, 12);
+        workers.at(second).name(12);
         check(workers, &[(11, 1, Ready, 7), (12, 2, Starting, 0)]);
 
-        workers.set_state(11, Retiring);
-        workers.become_ready(first);
-        workers.set_state(13, Retiring);
+        workers.find(11).unwrap().retire();
+        workers.at(first).become_ready();
+        assert!(workers.find(13).is_none());
         check(workers, &[(11, 1, Retiring, 7), (12, 2, Starting, 0)]);
 
-        workers.forget(11);
-        workers.forget(13);
+        workers.find(11).unwrap().free();
         check(workers, &[(12, 2, Starting, 0)]);
         assert_eq!(workers.expect(3, 600), Some(first), "a free entry is used again");
-        workers.name(first, 13);
+        workers.at(first).name(13);
         check(workers, &[(13, 3, Starting, 0), (12, 2, Starting, 0)]);
-        workers.cancel(first);
+        workers.at(first).free();
         check(workers, &[(12, 2, Starting, 0)]);
     }
 
@@ -210,10 +192,10 @@ mod tests {
     fn whoever_has_no_entry_is_not_shown() {
         let scoreboard = Scoreboard::new().expect("memory");
         for _ in 0..MAX_WORKERS {
-            assert!(scoreboard.expect_worker(1).is_some());
+            assert!(scoreboard.workers().expect(1, 0).is_some());
         }
-        assert_eq!(scoreboard.expect_worker(1), None);
+        assert_eq!(scoreboard.workers().expect(1, 0), None);
         scoreboard.become_worker(None);
-        assert_eq!(scoreboard.own_worker(), None);
+        assert!(scoreboard.own_worker().is_none());
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use crate::sys::clock::{as_instant, moment_in, now};
+use crate::sys::clock::{moment_in, now};
 
 /// Who is at the other end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +68,7 @@ impl Context {
     /// `None` when the call has no deadline. See
     /// [`Service::default_deadline`](crate::Service::default_deadline).
     pub fn deadline(&self) -> Option<Instant> {
-        self.deadline.map(as_instant)
+        self.remaining().map(|time| Instant::now() + time)
     }
 
     /// How much time is left for the call, zero when it is over; `None` when it has no deadline.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rpc_proto::{ErrorCode, RpcError};
 use serde_json::json;
 
-use crate::serve::context::Peer;
+use crate::serve::context::{Credentials, Peer};
 
 /// The refusal of a server that serves as many as it may: `limit` of `what`.
 pub fn busy(what: &str, limit: usize) -> RpcError {
@@ -32,13 +32,11 @@ pub fn with_causes(error: &(dyn Error + 'static)) -> String {
 }
 
 pub(crate) fn access_denied(peer: Peer) -> RpcError {
-    let uid = match peer {
-        Peer::Unix(credentials) => Some(credentials.uid),
-        Peer::Tcp(_) => None,
-    };
-    let message = match uid {
-        Some(uid) => format!("the server does not serve the user {uid}"),
-        None => "the server serves users of its own machine only".to_owned(),
+    let (uid, message) = match peer {
+        Peer::Unix(Credentials { uid, .. }) => {
+            (Some(uid), format!("the server does not serve the user {uid}"))
+        }
+        Peer::Tcp(_) => (None, "the server serves users of its own machine only".to_owned()),
     };
     RpcError::new(ErrorCode::AccessDenied, message)
         .with_data(&json!({ "executed": "no", "uid": uid }))

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use crate::stop::control::Control;
 use crate::stop::registered::InHandler;
+use crate::stop::status_pipe::REPLACE;
 use crate::sys::clock::{NEVER, now};
 use crate::sys::exit::{EXIT_DEADLINE, EXIT_GRACE_EXPIRED, exit_now};
 use crate::sys::pid::own_pid;
@@ -97,10 +98,11 @@ fn answer_late(control: &Control, now: u64) -> u64 {
     let watched = control.scoreboard.answer_late(own_pid(), now);
     if watched.has_answered && control.role.is_child.is_set() {
         if control.role.serves_in_threads.is_set() {
-            control.reports.ask_for_replacement();
+            // A thread is lost, and the other connections must not suffer.
+            control.reports.say(REPLACE);
         } else {
             exit_now(EXIT_DEADLINE);
         }
     }
-    watched.next.unwrap_or(NEVER)
+    watched.next
 }

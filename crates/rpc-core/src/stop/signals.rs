@@ -16,7 +16,7 @@ use crate::stop::control::Control;
 use crate::stop::crash::{CRASHES, happens_again, on_crash, prepare_last_words};
 use crate::stop::deadline_timer::{arm, disarm, forget_timer, on_alarm};
 use crate::stop::handlers::{
-    Context, SignalsLock, give_back, handle, install, installed, is_ours, lock_signals, replaced,
+    Context, give_back, handle, install, installed, is_ours, lock_signals, replaced,
 };
 use crate::stop::registered::{self, InHandler, is_signalled, register, set_signalled};
 use crate::sys::clock::{NEVER, moment_in};
@@ -199,19 +199,15 @@ pub(crate) fn give_signals_back(control: &Control) {
     let lock = lock_signals();
     control.limits.grace_ends.store(NEVER, Ordering::SeqCst);
     if is_signalled(control) {
-        give_all_back(STOPS, &lock);
+        STOPS.into_iter().for_each(|signal| give_back(signal, &lock));
         set_signalled(None);
     }
     registered::unregister(control);
     if registered::is_empty() {
         disarm();
         give_back(Signal::SIGALRM, &lock);
-        give_all_back(CRASHES, &lock);
+        CRASHES.into_iter().for_each(|signal| give_back(signal, &lock));
     }
-}
-
-fn give_all_back(signals: impl IntoIterator<Item = Signal>, lock: &SignalsLock) {
-    signals.into_iter().for_each(|signal| give_back(signal, lock));
 }
 
 /// In a new child, which has the memory of its parent but not its timer, and serves for this server

@@ -1,66 +1,25 @@
-//! What a worker says to its master, through a pipe.
+//! What a worker says to its parent, through a pipe.
 //!
 //! Each report is one line in one write of at most PIPE_BUF bytes, which a pipe takes whole or not
-//! at all (pipe(7)). The worker's end never blocks: a master that does not read is no reason to
+//! at all (pipe(7)). The worker's end never blocks: a parent that does not read is no reason to
 //! stop serving.
 #![allow(unsafe_code)]
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{IntoRawFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, AtomicI64, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use nix::libc;
-use nix::unistd::write;
 
-/// A reason is cut to this many bytes, so that every report of a worker fits into the smallest
-/// pipe that there is.
-pub const MAX_REASON_LEN: usize = 1024;
+/// It is about to accept for the first time.
+pub const READY: &[u8] = b"r\n";
 
-/// What a worker says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Report {
-    /// It is about to accept for the first time.
-    Ready,
-    /// It goes on, but somebody else should take its place.
-    Replace,
-    /// It ends, for this reason.
-    Failed(String),
-}
-
-/// What [`Report::Replace`] is in the pipe, for a signal handler, which must not allocate.
-const REPLACE: &[u8] = b"x\n";
-
-impl Report {
-    /// As it travels, with its line break.
-    pub fn line(&self) -> Vec<u8> {
-        let (letter, reason) = match self {
-            Report::Ready => (b'r', ""),
-            Report::Replace => (b'x', ""),
-            Report::Failed(reason) => (b'f', reason.as_str()),
-        };
-        let bytes = reason.bytes().take(MAX_REASON_LEN);
-        let mut line = vec![letter];
-        line.extend(bytes.map(|byte| if byte == b'\n' { b' ' } else { byte }));
-        line.push(b'\n');
-        line
-    }
-
-    /// `None` for what no worker of ours says: handlers share its process and may write anywhere.
-    pub fn parse(line: &[u8]) -> Option<Report> {
-        match line.split_first()? {
-            (b'r', []) => Some(Report::Ready),
-            (b'x', []) => Some(Report::Replace),
-            (b'f', reason) => Some(Report::Failed(String::from_utf8_lossy(reason).into_owned())),
-            _ => None,
-        }
-    }
-}
+/// It goes on, but somebody else should take its place.
+pub const REPLACE: &[u8] = b"x\n";
 
 /// What a process has to say to its parent, if it is a worker.
 pub(crate) struct StatusReports {
-    pipe: Mutex<Option<OwnedFd>>,
-    /// The same without a lock, for a signal handler; -1 if there is none.
-    descriptor: AtomicI32,
+    /// The writing end, which is open as long as the process lives; -1 if there is none.
+    pipe: AtomicI32,
     /// Calls until this process asks for its replacement.
     calls_left: AtomicI64,
 }
@@ -70,26 +29,24 @@ const NO_LIMIT: i64 = i64::MAX;
 
 impl StatusReports {
     pub(crate) const fn none() -> StatusReports {
-        StatusReports {
-            pipe: Mutex::new(None),
-            descriptor: AtomicI32::new(-1),
-            calls_left: AtomicI64::new(NO_LIMIT),
-        }
+        StatusReports { pipe: AtomicI32::new(-1), calls_left: AtomicI64::new(NO_LIMIT) }
     }
 
-    /// In a new child: its own pipe, and no limit of calls.
+    /// In a new child: its own pipe in place of its parent's, and no limit of calls.
     pub(crate) fn begin(&self, pipe: Option<OwnedFd>) {
         self.calls_left.store(NO_LIMIT, Ordering::Relaxed);
-        self.descriptor.store(pipe.as_ref().map_or(-1, AsRawFd::as_raw_fd), Ordering::SeqCst);
-        *self.pipe.lock().unwrap_or_else(PoisonError::into_inner) = pipe;
+        let pipe = pipe.map_or(-1, IntoRawFd::into_raw_fd);
+        let of_parent = self.pipe.swap(pipe, Ordering::SeqCst);
+        // SAFETY: -1, which close(2) refuses, or a descriptor that this type owned.
+        unsafe { libc::close(of_parent) };
     }
 
-    /// A report that cannot be made is dropped: the parent learns the rest from the exit.
-    pub(crate) fn report(&self, report: &Report) {
-        let pipe = self.pipe.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(pipe) = &*pipe {
-            let _ = write(pipe, &report.line());
-        }
+    /// Says one line. One that cannot be said is dropped: the parent learns the rest from the exit.
+    /// Async-signal-safe.
+    pub(crate) fn say(&self, line: &[u8]) {
+        let pipe = self.pipe.load(Ordering::SeqCst);
+        // SAFETY: the bytes are live. The descriptor is -1 or the status pipe, which does not block.
+        unsafe { libc::write(pipe, line.as_ptr().cast(), line.len()) };
     }
 
     /// Asks for a replacement after so many calls.
@@ -104,16 +61,7 @@ impl StatusReports {
         if self.calls_left.load(Ordering::Relaxed) != NO_LIMIT
             && self.calls_left.fetch_sub(1, Ordering::Relaxed) == 1
         {
-            self.report(&Report::Replace);
+            self.say(REPLACE);
         }
-    }
-
-    /// Tells the parent that a thread of this worker is lost: its handler did not return in time,
-    /// and its other connections must not suffer. Async-signal-safe, and may come again.
-    pub(crate) fn ask_for_replacement(&self) {
-        let pipe = self.descriptor.load(Ordering::SeqCst);
-        // SAFETY: the words are live bytes. The descriptor is -1 or the status pipe, which a
-        // worker keeps open as long as it lives and which does not block.
-        unsafe { libc::write(pipe, REPLACE.as_ptr().cast(), REPLACE.len()) };
     }
 }

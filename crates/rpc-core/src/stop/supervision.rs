@@ -7,13 +7,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use nix::libc;
-use rpc_proto::stats::WorkerState;
 
 use crate::scoreboard::exit_reason::ExitReason;
 use crate::stop::control::Control;
 use crate::stop::registered::is_signalled;
 use crate::stop::signals::{give_signals_back, obey, take_signals_in_child, watch_crashes};
-use crate::stop::status_pipe::Report;
 use crate::sys::clock::NEVER;
 
 /// Held by a process whose children serve: until it is dropped, signals that stop the server are
@@ -74,13 +72,16 @@ impl Supervision {
     /// the server's stats show even while it serves nobody.
     pub fn before_fork(&self, generation: Option<u32>) -> ForkEntry {
         let scoreboard = &self.control.scoreboard;
-        let worker = generation.and_then(|generation| scoreboard.expect_worker(generation));
+        let expect = |generation| scoreboard.workers().expect(generation, scoreboard.age_ms());
+        let worker = generation.and_then(expect);
         ForkEntry { control: Arc::clone(&self.control), worker }
     }
 
-    /// Says where the worker `pid` stands. That it is ready it says itself.
-    pub fn set_worker_state(&self, pid: i32, state: WorkerState) {
-        self.control.scoreboard.workers().set_state(pid, state);
+    /// The child `pid` was told to retire.
+    pub fn child_retires(&self, pid: i32) {
+        if let Some(worker) = self.control.scoreboard.workers().find(pid) {
+            worker.retire();
+        }
     }
 
     /// The child `pid` has ended: its slots are free again, and its end is counted.
@@ -109,14 +110,14 @@ impl ForkEntry {
     /// In the parent: the child has this process id.
     pub fn in_parent(self, pid: i32) {
         if let Some(worker) = self.worker {
-            self.control.scoreboard.workers().name(worker, pid);
+            self.control.scoreboard.workers().at(worker).name(pid);
         }
     }
 
     /// There is no child.
     pub fn cancel(self) {
         if let Some(worker) = self.worker {
-            self.control.scoreboard.workers().cancel(worker);
+            self.control.scoreboard.workers().at(worker).free();
         }
     }
 
@@ -151,9 +152,9 @@ impl ServingChild {
         take_signals_in_child(&self.control)
     }
 
-    /// Says something to the parent.
-    pub fn report(&self, report: &Report) {
-        self.control.reports.report(report);
+    /// Says one line to the parent.
+    pub fn report(&self, line: &[u8]) {
+        self.control.reports.say(line);
     }
 
     /// Lets this process ask for its replacement once it has served so many calls.

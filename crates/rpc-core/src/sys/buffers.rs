@@ -39,7 +39,7 @@ impl SpareBuffers {
     /// The pair, or a new one if another connection has it. For requests of `max_frame_len` bytes.
     pub(crate) fn take(&self, max_frame_len: usize) -> Buffers {
         let pair = self.pair.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let mut buffers = pair.unwrap_or_else(new_pair);
+        let mut buffers = pair.unwrap_or_else(|| from_memory(memory()));
         buffers.requests.reset(max_frame_len);
         buffers
     }
@@ -52,10 +52,6 @@ impl SpareBuffers {
         buffers.replies.clear();
         self.pair.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(buffers);
     }
-}
-
-fn new_pair() -> Buffers {
-    from_memory(memory())
 }
 
 /// Shares `owner`, and fills its spare buffers with a pair that begins on the same page, so that a

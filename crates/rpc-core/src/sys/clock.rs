@@ -1,7 +1,6 @@
 //! Moments that processes can share: nanoseconds of CLOCK_MONOTONIC.
 
-use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 
@@ -27,21 +26,6 @@ pub(crate) fn moment_in(time: Duration) -> u64 {
     now().saturating_add(nanos).min(NEVER - 1)
 }
 
-/// The same moment as the standard library counts, each time the same.
-pub(crate) fn as_instant(moment: u64) -> Instant {
-    static SAME_MOMENT: OnceLock<(Instant, u64)> = OnceLock::new();
-    let (instant, same) = *SAME_MOMENT.get_or_init(|| {
-        let pairs = std::iter::repeat_with(|| (now(), Instant::now(), now())).take(10);
-        // This process may have to wait between the two.
-        let closest = pairs.min_by_key(|(before, _, after)| after - before);
-        closest.map(|(_, instant, after)| (instant, after)).expect("there are ten")
-    });
-    match moment.checked_sub(same) {
-        Some(later) => instant + Duration::from_nanos(later),
-        None => instant - Duration::from_nanos(same - moment),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -54,15 +38,5 @@ mod tests {
         let later = [Duration::ZERO, Duration::from_secs(1), century, Duration::MAX].map(moment_in);
         assert!(first <= later[0] && later.is_sorted_by(|a, b| a < b), "{later:?}");
         assert!(later[3] < NEVER, "more than 64 bits hold");
-    }
-
-    #[test]
-    fn a_moment_is_an_instant() {
-        let before = Instant::now();
-        let (early, late) = (now(), moment_in(Duration::from_secs(60)));
-        assert_eq!(as_instant(late) - as_instant(early), Duration::from_nanos(late - early));
-        assert!(as_instant(early).duration_since(before) < Duration::from_secs(30));
-        let future = as_instant(late).duration_since(before);
-        assert!(future >= Duration::from_secs(59), "{future:?}");
     }
 }

@@ -89,9 +89,20 @@ impl ChildExit {
         ChildExit { pid, reason, was_ready, age, description }
     }
 
+    /// Whether the end was in order: wanted by somebody, and every caller has an answer.
+    pub fn is_in_order(&self) -> bool {
+        use ExitReason::{Clean, Recycled, Retired, Stopped};
+        matches!(self.reason, Clean | Recycled | Retired | Stopped)
+    }
+
+    /// Whether requests were still in flight when it was made to end.
+    pub fn is_unfinished(&self) -> bool {
+        matches!(self.reason, ExitReason::GraceExpired | ExitReason::Killed)
+    }
+
     /// Whether it was ended in the middle of its work: nothing that it had started may go on.
     pub(crate) fn was_hard(&self) -> bool {
-        self.reason.is_unfinished()
+        self.is_unfinished()
             || matches!(self.reason, ExitReason::Deadline | ExitReason::BootTimedOut)
     }
 }

@@ -11,5 +11,5 @@ pub(crate) use escalation::Escalation;
 pub use exit::{ChildExit, StopReason};
 pub(crate) use exit::{ExitStatus, Said};
 pub(crate) use handle::ChildHandle;
-pub(crate) use status_pipe::StatusPipe;
+pub(crate) use status_pipe::{Report, StatusPipe};
 pub(crate) use table::ChildTable;

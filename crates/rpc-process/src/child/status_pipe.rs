@@ -1,5 +1,5 @@
-//! The parent's end of a status pipe, through which a child says that it is ready, that it wants a
-//! replacement, or why it fails. The child's end is the core's.
+//! What a child says through its status pipe: that it is ready, that it wants a replacement, or why
+//! it fails. This is the parent's end; the child's is the core's.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -7,11 +7,49 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::unistd::{pipe2, read};
-use rpc_core::internal::Report;
+use rpc_core::internal::{READY, REPLACE};
 
 use super::Said;
 
-/// The master's end, and what was heard through it.
+/// A reason is cut to this many bytes, so that every report of a worker fits into the smallest
+/// pipe that there is.
+const MAX_REASON_LEN: usize = 1024;
+
+/// What a worker says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Report {
+    /// It is about to accept for the first time.
+    Ready,
+    /// It goes on, but somebody else should take its place.
+    Replace,
+    /// It ends, for this reason.
+    Failed(String),
+}
+
+impl Report {
+    /// That it ends, for this reason, as it travels.
+    pub(crate) fn failed(reason: &str) -> Vec<u8> {
+        let bytes = reason.bytes().take(MAX_REASON_LEN);
+        let mut line = vec![b'f'];
+        line.extend(bytes.map(|byte| if byte == b'\n' { b' ' } else { byte }));
+        line.push(b'\n');
+        line
+    }
+
+    /// `None` for what no worker of ours says: handlers share its process and may write anywhere.
+    fn parse(line: &[u8]) -> Option<Report> {
+        match line {
+            READY => Some(Report::Ready),
+            REPLACE => Some(Report::Replace),
+            [b'f', reason @ .., b'\n'] => {
+                Some(Report::Failed(String::from_utf8_lossy(reason).into_owned()))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The parent's end, and what was heard through it.
 pub(crate) struct StatusPipe {
     reader: OwnedFd,
     said: Said,
@@ -38,8 +76,7 @@ impl StatusPipe {
             }
         };
         let lines = buffer[..len].split_inclusive(|&byte| byte == b'\n');
-        let reports: Vec<_> =
-            lines.filter_map(|line| Report::parse(line.strip_suffix(b"\n")?)).collect();
+        let reports: Vec<_> = lines.filter_map(Report::parse).collect();
         for report in &reports {
             match report {
                 Report::Ready => self.said.is_ready = true,
@@ -65,7 +102,6 @@ impl AsFd for StatusPipe {
 #[cfg(test)]
 mod tests {
     use nix::unistd::write;
-    use rpc_core::internal::MAX_REASON_LEN;
 
     use super::*;
 
@@ -73,9 +109,8 @@ mod tests {
     fn reports_arrive_in_order_and_the_end_is_seen() {
         let (mut pipe, reporter) = StatusPipe::new().unwrap();
         assert_eq!(pipe.hear(), (vec![], true));
-        let failed = Report::Failed("no such\ntable".to_owned());
-        for report in [&Report::Ready, &Report::Replace, &failed] {
-            write(&reporter, &report.line()).unwrap();
+        for line in [READY, REPLACE, &Report::failed("no such\ntable")] {
+            write(&reporter, line).unwrap();
         }
         let heard = Report::Failed("no such table".to_owned());
         assert_eq!(pipe.hear(), (vec![Report::Ready, Report::Replace, heard], true));
@@ -88,9 +123,9 @@ mod tests {
     #[test]
     fn a_long_reason_is_cut_and_a_full_pipe_does_not_block() {
         let (mut pipe, reporter) = StatusPipe::new().unwrap();
-        let long = Report::Failed("ü".repeat(1 << 20));
+        let long = Report::failed(&"ü".repeat(1 << 20));
         for _ in 0..1000 {
-            let _ = write(&reporter, &long.line());
+            let _ = write(&reporter, &long);
         }
         let (reports, is_open) = pipe.hear();
         assert!(is_open);
