@@ -1,12 +1,11 @@
 //! Servers under test: the real program, with what this suite always wants.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use rpc_client::{CallError, Client, ErrorCode};
+use tempfile::TempDir;
 use xtask::launch::Server;
 use xtask::model::Model;
 
@@ -52,31 +51,20 @@ fn is_busy(error: &CallError) -> bool {
 }
 
 /// A directory for the socket of one test; removed at the end.
-pub(crate) struct Directory(PathBuf);
+pub(crate) struct Directory(TempDir);
 
 impl Directory {
     pub(crate) fn new() -> Directory {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
         // Not below target/: the path of a socket has at most 107 bytes (unix(7)).
-        let name = format!("rpc-contract-{}-{number}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        fs::create_dir(&path).expect("the directory is new");
-        Directory(path)
+        Directory(TempDir::with_prefix("rpc-contract-").expect("a new directory"))
     }
 
     pub(crate) fn socket(&self) -> PathBuf {
-        self.0.join("socket")
+        self.0.path().join("socket")
     }
 
     /// The address of the socket in it.
     pub(crate) fn address(&self) -> String {
         format!("unix:{}", self.socket().display())
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
