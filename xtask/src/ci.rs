@@ -9,6 +9,7 @@ use anyhow::{Context as _, bail};
 use cargo_metadata::MetadataCommand;
 
 /// One call of cargo.
+#[derive(Debug)]
 pub struct Step {
     name: &'static str,
     /// What it finds in its environment beside what is there already.

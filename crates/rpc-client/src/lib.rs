@@ -46,7 +46,6 @@
 //! it is safe to retry, [`Pool`] for automatic retries.
 
 #![forbid(unsafe_code)]
-#![warn(missing_debug_implementations)]
 
 mod balancer;
 mod client;

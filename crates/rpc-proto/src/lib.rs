@@ -47,7 +47,6 @@
 //! contract with a hex dump.
 
 #![forbid(unsafe_code)]
-#![warn(missing_debug_implementations)]
 
 mod address;
 mod error;

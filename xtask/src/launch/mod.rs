@@ -27,6 +27,7 @@ use crate::proc;
 
 /// A running server, such as `xtask serve`. Dropping it kills its processes and waits for the first
 /// of them. So does a command that is interrupted or takes too long.
+#[derive(Debug)]
 pub struct Server {
     process: Child,
     /// Kept open, so that the server's standard output stays what it was.

@@ -1,6 +1,7 @@
 //! One accepted connection: its socket, its peer, its slot on the scoreboard.
 
 use std::cell::Cell;
+use std::fmt;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
@@ -50,6 +51,12 @@ pub struct Connection {
     patience: Cell<Duration>,
     /// Whether reads end after [`SHRINK_AFTER`] instead of the idle timeout.
     waits_briefly: Cell<bool>,
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("peer", &self.peer).finish_non_exhaustive()
+    }
 }
 
 impl Connection {
