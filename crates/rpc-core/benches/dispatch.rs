@@ -1,5 +1,5 @@
-//! What a call costs through the whole connection loop: a thread that serves one connection over
-//! the loopback, and a peer that keeps so many requests in flight.
+//! What a call costs through the whole connection loop: a thread that serves one end of a pair of
+//! sockets, and a peer that keeps so many requests in flight.
 //!
 //! With one in flight this measures the kernel and its scheduler; with 128 it measures this crate.
 //! `cargo xtask bench` compares models; this is for those who change the loop.
@@ -8,12 +8,12 @@
 
 use std::borrow::Cow;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 use std::thread;
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use rpc_core::{Acceptor, Method, Registry, Service};
+use rpc_core::{Method, Registry, Server, Service};
 use rpc_proto::{FrameWriter, Request, Response};
 
 const PING: Method<String, String> = Method::new("ping", "pong");
@@ -49,13 +49,10 @@ fn raw(bencher: Bencher<'_, '_>, in_flight: usize) {
 
 fn call(bencher: Bencher<'_, '_>, registry: Registry, in_flight: usize) {
     let service = Service::new(registry);
-    let address = "127.0.0.1:0".parse().expect("an address");
-    let mut acceptor = Acceptor::bind(&address).expect("a port is free");
-    let address = acceptor.address().to_string();
-    let server = thread::spawn(move || {
-        let conn = acceptor.accept().expect("the peer connects");
-        service.serve_conn(conn.expect("nobody stops this server"));
-    });
+    let (ours, mut stream) = UnixStream::pair().expect("descriptors are free");
+    let server = Server::new().expect("memory and a descriptor are free");
+    let conn = server.connection(ours).expect("one end of a pair can be served");
+    let serving = thread::spawn(move || service.serve_conn(conn));
 
     let (mut requests, mut replies) = (FrameWriter::new(), FrameWriter::new());
     for _ in 0..in_flight {
@@ -64,8 +61,6 @@ fn call(bencher: Bencher<'_, '_>, registry: Registry, in_flight: usize) {
         request.and(reply).expect("a string serialises");
     }
     let mut received = vec![0; replies.as_bytes().len()];
-    let mut stream = TcpStream::connect(address).expect("the server listens");
-    stream.set_nodelay(true).expect("a TCP socket");
     bencher.counter(ItemsCount::new(CALLS)).bench_local(|| {
         for _ in 0..CALLS / in_flight {
             stream.write_all(requests.as_bytes()).expect("the server reads");
@@ -75,5 +70,5 @@ fn call(bencher: Bencher<'_, '_>, registry: Registry, in_flight: usize) {
     assert!(received == replies.as_bytes(), "wrong replies");
 
     drop(stream);
-    server.join().expect("the server ends with its connection");
+    serving.join().expect("the server ends with its connection");
 }

@@ -1,5 +1,5 @@
-//! What blocking RPC servers share: the method registry, the connection loop, the acceptor, the
-//! graceful stop and the care for child processes.
+//! What blocking RPC servers share: the method registry, the connection loop, the acceptor,
+//! deadlines, the graceful stop, and the scoreboard that the processes of a server share.
 //!
 //! ```text
 //!   Acceptor ── accept() ──▶ Connection ── serve_conn() ──▶ Service ──▶ Registry ──▶ handler
@@ -19,8 +19,9 @@
 //! it re-exports what a program needs from here.
 //!
 //! It is the wrong choice for thousands of connections that are mostly active at once (take an
-//! asynchronous runtime), and on anything but Linux: pidfds, eventfds and the behaviour of
-//! `shutdown(SHUT_RD)` are Linux's.
+//! asynchronous runtime), and on anything but Linux: eventfds and the behaviour of
+//! `shutdown(SHUT_RD)` are Linux's. For servers with child processes take `rpc-process` as well,
+//! and `rpc-daemon` for what a service manager wants.
 //!
 //! # Example
 //!
@@ -45,8 +46,8 @@
 //!
 //! # Where to read next
 //!
-//! [`Acceptor`], then [`Service`]; `docs/architecture.md` in the repository for
-//! why it is cut like this.
+//! [`Acceptor`], then [`Service`]; [`Server`] for connections that did not come from a listening
+//! socket; `docs/architecture.md` in the repository for the rooms of this house.
 
 mod accept;
 mod error;

@@ -18,3 +18,5 @@ mod socket_file;
 mod stats;
 /// Stopping from another thread.
 mod stopping;
+/// Connections that did not come from a listening socket.
+mod without_network;

@@ -1,5 +1,6 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -65,25 +66,21 @@ pub(crate) fn ping_service() -> Service {
     Service::new(registry)
 }
 
-trait Stream: Read + Write {}
-impl<S: Read + Write> Stream for S {}
-
-/// A plain socket that fails the test instead of waiting for ever.
-pub(crate) struct Peer(Box<dyn Stream>);
+/// A plain socket of any family, whose reads fail the test instead of never returning.
+pub(crate) struct Peer(UnixStream);
 
 impl Peer {
+    /// One end of a pair, or a connection that was made otherwise.
+    pub(crate) fn new(stream: impl Into<OwnedFd>) -> Peer {
+        let stream = UnixStream::from(stream.into());
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Peer(stream)
+    }
+
     pub(crate) fn connect(address: &Address) -> Peer {
         match address {
-            Address::Tcp(host_and_port) => {
-                let stream = TcpStream::connect(host_and_port.as_str()).unwrap();
-                stream.set_read_timeout(Some(PATIENCE)).unwrap();
-                Peer(Box::new(stream))
-            }
-            Address::Unix(path) => {
-                let stream = UnixStream::connect(path).unwrap();
-                stream.set_read_timeout(Some(PATIENCE)).unwrap();
-                Peer(Box::new(stream))
-            }
+            Address::Tcp(address) => Peer::new(TcpStream::connect(address.as_str()).unwrap()),
+            Address::Unix(path) => Peer::new(UnixStream::connect(path).unwrap()),
             other => panic!("{other}"),
         }
     }
