@@ -92,9 +92,12 @@ impl Case {
             }
             Case::Stop => Model::ALL
                 .map(|model| {
-                    step(move |settings, progress| {
-                        let at_most = Duration::from_millis(100);
-                        stopping::of_idle_server(settings, model, at_most, progress)
+                    step(move |settings, progress| match model {
+                        Model::Fork => stopping::of_idle_fork_server(settings, progress),
+                        _ => {
+                            let at_most = Duration::from_millis(100);
+                            stopping::of_idle_server(settings, model, at_most, progress)
+                        }
                     })
                 })
                 .into(),

@@ -10,13 +10,18 @@
 
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::thread;
 
 use anyhow::Context as _;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signalfd::SignalFd;
 use nix::sys::socket::{Backlog, listen, setsockopt, sockopt};
+use nix::sys::wait::waitpid;
+use nix::unistd::Pid;
 use rpc_core::Acceptor;
 use rpc_process::{Children, Fork, InChild};
 use xtask::log;
@@ -44,6 +49,9 @@ pub(crate) struct Options {
     /// The requests are those of `rpc-client`, which are longer, and call echo
     #[arg(long)]
     for_client: bool,
+    /// SIGTERM ends fork: it kills its children, waits for them and exits
+    #[arg(long)]
+    stops: bool,
 }
 
 /// Serves on a port of the kernel's choice until it is killed.
@@ -68,6 +76,7 @@ pub(crate) fn run(options: Options) -> anyhow::Result<()> {
     match options.model {
         Model::Single => serve_in_turn(&listener, &echo),
         Model::Thread => serve_in_threads(&listener, &echo),
+        Model::Fork if options.stops => serve_in_children_until_sigterm(&listener, &echo),
         Model::Fork => serve_in_children(&listener, &echo),
         Model::Prefork => serve_in_workers(options.workers, || serve_in_turn(&listener, &echo)),
         Model::PreforkThread => {
@@ -104,6 +113,40 @@ fn serve_in_children(listener: &TcpListener, echo: &Echo) -> anyhow::Result<()> 
             child.exit(0);
         }
     }
+}
+
+/// As [`serve_in_children`], with a poll(2) before each accept(2), so that a signal ends it. Nobody is
+/// told: the kernel closes the connections of the children that are killed.
+fn serve_in_children_until_sigterm(listener: &TcpListener, echo: &Echo) -> anyhow::Result<()> {
+    let terminate = SigSet::from_iter([Signal::SIGTERM]);
+    terminate.thread_block()?;
+    let signals = SignalFd::new(&terminate)?;
+    let mut children = new_children()?;
+    let mut pids = Vec::new();
+    let mut buffer = echo.buffer();
+    loop {
+        let watch = |fd| PollFd::new(fd, PollFlags::POLLIN);
+        let mut events = [watch(signals.as_fd()), watch(listener.as_fd())];
+        poll(&mut events, PollTimeout::NONE)?;
+        if events[0].any() == Some(true) {
+            break;
+        }
+        let (stream, _) = listener.accept()?;
+        match children.fork()? {
+            Fork::Parent(pid) => pids.push(Pid::from_raw(pid)),
+            Fork::Child(child) => {
+                let _ = echo.serve(&stream, &mut buffer);
+                child.exit(0);
+            }
+        }
+    }
+    for &pid in &pids {
+        kill(pid, Signal::SIGKILL)?;
+    }
+    for pid in pids {
+        waitpid(pid, None)?;
+    }
+    Ok(())
 }
 
 fn serve_in_workers(count: usize, worker: impl Fn() -> anyhow::Result<()>) -> anyhow::Result<()> {
