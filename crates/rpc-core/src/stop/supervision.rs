@@ -38,6 +38,7 @@ impl Supervision {
         control.limits.grace_ends.store(NEVER, Ordering::SeqCst);
         // Children inherit the handlers, and need not make their own one by one.
         watch_crashes(&control);
+        control.spare_buffers.release_small();
         Supervision { control }
     }
 

@@ -1,5 +1,7 @@
 //! The buffers of a connection, and a pair that is kept for the next one.
 
+use std::hint;
+use std::mem;
 use std::ptr;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -8,6 +10,9 @@ use rpc_proto::{FrameReader, FrameWriter};
 
 /// Buffers above this many bytes are given back to the system and not kept.
 const KEPT_LEN: usize = 4096;
+
+/// The lengths of small values, in bytes, that a handler's first ones have: those of glibc's malloc.
+const SMALL_LENS: [usize; 2] = [24, 40];
 
 /// The page of most machines, in bytes.
 const PAGE_LEN: usize = 4096;
@@ -29,11 +34,13 @@ pub(crate) struct Buffers {
 /// connection after the other uses the same pair each time.
 pub(crate) struct SpareBuffers {
     pair: Mutex<Option<Buffers>>,
+    /// Room for the first small values of a handler, on the same page.
+    small: Mutex<[Vec<u8>; SMALL_LENS.len()]>,
 }
 
 impl SpareBuffers {
     pub(crate) fn none() -> SpareBuffers {
-        SpareBuffers { pair: Mutex::new(None) }
+        SpareBuffers { pair: Mutex::new(None), small: Mutex::default() }
     }
 
     /// The pair, or a new one if another connection has it. For requests of `max_frame_len` bytes.
@@ -42,6 +49,19 @@ impl SpareBuffers {
         let mut buffers = pair.unwrap_or_else(|| from_memory(memory()));
         buffers.requests.reset(max_frame_len);
         buffers
+    }
+
+    /// Gives the room for small values back to malloc, which hands out first what it got last: a
+    /// child of this process then finds it there, on a page that it writes anyway.
+    pub(crate) fn release_small(&self) {
+        let small = mem::take(&mut *self.small.lock().unwrap_or_else(PoisonError::into_inner));
+        for piece in small {
+            // malloc keeps a few pieces of each length at hand; if that many are there, one has to
+            // be taken out before there is room for another.
+            let other = hint::black_box(Vec::<u8>::with_capacity(piece.capacity()));
+            drop(piece);
+            drop(other);
+        }
     }
 
     /// Keeps the pair for the next connection, unless it is large or there is one already.
@@ -67,22 +87,27 @@ pub(crate) fn share_on_one_page<Owner>(
     loop {
         let shared = Arc::new(owner);
         let pair = memory();
+        let small = SMALL_LENS.map(Vec::<u8>::with_capacity);
         let begin = ptr::from_ref(&*shared).addr();
         let places = [
             begin - COUNTS_LEN,
             begin + size_of::<Owner>() - 1,
             pair[0].as_ptr().addr(),
             pair[1].as_ptr().addr(),
+            small[0].as_ptr().addr(),
+            small[1].as_ptr().addr(),
         ];
         let [page, others @ ..] = places.map(|place| place / PAGE_LEN);
-        if others == [page; 3] || tried.len() == MOST_TRIED {
-            spare_buffers(&shared).give_back(from_memory(pair));
+        if others.iter().all(|other| *other == page) || tried.len() == MOST_TRIED {
+            let spare = spare_buffers(&shared);
+            spare.give_back(from_memory(pair));
+            *spare.small.lock().unwrap_or_else(PoisonError::into_inner) = small;
             return shared;
         }
         owner = Arc::into_inner(shared).expect("nobody else has it yet");
         // Takes the place that was just given back, so that the next one is another.
         let place = Vec::<u8>::with_capacity(COUNTS_LEN + size_of::<Owner>());
-        tried.push((place, pair));
+        tried.push((place, pair, small));
     }
 }
 
