@@ -107,8 +107,8 @@ impl Config {
     ) -> Result<(), ServeError> {
         let mut supervisor = Supervisor::new(&mut acceptor, self.clone())?;
 
-        while let Some(missing) = supervisor.next_missing_worker(&mut acceptor)? {
-            match supervisor.fork(missing) {
+        while let Some(slot) = supervisor.next_missing_worker(&mut acceptor)? {
+            match supervisor.fork(slot) {
                 Ok(Fork::Parent(_)) => {}
                 Ok(Fork::Child(child)) => child.run(|| worker(acceptor, service)),
                 Err(error) => tracing::error!(%error, "cannot fork a worker, trying again later"),

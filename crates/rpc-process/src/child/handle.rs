@@ -5,21 +5,37 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
+use rpc_core::internal::StopOrder;
 
 use super::{ChildExit, Escalation, ExitStatus, Said, StatusPipe, StopReason};
 
 pub(crate) struct ChildHandle {
     pub(crate) pid: i32,
-    pub(crate) born: Instant,
+    born: Instant,
     /// Readable when it has ended, pidfd_open(2).
     pub(crate) pidfd: OwnedFd,
     /// `None` for a child that says nothing and serves from the start.
     pub(crate) status: Option<Box<StatusPipe>>,
     /// How it is being made to end, or will be if nobody calls that off.
     pub(crate) escalation: Option<Box<Escalation>>,
+    /// Whether somebody has stopped it (SIGSTOP) and nobody has let it go on.
+    is_stopped: bool,
 }
 
 impl ChildHandle {
+    /// A new child. If it has a status pipe, it has `boot_timeout` to become ready.
+    pub(crate) fn new(
+        pid: i32,
+        pidfd: OwnedFd,
+        status: Option<StatusPipe>,
+        now: Duration,
+        boot_timeout: Duration,
+    ) -> ChildHandle {
+        let escalation = status.as_ref().map(|_| Box::new(Escalation::boot(now, boot_timeout)));
+        let status = status.map(Box::new);
+        ChildHandle { pid, born: Instant::now(), pidfd, status, escalation, is_stopped: false }
+    }
+
     /// Whether it was told to end.
     pub(crate) fn is_told(&self) -> bool {
         self.escalation.as_ref().is_some_and(|escalation| escalation.has_begun())
@@ -34,16 +50,45 @@ impl ChildHandle {
         self.escalation = Some(Box::new(escalation));
     }
 
+    /// The server stops: makes it end, unless it was told so before, or kills it.
+    pub(crate) fn stop(&mut self, now: Duration, order: StopOrder) {
+        let is_stopping = |escalation: &Escalation| escalation.why == StopReason::Stop;
+        if order.at_once.is_some() {
+            self.end(now, Escalation::kill(now));
+        } else if !self.escalation.as_deref().is_some_and(is_stopping) {
+            self.end(now, Escalation::stop(now, order.grace));
+        }
+    }
+
     /// It need not end for that reason any more, unless it was told to already.
-    pub(crate) fn call_off(&mut self, why: StopReason) {
+    fn call_off(&mut self, why: StopReason) {
         self.escalation.take_if(|escalation| escalation.why == why && !escalation.has_begun());
     }
 
-    /// It has said that it is ready.
-    pub(crate) fn become_ready(&mut self) {
+    /// Somebody has stopped it. It has `limit` until somebody must have let it go on, unless it is
+    /// ending anyway.
+    pub(crate) fn stand_still(&mut self, now: Duration, limit: Duration) {
+        self.is_stopped = true;
+        if self.escalation.is_none() {
+            self.escalation = Some(Box::new(Escalation::hung(now, limit)));
+            tracing::warn!(pid = self.pid, ?limit, "worker is stopped");
+        }
+    }
+
+    /// Somebody has let it go on.
+    pub(crate) fn go_on(&mut self) {
+        self.is_stopped = false;
+        self.call_off(StopReason::Hung);
+    }
+
+    /// It has said that it is ready. It may have been stopped before its word arrived.
+    pub(crate) fn become_ready(&mut self, now: Duration, standstill_limit: Duration) {
         self.call_off(StopReason::BootTimeout);
         if let Some(escalation) = &mut self.escalation {
             escalation.become_ready();
+        }
+        if self.is_stopped {
+            self.stand_still(now, standstill_limit);
         }
     }
 
