@@ -105,7 +105,7 @@ impl Children {
         let mut queue = None;
         if supervision.stops_on_signals() {
             let read = SignalQueue::of(STOPS.iter().chain(signals)).map_err(ServeError::Signals)?;
-            epoll.add(&read, readable(SIGNALS)).map_err(watch)?;
+            epoll.add(&read.queue, readable(SIGNALS)).map_err(watch)?;
             queue = Some(read);
         }
         Ok(Children {
@@ -154,16 +154,15 @@ impl Children {
         self.look_each(limit, &mut |event| happened.push(event))
             .map_err(|errno| ServeError::Watch(errno.into()))?;
         // What has happened came first, so that nobody is punished who was in time.
-        self.escalate();
+        let now = self.clock.now();
+        self.table.iter_mut().for_each(|child| child.escalate(now));
         Ok(happened)
     }
 
     /// What has happened, without waiting. Reaps every child that has ended; nothing else waits for
     /// them, so no zombie stays, however many end at once.
     pub fn look(&mut self) -> Vec<Event> {
-        let mut happened = Vec::new();
-        let _ = self.look_each(Some(Duration::ZERO), &mut |event| happened.push(event));
-        happened
+        self.wait(Some(Duration::ZERO)).unwrap_or_default()
     }
 
     /// Waits for at most `limit`, and tells what has happened; makes no list. Not inlined: its
@@ -232,7 +231,7 @@ impl Children {
         let (reports, is_open) = status.hear();
         if let (false, Some(epoll)) = (is_open, &self.epoll) {
             // Its end would be told again and again until the child has ended.
-            let _ = epoll.delete(&**status);
+            let _ = epoll.delete(&status.reader);
         }
         for report in reports {
             match report {
@@ -285,7 +284,7 @@ impl Children {
         let once = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
         epoll.add(&child.pidfd, EpollEvent::new(once, EXIT | pid))?;
         if let Some(status) = &child.status {
-            epoll.add(&**status, EpollEvent::new(EpollFlags::EPOLLIN, STATUS | pid))?;
+            epoll.add(&status.reader, EpollEvent::new(EpollFlags::EPOLLIN, STATUS | pid))?;
         }
         Ok(())
     }
@@ -295,7 +294,7 @@ impl Children {
     fn unwatch(&self, child: &ChildHandle) {
         if let Some(epoll) = &self.epoll {
             let _ = epoll.delete(&child.pidfd);
-            let _ = child.status.as_ref().map(|status| epoll.delete(&**status));
+            let _ = child.status.as_ref().map(|status| epoll.delete(&status.reader));
         }
     }
 
@@ -306,7 +305,6 @@ impl Children {
         let now = self.clock.now();
         if let Some(child) = self.table.find(pid).filter(|child| !child.is_told()) {
             child.end(now, Escalation::retire(why, now, self.timeouts.drain));
-            child.escalate(now);
             self.supervision.set_worker_state(pid, WorkerState::Retiring);
         }
     }
@@ -316,12 +314,6 @@ impl Children {
         if let Some(child) = self.table.remove(pid) {
             self.unwatch(&child);
         }
-    }
-
-    /// Sends the signals that are due.
-    fn escalate(&mut self) {
-        let now = self.clock.now();
-        self.table.iter_mut().for_each(|child| child.escalate(now));
     }
 
     /// Tells every child to stop, closes `acceptor`, and blocks until all children have ended:
@@ -380,12 +372,11 @@ impl Children {
                     None => return Ok(unfinished),
                 }
             }
-            let happened = self.wait(awaited)?;
-            let is_unfinished = |event: &&Event| match event {
-                Event::Exited(exit) => exit.reason.is_unfinished(),
-                _ => false,
-            };
-            unfinished += happened.iter().filter(is_unfinished).count();
+            for event in self.wait(awaited)? {
+                if let Event::Exited(exit) = event {
+                    unfinished += usize::from(exit.reason.is_unfinished());
+                }
+            }
         }
     }
 
@@ -393,7 +384,6 @@ impl Children {
     fn obey(&mut self, order: StopOrder) {
         let now = self.clock.now();
         self.table.iter_mut().for_each(|child| child.stop(now, order));
-        self.escalate();
     }
 }
 

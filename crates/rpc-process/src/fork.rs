@@ -21,7 +21,6 @@ use crate::child::{ChildHandle, StatusPipe};
 use crate::children::Children;
 use crate::error::ForkError;
 use crate::kernel::{fork_only_thread, pidfd_open, reap, refuse_threads};
-use crate::signal_queue::SignalQueue;
 
 /// What [`Children::fork`] is, on either side.
 #[derive(Debug)]
@@ -44,9 +43,8 @@ pub struct InChild {
 impl InChild {
     /// Lets this process ask its parent for a replacement once it has served so many calls. It
     /// goes on serving until the parent retires it.
-    pub fn replaced_after(self, calls: u64) -> InChild {
+    pub fn replaced_after(&self, calls: u64) {
         self.server.limit_calls(calls);
-        self
     }
 
     /// Runs `work` and ends this process: with status 0, with 1 if `work` failed, with 101 if it
@@ -161,7 +159,7 @@ impl Children {
     /// What the host program had blocked, and not what its supervision blocks, which is part of
     /// `now`.
     pub(crate) fn mask_before(&self, now: SigSet) -> SigSet {
-        self.signals.as_ref().map_or(now, SignalQueue::mask_before)
+        self.signals.as_ref().map_or(now, |signals| signals.mask_before)
     }
 
     /// Looks after the new child `pid` from now on.

@@ -122,15 +122,15 @@ impl Supervisor {
         match self.children.fork_worker(self.generation) {
             Ok(Fork::Parent(pid)) => {
                 let place = if is_next { &mut slot.next } else { &mut slot.current };
-                *place = Some(Worker::new(pid));
+                *place = Some(Worker { pid, ..Worker::default() });
                 Ok(Fork::Parent(pid))
             }
-            Ok(Fork::Child(mut child)) => {
+            Ok(Fork::Child(child)) => {
                 if self.config.pin_workers {
                     pin_to_processor(number);
                 }
                 if let (Some(calls), Some(more)) = (self.config.max_requests, more) {
-                    child = child.replaced_after(calls.saturating_add(more as u64));
+                    child.replaced_after(calls.saturating_add(more as u64));
                 }
                 Ok(Fork::Child(child))
             }

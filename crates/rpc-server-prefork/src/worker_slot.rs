@@ -20,17 +20,12 @@ pub(crate) struct WorkerSlot {
 }
 
 /// A worker process, as its master knows it.
+#[derive(Default)]
 pub(crate) struct Worker {
     pub(crate) pid: i32,
     pub(crate) is_ready: bool,
     /// Whether it asked for a replacement, which it does once: perhaps before it has taken over.
     pub(crate) wants_replacement: bool,
-}
-
-impl Worker {
-    pub(crate) fn new(pid: i32) -> Worker {
-        Worker { pid, is_ready: false, wants_replacement: false }
-    }
 }
 
 impl WorkerSlot {

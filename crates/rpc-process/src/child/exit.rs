@@ -1,6 +1,5 @@
 //! Why a child ended, in words: what the kernel says, what the child said, what its parent did.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -48,8 +47,21 @@ pub(crate) enum ExitStatus {
     Unknown,
 }
 
+impl fmt::Display for ExitStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            ExitStatus::Status(status) => write!(f, "exited with status {status}"),
+            ExitStatus::Signal(number) => match Signal::try_from(number) {
+                Ok(signal) => write!(f, "killed by {signal}"),
+                Err(_) => write!(f, "killed by real-time signal {number}"),
+            },
+            ExitStatus::Unknown => f.write_str("ended, status unknown"),
+        }
+    }
+}
+
 /// What a child has said of itself until it ended.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Said {
     /// That it serves; also of a child that says nothing and serves from the start.
     pub(crate) is_ready: bool,
@@ -70,7 +82,9 @@ pub struct ChildExit {
     pub was_ready: bool,
     /// How long it lived.
     pub age: Duration,
-    description: Cow<'static, str>,
+    status: ExitStatus,
+    told: Option<StopReason>,
+    failure: Option<String>,
 }
 
 impl ChildExit {
@@ -84,9 +98,9 @@ impl ChildExit {
         killed: bool,
         said: Said,
     ) -> ChildExit {
-        let was_ready = said.is_ready;
-        let (reason, description) = explain(status, told, killed, said);
-        ChildExit { pid, reason, was_ready, age, description }
+        let reason = explain(status, told, killed, &said);
+        let Said { is_ready, failure } = said;
+        ChildExit { pid, reason, was_ready: is_ready, age, status, told, failure }
     }
 
     /// Whether it was ended in the middle of its work: nothing that it had started may go on.
@@ -98,75 +112,61 @@ impl ChildExit {
 
 impl fmt::Display for ChildExit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.description)
+        let words = match self.reason {
+            ExitReason::Clean => "ended by itself",
+            ExitReason::Recycled => "recycled",
+            ExitReason::Retired => "retired",
+            ExitReason::Stopped => "stopped with the server",
+            ExitReason::BootFailed => "failed before it was ready",
+            ExitReason::BootTimedOut => "was not ready in time",
+            ExitReason::Panicked => "panicked",
+            ExitReason::KilledByOthers => {
+                "killed by SIGKILL that the server did not send (out of memory?)"
+            }
+            ExitReason::Killed => "killed by the server",
+            ExitReason::Hung => "was stopped for too long and left when told",
+            ExitReason::GraceExpired => "left a handler unfinished: the grace was over",
+            ExitReason::Deadline => "ended by itself: a handler was past its deadline",
+            _ => &self.status.to_string(),
+        };
+        f.write_str(words)?;
+        match (self.reason, &self.failure, self.told) {
+            (ExitReason::Killed, _, Some(why)) => write!(f, ": {why}"),
+            (ExitReason::BootFailed | ExitReason::Panicked | ExitReason::Exited, Some(why), _) => {
+                write!(f, ": {why}")
+            }
+            (ExitReason::BootFailed, None, _) => write!(f, ": {}", self.status),
+            _ => Ok(()),
+        }
     }
 }
 
-fn explain(
-    status: ExitStatus,
-    told: Option<StopReason>,
-    killed: bool,
-    said: Said,
-) -> (ExitReason, Cow<'static, str>) {
+/// Why a child ended: from the kernel's word (`status`), the reason for which its parent had told
+/// it to end, whether the parent sent SIGKILL, and what the child said.
+fn explain(status: ExitStatus, told: Option<StopReason>, killed: bool, said: &Said) -> ExitReason {
     match (status, told) {
-        (ExitStatus::Signal(libc::SIGKILL), Some(why)) if killed => {
-            (ExitReason::Killed, format!("killed by the server: {why}").into())
-        }
-        (_, Some(StopReason::BootTimeout)) => {
-            (ExitReason::BootTimedOut, "was not ready in time".into())
-        }
+        (ExitStatus::Signal(libc::SIGKILL), Some(_)) if killed => ExitReason::Killed,
+        (_, Some(StopReason::BootTimeout)) => ExitReason::BootTimedOut,
         // The last words of one that had nobody to say them to are in order too.
         (ExitStatus::Status(status), Some(why))
             if status == 0 || status == EXIT_GRACE_EXPIRED && !said.is_ready =>
         {
             match why {
-                StopReason::Stop => (ExitReason::Stopped, "stopped with the server".into()),
-                StopReason::Retire => (ExitReason::Retired, "retired".into()),
-                StopReason::Recycle => (ExitReason::Recycled, "recycled".into()),
-                StopReason::Hung | StopReason::BootTimeout => {
-                    (ExitReason::Hung, "was stopped for too long and left when told".into())
-                }
+                StopReason::Stop => ExitReason::Stopped,
+                StopReason::Retire => ExitReason::Retired,
+                StopReason::Recycle => ExitReason::Recycled,
+                StopReason::Hung | StopReason::BootTimeout => ExitReason::Hung,
             }
         }
-        (ExitStatus::Status(EXIT_GRACE_EXPIRED), _) => {
-            (ExitReason::GraceExpired, "left a handler unfinished: the grace was over".into())
-        }
-        (ExitStatus::Status(EXIT_DEADLINE), _) => {
-            (ExitReason::Deadline, "ended by itself: a handler was past its deadline".into())
-        }
-        (ExitStatus::Status(EXIT_PANICKED), _) => {
-            let message = said.failure.as_deref().unwrap_or("without a word");
-            (ExitReason::Panicked, format!("panicked: {message}").into())
-        }
-        (ExitStatus::Status(0), _) if said.is_ready && said.failure.is_none() => {
-            (ExitReason::Clean, "ended by itself".into())
-        }
-        (ExitStatus::Status(status), _) => {
-            let exited = format!("exited with status {status}");
-            match said.failure {
-                Some(failure) if said.is_ready => {
-                    (ExitReason::Exited, format!("{exited}: {failure}").into())
-                }
-                None if said.is_ready => (ExitReason::Exited, exited.into()),
-                failure => {
-                    let why = failure.unwrap_or(exited);
-                    let description = format!("failed before it was ready: {why}");
-                    (ExitReason::BootFailed, description.into())
-                }
-            }
-        }
-        (ExitStatus::Signal(libc::SIGKILL), _) => (
-            ExitReason::KilledByOthers,
-            "killed by SIGKILL that the server did not send (out of memory?)".into(),
-        ),
-        (ExitStatus::Signal(number), _) => {
-            let signal = match Signal::try_from(number) {
-                Ok(signal) => format!("killed by {signal}"),
-                Err(_) => format!("killed by real-time signal {number}"),
-            };
-            (ExitReason::Signal, signal.into())
-        }
-        (ExitStatus::Unknown, _) => (ExitReason::Unknown, "ended, status unknown".into()),
+        (ExitStatus::Status(EXIT_GRACE_EXPIRED), _) => ExitReason::GraceExpired,
+        (ExitStatus::Status(EXIT_DEADLINE), _) => ExitReason::Deadline,
+        (ExitStatus::Status(EXIT_PANICKED), _) => ExitReason::Panicked,
+        (ExitStatus::Status(_), _) if !said.is_ready => ExitReason::BootFailed,
+        (ExitStatus::Status(0), _) if said.failure.is_none() => ExitReason::Clean,
+        (ExitStatus::Status(_), _) => ExitReason::Exited,
+        (ExitStatus::Signal(libc::SIGKILL), _) => ExitReason::KilledByOthers,
+        (ExitStatus::Signal(_), _) => ExitReason::Signal,
+        (ExitStatus::Unknown, _) => ExitReason::Unknown,
     }
 }
 

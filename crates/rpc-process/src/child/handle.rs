@@ -44,10 +44,11 @@ impl ChildHandle {
     /// Makes it end by `escalation`; in a hurry if it is not ready yet, since nobody depends on it.
     pub(crate) fn end(&mut self, now: Duration, escalation: Escalation) {
         let escalation = match &self.status {
-            Some(status) if !status.said().is_ready => escalation.unless_ready(now),
+            Some(status) if !status.said.is_ready => escalation.unless_ready(now),
             _ => escalation,
         };
         self.escalation = Some(Box::new(escalation));
+        self.escalate(now);
     }
 
     /// The server stops: makes it end, unless it was told so before, or kills it.
@@ -113,12 +114,11 @@ impl ChildHandle {
     }
 
     /// The end of this child, of which the kernel says `status`.
-    pub(crate) fn exit(&self, status: ExitStatus) -> ChildExit {
-        let told = self.escalation.as_ref().filter(|escalation| escalation.has_begun());
-        let killed = told.is_some_and(|escalation| escalation.has_killed());
-        let serves_from_the_start = || Said { is_ready: true, failure: None };
-        let said = self.status.as_ref().map(|status| status.said().clone());
-        let said = said.unwrap_or_else(serves_from_the_start);
+    pub(crate) fn exit(self, status: ExitStatus) -> ChildExit {
+        let told = self.escalation.filter(|escalation| escalation.has_begun());
+        let killed = told.as_ref().is_some_and(|escalation| escalation.has_killed());
+        let serves_from_the_start = Said { is_ready: true, failure: None };
+        let said = self.status.map_or(serves_from_the_start, |status| status.said);
         let why = told.map(|escalation| escalation.why);
         ChildExit::new(self.pid, self.born.elapsed(), status, why, killed, said)
     }

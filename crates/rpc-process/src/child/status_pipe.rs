@@ -2,7 +2,7 @@
 //! replacement, or why it fails. The child's end is the core's.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -13,8 +13,8 @@ use super::Said;
 
 /// The master's end, and what was heard through it.
 pub(crate) struct StatusPipe {
-    reader: OwnedFd,
-    said: Said,
+    pub(crate) reader: OwnedFd,
+    pub(crate) said: Said,
 }
 
 impl StatusPipe {
@@ -49,17 +49,6 @@ impl StatusPipe {
         }
         (reports, is_open)
     }
-
-    /// All that was heard.
-    pub(crate) fn said(&self) -> &Said {
-        &self.said
-    }
-}
-
-impl AsFd for StatusPipe {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.reader.as_fd()
-    }
 }
 
 #[cfg(test)]
@@ -79,8 +68,8 @@ mod tests {
         }
         let heard = Report::Failed("no such table".to_owned());
         assert_eq!(pipe.hear(), (vec![Report::Ready, Report::Replace, heard], true));
-        assert!(pipe.said().is_ready);
-        assert_eq!(pipe.said().failure.as_deref(), Some("no such table"));
+        assert!(pipe.said.is_ready);
+        assert_eq!(pipe.said.failure.as_deref(), Some("no such table"));
         drop(reporter);
         assert_eq!(pipe.hear(), (vec![], false));
     }
@@ -104,6 +93,6 @@ mod tests {
             assert_eq!(write(&reporter, junk), Ok(junk.len()));
         }
         assert_eq!(pipe.hear(), (vec![], true));
-        assert!(!pipe.said().is_ready);
+        assert!(!pipe.said.is_ready);
     }
 }

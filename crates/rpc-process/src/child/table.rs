@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::mem;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 
 use super::ChildHandle;
 use crate::kernel::close_range;
@@ -71,7 +71,7 @@ impl ChildTable {
     pub(crate) fn close_in_child(&mut self) {
         let pidfds = self.iter().map(|child| child.pidfd.as_raw_fd());
         let pipes = self.iter().filter_map(|child| child.status.as_ref());
-        let descriptors = pidfds.chain(pipes.map(|pipe| pipe.as_fd().as_raw_fd()));
+        let descriptors = pidfds.chain(pipes.map(|pipe| pipe.reader.as_raw_fd()));
         // SAFETY: they belong to the handles, which are forgotten below.
         each_range(descriptors, |first, last| unsafe { close_range(first, last) });
         self.newest.iter_mut().filter_map(Option::take).for_each(mem::forget);
