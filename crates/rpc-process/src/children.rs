@@ -47,6 +47,7 @@ pub enum Event {
 }
 
 /// The children of one server. The owner never serves a connection itself.
+#[must_use = "dropping it leaves the children without anybody who waits for them"]
 pub struct Children {
     pub(crate) supervision: Supervision,
     /// Tells which children have ended or said something, and of signals. `None` on the child's

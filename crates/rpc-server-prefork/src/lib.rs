@@ -55,7 +55,8 @@ use supervisor::Supervisor;
 pub use config::Config;
 pub use error::NeverReady;
 pub use rpc_core::{
-    Acceptor, Address, Context, ErrorCode, Method, Registry, RpcError, ServeError, Service,
+    Acceptor, Address, Connection, Context, Credentials, ErrorCode, Method, Peer, RegisterError,
+    Registry, RpcError, ServeError, Service, Shutdown,
 };
 pub use rpc_daemon::PidFile;
 pub use rpc_process::ForkError;

@@ -49,10 +49,11 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded};
 use permits::{Permit, Permits};
-use rpc_core::{Connection, busy, out_of_resources};
+use rpc_core::{busy, out_of_resources};
 
 pub use rpc_core::{
-    Acceptor, Address, Context, ErrorCode, Method, Registry, RpcError, ServeError, Service,
+    Acceptor, Address, Connection, Context, Credentials, ErrorCode, Method, Peer, RegisterError,
+    Registry, RpcError, ServeError, Service, Shutdown,
 };
 
 /// How long a thread without a connection waits for the next one before it ends.
