@@ -16,7 +16,7 @@ use nix::unistd::Pid;
 use rpc_core::internal::{EventSource, Report, StopOrder, Supervision, exit_now, poll_timeout};
 use rpc_core::{Acceptor, Connection, ServeError, WorkerState};
 
-use crate::child::{ChildExit, ChildHandle, ChildTable, Escalation, ExitStatus, StopReason};
+use crate::child::{ChildExit, ChildHandle, ChildTable, ExitStatus, StopReason};
 use crate::clock::Clock;
 use crate::fork::RefusedForks;
 use crate::kernel::{Change, check_system, look_for_end, look_for_stop, reap, refuse_threads};
@@ -305,7 +305,7 @@ impl Children {
     pub fn retire(&mut self, pid: i32, why: StopReason) {
         let now = self.clock.now();
         if let Some(child) = self.table.find(pid).filter(|child| !child.is_told()) {
-            child.end(now, Escalation::retire(why, now, self.timeouts.drain));
+            child.end(why, now, self.timeouts.drain);
             self.supervision.set_worker_state(pid, WorkerState::Retiring);
         }
     }

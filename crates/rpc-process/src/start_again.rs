@@ -6,7 +6,6 @@
 //! knows a socket's name could send the good news in its place.
 
 use std::env;
-use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::process::{self, Command};
 
@@ -41,7 +40,6 @@ impl Children {
     ) -> Result<i32, ForkError> {
         let one_thread = refuse_threads()?;
         let (status, reporter) = StatusPipe::new().map_err(ForkError::Descriptor)?;
-        let _ = io::stdout().flush();
         let (forked, mask) =
             fork_only_thread(one_thread).map_err(|errno| ForkError::Fork(errno.into()))?;
         if let ForkResult::Parent { child } = forked {

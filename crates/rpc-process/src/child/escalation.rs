@@ -27,44 +27,32 @@ pub(crate) struct Escalation {
 }
 
 impl Escalation {
-    /// The server stops: the children have `grace` for the requests that they have received.
-    pub(crate) fn stop(now: Duration, grace: Duration) -> Escalation {
-        let steps = [(SIGTERM, Duration::ZERO), (SIGALRM, grace), (SIGKILL, SHORT)];
-        Escalation::new(StopReason::Stop, now, &steps)
-    }
-
-    /// Its connections may go on for `drain`.
-    pub(crate) fn retire(why: StopReason, now: Duration, drain: Duration) -> Escalation {
-        let steps =
-            [(SIGHUP, Duration::ZERO), (SIGTERM, drain), (SIGALRM, SHORT), (SIGKILL, SHORT)];
-        Escalation::new(why, now, &steps)
-    }
-
-    /// It has `time` to become ready. Nobody is connected to it, so there is nothing to finish.
-    pub(crate) fn boot(now: Duration, time: Duration) -> Escalation {
-        Escalation::new(StopReason::BootTimeout, now, &[(SIGALRM, time), (SIGKILL, SHORT)])
-    }
-
-    /// It has `time` until somebody lets it go on.
-    pub(crate) fn hung(now: Duration, time: Duration) -> Escalation {
-        let steps = [(SIGTERM, time), (SIGALRM, SHORT), (SIGKILL, SHORT)];
-        Escalation::new(StopReason::Hung, now, &steps)
-    }
-
-    /// The server stops at once: nothing but the last step.
-    pub(crate) fn kill(now: Duration) -> Escalation {
-        Escalation::new(StopReason::Stop, now, &[(SIGKILL, Duration::ZERO)])
-    }
-
-    /// `steps`, and how long after the one before each is due.
-    fn new(why: StopReason, now: Duration, steps: &[(Signal, Duration)]) -> Escalation {
+    /// What a child gets that is to end for this reason. `time` is what it has until it must have
+    /// ended by itself: the grace after a stop, the drain time of its connections, the time until
+    /// it is ready, when nobody is connected to it, or until somebody lets it go on.
+    pub(crate) fn new(why: StopReason, now: Duration, time: Duration) -> Escalation {
+        // Each step, and how long after the one before it is due.
+        let steps: &[(Signal, Duration)] = match why {
+            StopReason::Stop => &[(SIGTERM, Duration::ZERO), (SIGALRM, time)],
+            StopReason::Retire | StopReason::Recycle => {
+                &[(SIGHUP, Duration::ZERO), (SIGTERM, time), (SIGALRM, SHORT)]
+            }
+            StopReason::BootTimeout => &[(SIGALRM, time)],
+            StopReason::Hung => &[(SIGTERM, time), (SIGALRM, SHORT)],
+        };
         let mut due = now;
-        let steps = steps.iter().map(|&(signal, after)| {
+        let steps = steps.iter().chain(&[(SIGKILL, SHORT)]).map(|&(signal, after)| {
             due = due.saturating_add(after);
             (signal, due)
         });
         let mut left: Vec<_> = steps.collect();
         left.reverse();
+        Escalation { why, left, sent: None, if_ready: Vec::new() }
+    }
+
+    /// The server stops at once: nothing but the last step.
+    pub(crate) fn kill(now: Duration) -> Escalation {
+        let (why, left) = (StopReason::Stop, vec![(SIGKILL, now)]);
         Escalation { why, left, sent: None, if_ready: Vec::new() }
     }
 
@@ -128,16 +116,17 @@ mod tests {
     fn every_escalation_ends_with_a_kill() {
         let now = Duration::from_secs(5);
         let half_a_minute = Duration::from_secs(30);
-        let stop = Escalation::stop(now, half_a_minute);
+        let stop = Escalation::new(StopReason::Stop, now, half_a_minute);
         check(stop, &[(SIGTERM, 5), (SIGALRM, 35), (SIGKILL, 36)]);
-        let retire = Escalation::retire(StopReason::Retire, now, half_a_minute);
+        let retire = Escalation::new(StopReason::Retire, now, half_a_minute);
         check(retire, &[(SIGHUP, 5), (SIGTERM, 35), (SIGALRM, 36), (SIGKILL, 37)]);
-        let hung = Escalation::hung(now, half_a_minute);
+        let hung = Escalation::new(StopReason::Hung, now, half_a_minute);
         check(hung, &[(SIGTERM, 35), (SIGALRM, 36), (SIGKILL, 37)]);
-        check(Escalation::boot(now, half_a_minute), &[(SIGALRM, 35), (SIGKILL, 36)]);
-        let hurried = Escalation::retire(StopReason::Retire, now, half_a_minute).unless_ready(now);
+        let boot = Escalation::new(StopReason::BootTimeout, now, half_a_minute);
+        check(boot, &[(SIGALRM, 35), (SIGKILL, 36)]);
+        let hurried = Escalation::new(StopReason::Retire, now, half_a_minute).unless_ready(now);
         check(hurried, &[(SIGHUP, 5), (SIGALRM, 6), (SIGKILL, 7)]);
-        let mut ready = Escalation::stop(now, half_a_minute).unless_ready(now);
+        let mut ready = Escalation::new(StopReason::Stop, now, half_a_minute).unless_ready(now);
         ready.become_ready();
         check(ready, &[(SIGTERM, 5), (SIGALRM, 35), (SIGKILL, 36)]);
         check(Escalation::kill(now), &[(SIGKILL, 5)]);

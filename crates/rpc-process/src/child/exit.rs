@@ -98,7 +98,30 @@ impl ChildExit {
         killed: bool,
         said: Said,
     ) -> ChildExit {
-        let reason = explain(status, told, killed, &said);
+        let reason = match (status, told) {
+            (ExitStatus::Signal(libc::SIGKILL), Some(_)) if killed => ExitReason::Killed,
+            (_, Some(StopReason::BootTimeout)) => ExitReason::BootTimedOut,
+            // The last words of one that had nobody to say them to are in order too.
+            (ExitStatus::Status(status), Some(why))
+                if status == 0 || status == EXIT_GRACE_EXPIRED && !said.is_ready =>
+            {
+                match why {
+                    StopReason::Stop => ExitReason::Stopped,
+                    StopReason::Retire => ExitReason::Retired,
+                    StopReason::Recycle => ExitReason::Recycled,
+                    StopReason::Hung | StopReason::BootTimeout => ExitReason::Hung,
+                }
+            }
+            (ExitStatus::Status(EXIT_GRACE_EXPIRED), _) => ExitReason::GraceExpired,
+            (ExitStatus::Status(EXIT_DEADLINE), _) => ExitReason::Deadline,
+            (ExitStatus::Status(EXIT_PANICKED), _) => ExitReason::Panicked,
+            (ExitStatus::Status(_), _) if !said.is_ready => ExitReason::BootFailed,
+            (ExitStatus::Status(0), _) if said.failure.is_none() => ExitReason::Clean,
+            (ExitStatus::Status(_), _) => ExitReason::Exited,
+            (ExitStatus::Signal(libc::SIGKILL), _) => ExitReason::KilledByOthers,
+            (ExitStatus::Signal(_), _) => ExitReason::Signal,
+            (ExitStatus::Unknown, _) => ExitReason::Unknown,
+        };
         let Said { is_ready, failure } = said;
         ChildExit { pid, reason, was_ready: is_ready, age, status, told, failure }
     }
@@ -138,35 +161,6 @@ impl fmt::Display for ChildExit {
             (ExitReason::BootFailed, None, _) => write!(f, ": {}", self.status),
             _ => Ok(()),
         }
-    }
-}
-
-/// Why a child ended: from the kernel's word (`status`), the reason for which its parent had told
-/// it to end, whether the parent sent SIGKILL, and what the child said.
-fn explain(status: ExitStatus, told: Option<StopReason>, killed: bool, said: &Said) -> ExitReason {
-    match (status, told) {
-        (ExitStatus::Signal(libc::SIGKILL), Some(_)) if killed => ExitReason::Killed,
-        (_, Some(StopReason::BootTimeout)) => ExitReason::BootTimedOut,
-        // The last words of one that had nobody to say them to are in order too.
-        (ExitStatus::Status(status), Some(why))
-            if status == 0 || status == EXIT_GRACE_EXPIRED && !said.is_ready =>
-        {
-            match why {
-                StopReason::Stop => ExitReason::Stopped,
-                StopReason::Retire => ExitReason::Retired,
-                StopReason::Recycle => ExitReason::Recycled,
-                StopReason::Hung | StopReason::BootTimeout => ExitReason::Hung,
-            }
-        }
-        (ExitStatus::Status(EXIT_GRACE_EXPIRED), _) => ExitReason::GraceExpired,
-        (ExitStatus::Status(EXIT_DEADLINE), _) => ExitReason::Deadline,
-        (ExitStatus::Status(EXIT_PANICKED), _) => ExitReason::Panicked,
-        (ExitStatus::Status(_), _) if !said.is_ready => ExitReason::BootFailed,
-        (ExitStatus::Status(0), _) if said.failure.is_none() => ExitReason::Clean,
-        (ExitStatus::Status(_), _) => ExitReason::Exited,
-        (ExitStatus::Signal(libc::SIGKILL), _) => ExitReason::KilledByOthers,
-        (ExitStatus::Signal(_), _) => ExitReason::Signal,
-        (ExitStatus::Unknown, _) => ExitReason::Unknown,
     }
 }
 

@@ -31,7 +31,8 @@ impl ChildHandle {
         now: Duration,
         boot_timeout: Duration,
     ) -> ChildHandle {
-        let escalation = status.as_ref().map(|_| Box::new(Escalation::boot(now, boot_timeout)));
+        let boot = || Box::new(Escalation::new(StopReason::BootTimeout, now, boot_timeout));
+        let escalation = status.as_ref().map(|_| boot());
         let status = status.map(Box::new);
         ChildHandle { pid, born: Instant::now(), pidfd, status, escalation, is_stopped: false }
     }
@@ -41,13 +42,13 @@ impl ChildHandle {
         self.escalation.as_ref().is_some_and(|escalation| escalation.has_begun())
     }
 
-    /// Makes it end by `escalation`; in a hurry if it is not ready yet, since nobody depends on it.
-    pub(crate) fn end(&mut self, now: Duration, escalation: Escalation) {
-        let escalation = match &self.status {
+    /// Makes it end within `time`; in a hurry if it is not ready yet, since nobody depends on it.
+    pub(crate) fn end(&mut self, why: StopReason, now: Duration, time: Duration) {
+        let escalation = Escalation::new(why, now, time);
+        self.escalation = Some(Box::new(match &self.status {
             Some(status) if !status.said.is_ready => escalation.unless_ready(now),
             _ => escalation,
-        };
-        self.escalation = Some(Box::new(escalation));
+        }));
         self.escalate(now);
     }
 
@@ -55,9 +56,10 @@ impl ChildHandle {
     pub(crate) fn stop(&mut self, now: Duration, order: StopOrder) {
         let is_stopping = |escalation: &Escalation| escalation.why == StopReason::Stop;
         if order.at_once.is_some() {
-            self.end(now, Escalation::kill(now));
+            self.escalation = Some(Box::new(Escalation::kill(now)));
+            self.escalate(now);
         } else if !self.escalation.as_deref().is_some_and(is_stopping) {
-            self.end(now, Escalation::stop(now, order.grace));
+            self.end(StopReason::Stop, now, order.grace);
         }
     }
 
@@ -71,7 +73,7 @@ impl ChildHandle {
     pub(crate) fn stand_still(&mut self, now: Duration, limit: Duration) {
         self.is_stopped = true;
         if self.escalation.is_none() {
-            self.escalation = Some(Box::new(Escalation::hung(now, limit)));
+            self.escalation = Some(Box::new(Escalation::new(StopReason::Hung, now, limit)));
             tracing::warn!(pid = self.pid, ?limit, "worker is stopped");
         }
     }
