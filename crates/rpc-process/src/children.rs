@@ -150,14 +150,14 @@ impl Children {
     pub fn wait(&mut self, timeout: Option<Duration>) -> Result<Vec<Event>, ServeError> {
         let due = self.table.iter().filter_map(|child| child.escalation.as_ref()?.due()).min();
         let due = due.map(|due| due.saturating_sub(self.clock.now()));
-        let mut happened = Vec::new();
+        let mut events = Vec::new();
         let limit = timeout.into_iter().chain(due).min();
-        self.look_each(limit, &mut |event| happened.push(event))
+        self.handle_events(limit, &mut |event| events.push(event))
             .map_err(|errno| ServeError::Watch(errno.into()))?;
         // What has happened came first, so that nobody is punished who was in time.
         let now = self.clock.now();
         self.table.iter_mut().for_each(|child| child.escalate(now));
-        Ok(happened)
+        Ok(events)
     }
 
     /// What has happened, without waiting. Reaps every child that has ended; nothing else waits for
@@ -170,7 +170,7 @@ impl Children {
     /// buffer would make the stack deeper that parent and child write after a fork, and each page
     /// of it is copied.
     #[inline(never)]
-    fn look_each(
+    fn handle_events(
         &mut self,
         limit: Option<Duration>,
         on_event: &mut dyn FnMut(Event),
@@ -189,7 +189,7 @@ impl Children {
                 match event.data() & !u64::from(u32::MAX) {
                     WAKE => self.supervision.clear_wake(),
                     SIGNALS => self.read_signals(on_event),
-                    STATUS => self.hear(pid, on_event),
+                    STATUS => self.on_reports(pid, on_event),
                     _ => self.reap(pid, on_event),
                 }
             }
@@ -215,21 +215,21 @@ impl Children {
         let (now, limit) = (self.clock.now(), self.timeouts.hung);
         for child in self.table.iter_mut() {
             match look_for_stop(child.pid) {
-                Some(Change::Stopped) => child.stand_still(now, limit),
-                Some(Change::Continued) => child.go_on(),
+                Some(Change::Stopped) => child.on_stopped(now, limit),
+                Some(Change::Continued) => child.on_continued(),
                 _ => {}
             }
         }
     }
 
-    fn hear(&mut self, pid: i32, on_event: &mut dyn FnMut(Event)) {
+    fn on_reports(&mut self, pid: i32, on_event: &mut dyn FnMut(Event)) {
         let Some(child) = self.table.find(pid) else {
             return;
         };
         let Some(status) = &mut child.status else {
             return;
         };
-        let (reports, is_open) = status.hear();
+        let (reports, is_open) = status.read_reports();
         if let (false, Some(epoll)) = (is_open, &self.epoll) {
             // Its end would be told again and again until the child has ended.
             let _ = epoll.delete(&status.reader);
@@ -237,7 +237,7 @@ impl Children {
         for report in reports {
             match report {
                 Report::Ready => {
-                    child.become_ready(self.clock.now(), self.timeouts.hung);
+                    child.on_ready(self.clock.now(), self.timeouts.hung);
                     on_event(Event::Ready(pid));
                 }
                 Report::Replace => on_event(Event::WantsReplacement(pid)),
@@ -252,7 +252,7 @@ impl Children {
         let Some(Change::Ended(status)) = look_for_end(pid) else {
             return;
         };
-        self.hear(pid, on_event);
+        self.on_reports(pid, on_event);
         let Some(child) = self.table.remove(pid) else {
             return;
         };
@@ -304,14 +304,14 @@ impl Children {
     /// between two calls. One that is not ready yet has a second.
     pub fn retire(&mut self, pid: i32, why: StopReason) {
         let now = self.clock.now();
-        if let Some(child) = self.table.find(pid).filter(|child| !child.is_told()) {
+        if let Some(child) = self.table.find(pid).filter(|child| !child.is_ending()) {
             child.end(why, now, self.timeouts.drain);
             self.supervision.set_worker_state(pid, WorkerState::Retiring);
         }
     }
 
     /// Lets the child `pid` go its own way: it is nobody's child when this process has ended.
-    pub fn let_go(&mut self, pid: i32) {
+    pub fn disown(&mut self, pid: i32) {
         if let Some(child) = self.table.remove(pid) {
             self.unwatch(&child);
         }
@@ -330,7 +330,7 @@ impl Children {
         // Before the workers let go of the socket: the last who does so resets the queue.
         acceptor.admit_no_more();
         let grace = acceptor.grace();
-        self.obey(StopOrder { grace, at_once: None });
+        self.stop_all(StopOrder { grace, at_once: None });
         acceptor.reject_queue();
         match self.wait_for_all(acceptor)? {
             0 => Ok(()),
@@ -361,7 +361,7 @@ impl Children {
         loop {
             let order = self.supervision.stop_order();
             if let Some(order) = order {
-                self.obey(order);
+                self.stop_all(order);
             }
             let awaited = acceptor.as_ref().and_then(Acceptor::awaits_handshakes);
             if let Some(acceptor) = acceptor.take_if(|_| awaited.is_none()) {
@@ -382,7 +382,7 @@ impl Children {
     }
 
     /// Tells the children that were not told yet to stop, or kills all.
-    fn obey(&mut self, order: StopOrder) {
+    fn stop_all(&mut self, order: StopOrder) {
         let now = self.clock.now();
         self.table.iter_mut().for_each(|child| child.stop(now, order));
     }
@@ -394,7 +394,7 @@ impl EventSource for Children {
     }
 
     fn on_event(&mut self) {
-        let _ = self.look_each(Some(Duration::ZERO), &mut |_| {});
+        let _ = self.handle_events(Some(Duration::ZERO), &mut |_| {});
     }
 }
 

@@ -67,7 +67,7 @@ impl Upgrade {
     ) -> Result<(), ServeError> {
         if let Some(server) = self.new_server {
             notify(Notice::MainProcess(server));
-            children.let_go(server);
+            children.disown(server);
         }
         acceptor.leave_socket_to_others();
         children.drain(acceptor)

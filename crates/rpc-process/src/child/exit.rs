@@ -62,7 +62,7 @@ impl fmt::Display for ExitStatus {
 
 /// What a child has said of itself until it ended.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Said {
+pub(crate) struct Reported {
     /// That it serves; also of a child that says nothing and serves from the start.
     pub(crate) is_ready: bool,
     /// Why it cannot, or no longer.
@@ -83,7 +83,7 @@ pub struct ChildExit {
     /// How long it lived.
     pub age: Duration,
     status: ExitStatus,
-    told: Option<StopReason>,
+    stop_reason: Option<StopReason>,
     failure: Option<String>,
 }
 
@@ -94,16 +94,16 @@ impl ChildExit {
         pid: i32,
         age: Duration,
         status: ExitStatus,
-        told: Option<StopReason>,
+        stop_reason: Option<StopReason>,
         killed: bool,
-        said: Said,
+        reported: Reported,
     ) -> ChildExit {
-        let reason = match (status, told) {
+        let reason = match (status, stop_reason) {
             (ExitStatus::Signal(libc::SIGKILL), Some(_)) if killed => ExitReason::Killed,
             (_, Some(StopReason::BootTimeout)) => ExitReason::BootTimedOut,
             // The last words of one that had nobody to say them to are in order too.
             (ExitStatus::Status(status), Some(why))
-                if status == 0 || status == EXIT_GRACE_EXPIRED && !said.is_ready =>
+                if status == 0 || status == EXIT_GRACE_EXPIRED && !reported.is_ready =>
             {
                 match why {
                     StopReason::Stop => ExitReason::Stopped,
@@ -115,15 +115,15 @@ impl ChildExit {
             (ExitStatus::Status(EXIT_GRACE_EXPIRED), _) => ExitReason::GraceExpired,
             (ExitStatus::Status(EXIT_DEADLINE), _) => ExitReason::Deadline,
             (ExitStatus::Status(EXIT_PANICKED), _) => ExitReason::Panicked,
-            (ExitStatus::Status(_), _) if !said.is_ready => ExitReason::BootFailed,
-            (ExitStatus::Status(0), _) if said.failure.is_none() => ExitReason::Clean,
+            (ExitStatus::Status(_), _) if !reported.is_ready => ExitReason::BootFailed,
+            (ExitStatus::Status(0), _) if reported.failure.is_none() => ExitReason::Clean,
             (ExitStatus::Status(_), _) => ExitReason::Exited,
             (ExitStatus::Signal(libc::SIGKILL), _) => ExitReason::KilledByOthers,
             (ExitStatus::Signal(_), _) => ExitReason::Signal,
             (ExitStatus::Unknown, _) => ExitReason::Unknown,
         };
-        let Said { is_ready, failure } = said;
-        ChildExit { pid, reason, was_ready: is_ready, age, status, told, failure }
+        let Reported { is_ready, failure } = reported;
+        ChildExit { pid, reason, was_ready: is_ready, age, status, stop_reason, failure }
     }
 
     /// Whether it was ended in the middle of its work: nothing that it had started may go on.
@@ -153,7 +153,7 @@ impl fmt::Display for ChildExit {
             _ => &self.status.to_string(),
         };
         f.write_str(words)?;
-        match (self.reason, &self.failure, self.told) {
+        match (self.reason, &self.failure, self.stop_reason) {
             (ExitReason::Killed, _, Some(why)) => write!(f, ": {why}"),
             (ExitReason::BootFailed | ExitReason::Panicked | ExitReason::Exited, Some(why), _) => {
                 write!(f, ": {why}")
@@ -171,35 +171,42 @@ mod tests {
     #[track_caller]
     fn check(
         status: ExitStatus,
-        told: Option<StopReason>,
+        stop_reason: Option<StopReason>,
         killed: bool,
-        said: &Said,
+        reported: &Reported,
         name: &str,
         words: &str,
     ) {
-        let exit = ChildExit::new(1, Duration::ZERO, status, told, killed, said.clone());
+        let exit = ChildExit::new(1, Duration::ZERO, status, stop_reason, killed, reported.clone());
         assert_eq!(exit.reason.name(), name, "{exit}");
         assert_eq!(exit.to_string(), words);
     }
 
-    fn said(is_ready: bool, failure: &str) -> Said {
+    fn reported(is_ready: bool, failure: &str) -> Reported {
         let failure = (!failure.is_empty()).then(|| failure.to_owned());
-        Said { is_ready, failure }
+        Reported { is_ready, failure }
     }
 
     #[test]
     fn what_a_child_says_and_does_is_named() {
         use ExitStatus::{Signal, Status};
-        let (silent, ready, why) = (said(false, ""), said(true, ""), "no such table");
+        let (silent, ready, why) = (reported(false, ""), reported(true, ""), "no such table");
         check(Status(0), None, false, &ready, "clean", "ended by itself");
         check(Status(7), None, false, &ready, "exited", "exited with status 7");
         let words = "exited with status 1: no such table";
-        check(Status(1), None, false, &said(true, why), "exited", words);
+        check(Status(1), None, false, &reported(true, why), "exited", words);
         let words = "failed before it was ready: exited with status 0";
         check(Status(0), None, false, &silent, "boot_failed", words);
         let words = "failed before it was ready: no such table";
-        check(Status(1), None, false, &said(false, why), "boot_failed", words);
-        check(Status(101), None, false, &said(true, why), "panicked", "panicked: no such table");
+        check(Status(1), None, false, &reported(false, why), "boot_failed", words);
+        check(
+            Status(101),
+            None,
+            false,
+            &reported(true, why),
+            "panicked",
+            "panicked: no such table",
+        );
         check(Signal(11), None, false, &ready, "signal", "killed by SIGSEGV");
         check(Signal(37), None, false, &ready, "signal", "killed by real-time signal 37");
         let words = "ended by itself: a handler was past its deadline";
@@ -210,7 +217,7 @@ mod tests {
     fn what_its_parent_did_is_named() {
         use ExitStatus::{Signal, Status};
         use StopReason::{BootTimeout, Hung, Recycle, Retire, Stop};
-        let (silent, ready) = (said(false, ""), said(true, ""));
+        let (silent, ready) = (reported(false, ""), reported(true, ""));
         check(Status(0), Some(Stop), false, &ready, "stopped", "stopped with the server");
         check(Status(0), Some(Retire), false, &ready, "retired", "retired");
         check(Status(0), Some(Recycle), false, &ready, "recycled", "recycled");

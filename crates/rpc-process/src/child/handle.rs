@@ -7,7 +7,7 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use rpc_core::internal::StopOrder;
 
-use super::{ChildExit, Escalation, ExitStatus, Said, StatusPipe, StopReason};
+use super::{ChildExit, Escalation, ExitStatus, Reported, StatusPipe, StopReason};
 
 pub(crate) struct ChildHandle {
     pub(crate) pid: i32,
@@ -38,7 +38,7 @@ impl ChildHandle {
     }
 
     /// Whether it was told to end.
-    pub(crate) fn is_told(&self) -> bool {
+    pub(crate) fn is_ending(&self) -> bool {
         self.escalation.as_ref().is_some_and(|escalation| escalation.has_begun())
     }
 
@@ -46,7 +46,7 @@ impl ChildHandle {
     pub(crate) fn end(&mut self, why: StopReason, now: Duration, time: Duration) {
         let escalation = Escalation::new(why, now, time);
         self.escalation = Some(Box::new(match &self.status {
-            Some(status) if !status.said.is_ready => escalation.unless_ready(now),
+            Some(status) if !status.reported.is_ready => escalation.unless_ready(now),
             _ => escalation,
         }));
         self.escalate(now);
@@ -70,7 +70,7 @@ impl ChildHandle {
 
     /// Somebody has stopped it. It has `limit` until somebody must have let it go on, unless it is
     /// ending anyway.
-    pub(crate) fn stand_still(&mut self, now: Duration, limit: Duration) {
+    pub(crate) fn on_stopped(&mut self, now: Duration, limit: Duration) {
         self.is_stopped = true;
         if self.escalation.is_none() {
             self.escalation = Some(Box::new(Escalation::new(StopReason::Hung, now, limit)));
@@ -79,19 +79,19 @@ impl ChildHandle {
     }
 
     /// Somebody has let it go on.
-    pub(crate) fn go_on(&mut self) {
+    pub(crate) fn on_continued(&mut self) {
         self.is_stopped = false;
         self.call_off(StopReason::Hung);
     }
 
     /// It has said that it is ready. It may have been stopped before its word arrived.
-    pub(crate) fn become_ready(&mut self, now: Duration, standstill_limit: Duration) {
+    pub(crate) fn on_ready(&mut self, now: Duration, standstill_limit: Duration) {
         self.call_off(StopReason::BootTimeout);
         if let Some(escalation) = &mut self.escalation {
             escalation.become_ready();
         }
         if self.is_stopped {
-            self.stand_still(now, standstill_limit);
+            self.on_stopped(now, standstill_limit);
         }
     }
 
@@ -119,9 +119,9 @@ impl ChildHandle {
     pub(crate) fn exit(self, status: ExitStatus) -> ChildExit {
         let told = self.escalation.filter(|escalation| escalation.has_begun());
         let killed = told.as_ref().is_some_and(|escalation| escalation.has_killed());
-        let serves_from_the_start = Said { is_ready: true, failure: None };
-        let said = self.status.map_or(serves_from_the_start, |status| status.said);
+        let serves_from_the_start = Reported { is_ready: true, failure: None };
+        let reported = self.status.map_or(serves_from_the_start, |status| status.reported);
         let why = told.map(|escalation| escalation.why);
-        ChildExit::new(self.pid, self.born.elapsed(), status, why, killed, said)
+        ChildExit::new(self.pid, self.born.elapsed(), status, why, killed, reported)
     }
 }

@@ -9,23 +9,23 @@ use nix::fcntl::OFlag;
 use nix::unistd::{pipe2, read};
 use rpc_core::internal::Report;
 
-use super::Said;
+use super::Reported;
 
 /// The master's end, and what was heard through it.
 pub(crate) struct StatusPipe {
     pub(crate) reader: OwnedFd,
-    pub(crate) said: Said,
+    pub(crate) reported: Reported,
 }
 
 impl StatusPipe {
     /// This end and the child's, which does not block.
     pub(crate) fn new() -> io::Result<(StatusPipe, OwnedFd)> {
         let (reader, writer) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
-        Ok((StatusPipe { reader, said: Said::default() }, writer))
+        Ok((StatusPipe { reader, reported: Reported::default() }, writer))
     }
 
     /// What has come since the last look, and whether there can come more.
-    pub(crate) fn hear(&mut self) -> (Vec<Report>, bool) {
+    pub(crate) fn read_reports(&mut self) -> (Vec<Report>, bool) {
         // As much as a pipe holds: a worker that writes without a pause gains one look.
         let mut buffer = vec![0; 64 * 1024];
         let mut len = 0;
@@ -42,8 +42,8 @@ impl StatusPipe {
             lines.filter_map(|line| Report::parse(line.strip_suffix(b"\n")?)).collect();
         for report in &reports {
             match report {
-                Report::Ready => self.said.is_ready = true,
-                Report::Failed(reason) => self.said.failure = Some(reason.clone()),
+                Report::Ready => self.reported.is_ready = true,
+                Report::Failed(reason) => self.reported.failure = Some(reason.clone()),
                 Report::Replace => {}
             }
         }
@@ -61,17 +61,17 @@ mod tests {
     #[test]
     fn reports_arrive_in_order_and_the_end_is_seen() {
         let (mut pipe, reporter) = StatusPipe::new().unwrap();
-        assert_eq!(pipe.hear(), (vec![], true));
+        assert_eq!(pipe.read_reports(), (vec![], true));
         let failed = Report::Failed("no such\ntable".to_owned());
         for report in [&Report::Ready, &Report::Replace, &failed] {
             write(&reporter, &report.line()).unwrap();
         }
         let heard = Report::Failed("no such table".to_owned());
-        assert_eq!(pipe.hear(), (vec![Report::Ready, Report::Replace, heard], true));
-        assert!(pipe.said.is_ready);
-        assert_eq!(pipe.said.failure.as_deref(), Some("no such table"));
+        assert_eq!(pipe.read_reports(), (vec![Report::Ready, Report::Replace, heard], true));
+        assert!(pipe.reported.is_ready);
+        assert_eq!(pipe.reported.failure.as_deref(), Some("no such table"));
         drop(reporter);
-        assert_eq!(pipe.hear(), (vec![], false));
+        assert_eq!(pipe.read_reports(), (vec![], false));
     }
 
     #[test]
@@ -81,7 +81,7 @@ mod tests {
         for _ in 0..1000 {
             let _ = write(&reporter, &long.line());
         }
-        let (reports, is_open) = pipe.hear();
+        let (reports, is_open) = pipe.read_reports();
         assert!(is_open);
         assert!(reports.contains(&Report::Failed("ü".repeat(MAX_REASON_LEN / 2))));
     }
@@ -92,7 +92,7 @@ mod tests {
         for junk in [&b"\n\n"[..], b"ready\n", b"\xff\xff\n", b"r"] {
             assert_eq!(write(&reporter, junk), Ok(junk.len()));
         }
-        assert_eq!(pipe.hear(), (vec![], true));
-        assert!(!pipe.said.is_ready);
+        assert_eq!(pipe.read_reports(), (vec![], true));
+        assert!(!pipe.reported.is_ready);
     }
 }
