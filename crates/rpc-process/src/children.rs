@@ -226,15 +226,8 @@ impl Children {
         let Some(child) = self.table.find(pid) else {
             return;
         };
-        let Some(status) = &mut child.status else {
-            return;
-        };
-        let (reports, is_open) = status.read_reports();
-        if let (false, Some(epoll)) = (is_open, &self.epoll) {
-            // Its end would be told again and again until the child has ended.
-            let _ = epoll.delete(&status.reader);
-        }
-        for report in reports {
+        let reports = child.status.as_mut().map(|status| status.read_reports());
+        for report in reports.unwrap_or_default() {
             match report {
                 Report::Ready => {
                     child.on_ready(self.clock.now(), self.timeouts.hung);
@@ -257,7 +250,6 @@ impl Children {
             return;
         };
         self.refused_forks.forget();
-        self.unwatch(&child);
         let exit = child.exit(status);
         if exit.was_hard() {
             // What its handlers had started. Until it is waited for, the number is its own.
@@ -280,23 +272,16 @@ impl Children {
             return Ok(());
         };
         let pid = child.pid as u64;
-        // Told once and not again and again: somebody who traces the child (ptrace(2)) can keep
-        // its end from us. When it lets go, the kernel tells us again.
+        // Each change is told once, and not again and again while it lasts: somebody who traces the
+        // child (ptrace(2)) can keep its end from us, and when it lets go, the kernel tells us
+        // again; a child can close its pipe and live; and a sibling that was just forked has copies
+        // of what we have closed.
         let once = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
         epoll.add(&child.pidfd, EpollEvent::new(once, EXIT | pid))?;
         if let Some(status) = &child.status {
-            epoll.add(&status.reader, EpollEvent::new(EpollFlags::EPOLLIN, STATUS | pid))?;
+            epoll.add(&status.reader, EpollEvent::new(once, STATUS | pid))?;
         }
         Ok(())
-    }
-
-    /// Closing would not be enough: a sibling that was just forked has copies, and until it has
-    /// closed those, the same would be told again.
-    fn unwatch(&self, child: &ChildHandle) {
-        if let Some(epoll) = &self.epoll {
-            let _ = epoll.delete(&child.pidfd);
-            let _ = child.status.as_ref().map(|status| epoll.delete(&status.reader));
-        }
     }
 
     /// Retires the child `pid`, if it is not ending already: it accepts no more and goes when its
@@ -312,9 +297,7 @@ impl Children {
 
     /// Lets the child `pid` go its own way: it is nobody's child when this process has ended.
     pub fn disown(&mut self, pid: i32) {
-        if let Some(child) = self.table.remove(pid) {
-            self.unwatch(&child);
-        }
+        self.table.remove(pid);
     }
 
     /// Tells every child to stop, closes `acceptor`, and blocks until all children have ended:

@@ -19,7 +19,7 @@ const LONGEST_DELAY: Duration = Duration::from_secs(30);
 pub(crate) struct RestartDelay {
     backoff: Backoff,
     /// By the master's clock.
-    until: Duration,
+    pub(crate) until: Duration,
 }
 
 impl RestartDelay {
@@ -31,10 +31,6 @@ impl RestartDelay {
         }
         self.until = now + self.backoff.delay().mul_f64(0.75 + chance / 2.0);
         self.backoff.grow();
-    }
-
-    pub(crate) fn until(&self) -> Duration {
-        self.until
     }
 }
 
@@ -63,7 +59,7 @@ mod tests {
             .iter()
             .map(|&age| {
                 delay.after_exit(now, Duration::from_secs(age), chance);
-                (delay.until() - now).as_millis() as u64
+                (delay.until - now).as_millis() as u64
             })
             .collect();
         assert_eq!(delays, expected_ms);

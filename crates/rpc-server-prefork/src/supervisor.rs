@@ -102,7 +102,7 @@ impl Supervisor {
             self.begin_restart();
             let now = self.children.now();
             let slots = self.slots.iter().enumerate().filter(|(_, slot)| slot.lacks_worker());
-            let missing = slots.map(|(number, slot)| (slot.delay.until(), number)).min();
+            let missing = slots.map(|(number, slot)| (slot.delay.until, number)).min();
             if let Some((_, number)) = missing.filter(|(due, _)| *due <= now) {
                 return Ok(Some(number));
             }

@@ -54,6 +54,6 @@ impl WorkerSlot {
     /// When its worker may be replaced, if it asked for that.
     pub(crate) fn recycle_due(&self) -> Option<Duration> {
         let worker = self.current.as_ref().filter(|worker| worker.wants_replacement);
-        worker.map(|_| self.delay.until().max(self.rests_until))
+        worker.map(|_| self.delay.until.max(self.rests_until))
     }
 }

@@ -24,19 +24,18 @@ impl StatusPipe {
         Ok((StatusPipe { reader, reported: Reported::default() }, writer))
     }
 
-    /// What has come since the last look, and whether there can come more.
-    pub(crate) fn read_reports(&mut self) -> (Vec<Report>, bool) {
+    /// What has come since the last look.
+    pub(crate) fn read_reports(&mut self) -> Vec<Report> {
         // As much as a pipe holds: a worker that writes without a pause gains one look.
         let mut buffer = vec![0; 64 * 1024];
         let mut len = 0;
-        let is_open = loop {
+        loop {
             match read(&self.reader, &mut buffer[len..]) {
-                Ok(0) => break len == buffer.len(),
-                Ok(count) => len += count,
+                Ok(count) if count > 0 => len += count,
                 Err(Errno::EINTR) => {}
-                Err(errno) => break errno == Errno::EAGAIN,
+                _ => break,
             }
-        };
+        }
         let lines = buffer[..len].split_inclusive(|&byte| byte == b'\n');
         let reports: Vec<_> =
             lines.filter_map(|line| Report::parse(line.strip_suffix(b"\n")?)).collect();
@@ -47,7 +46,7 @@ impl StatusPipe {
                 Report::Replace => {}
             }
         }
-        (reports, is_open)
+        reports
     }
 }
 
@@ -59,19 +58,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reports_arrive_in_order_and_the_end_is_seen() {
+    fn reports_arrive_in_order() {
         let (mut pipe, reporter) = StatusPipe::new().unwrap();
-        assert_eq!(pipe.read_reports(), (vec![], true));
+        assert_eq!(pipe.read_reports(), vec![]);
         let failed = Report::Failed("no such\ntable".to_owned());
         for report in [&Report::Ready, &Report::Replace, &failed] {
             write(&reporter, &report.line()).unwrap();
         }
         let heard = Report::Failed("no such table".to_owned());
-        assert_eq!(pipe.read_reports(), (vec![Report::Ready, Report::Replace, heard], true));
+        assert_eq!(pipe.read_reports(), vec![Report::Ready, Report::Replace, heard]);
         assert!(pipe.reported.is_ready);
         assert_eq!(pipe.reported.failure.as_deref(), Some("no such table"));
         drop(reporter);
-        assert_eq!(pipe.read_reports(), (vec![], false));
+        assert_eq!(pipe.read_reports(), vec![]);
     }
 
     #[test]
@@ -81,8 +80,7 @@ mod tests {
         for _ in 0..1000 {
             let _ = write(&reporter, &long.line());
         }
-        let (reports, is_open) = pipe.read_reports();
-        assert!(is_open);
+        let reports = pipe.read_reports();
         assert!(reports.contains(&Report::Failed("ü".repeat(MAX_REASON_LEN / 2))));
     }
 
@@ -92,7 +90,7 @@ mod tests {
         for junk in [&b"\n\n"[..], b"ready\n", b"\xff\xff\n", b"r"] {
             assert_eq!(write(&reporter, junk), Ok(junk.len()));
         }
-        assert_eq!(pipe.read_reports(), (vec![], true));
+        assert_eq!(pipe.read_reports(), vec![]);
         assert!(!pipe.reported.is_ready);
     }
 }
