@@ -162,12 +162,10 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         let names = [&self.path, &self.path_aside()];
-        let Some(path) = names.into_iter().find(|path| is_still(path, &self.file)) else {
+        let mut ours = names.into_iter().filter(|path| is_still(path, &self.file));
+        let Some(path) = ours.next().filter(|_| self.creator == process::id()) else {
             return;
         };
-        if self.creator != process::id() {
-            return;
-        }
         if let Err(error) = fs::remove_file(path) {
             // Not possible for a process that has dropped its privileges, unless the directory is
             // its own. At least the file no longer names a process that will soon be another.

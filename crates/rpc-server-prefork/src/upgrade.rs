@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use rpc_core::internal::with_causes;
 use rpc_core::{Acceptor, ServeError};
 use rpc_daemon::internal::STATUS_VARIABLE;
 use rpc_daemon::{Notice, PidFile, notify};
@@ -39,7 +40,7 @@ impl Upgrade {
                 tracing::info!(pid, "upgrading: starting a new server");
                 self.new_server = Some(pid);
             }
-            Err(error) => self.call_off(&format_args!("cannot be started: {error}")),
+            Err(error) => self.call_off(&format!("cannot be started: {}", with_causes(&error))),
         }
     }
 
