@@ -7,7 +7,6 @@ use std::fmt;
 use std::io;
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
 use std::process;
-use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
@@ -46,10 +45,10 @@ static STATUS_PIPE: Mutex<Option<OwnedFd>> = Mutex::new(None);
 pub fn inherited_socket() -> io::Result<Option<OwnedFd>> {
     // The process id tells whether the variables are meant for this process: they are inherited
     // by everything that it starts.
-    if number::<u32>("LISTEN_PID")? != Some(process::id()) {
+    if number("LISTEN_PID")? != Some(process::id()) {
         return Ok(None);
     }
-    let count = number::<u32>("LISTEN_FDS")?;
+    let count = number("LISTEN_FDS")?;
     if let Some(count) = count.filter(|&count| count != 1) {
         return Err(invalid(format_args!(
             "LISTEN_FDS is {count}: a server listens on one socket, so pass on exactly one"
@@ -71,7 +70,8 @@ pub fn inherited_socket() -> io::Result<Option<OwnedFd>> {
     // SAFETY: it is open, came from outside, and this happens once, so nobody else owns it.
     let socket = unsafe { OwnedFd::from_raw_fd(SOCKET) };
 
-    if let Some(pipe) = number::<i32>(STATUS_VARIABLE)?.filter(|&pipe| pipe > SOCKET)
+    if let Some(pipe) =
+        number(STATUS_VARIABLE)?.map(|pipe| pipe as i32).filter(|&pipe| pipe > SOCKET)
         && fcntl(look_at(pipe)?, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).is_ok()
     {
         // SAFETY: as above: the same environment, which means this process, names it.
@@ -101,7 +101,7 @@ fn look_at(number: i32) -> io::Result<BorrowedFd<'static>> {
 }
 
 /// The variable `name` as a number, `None` if it is not set.
-fn number<N: FromStr>(name: &str) -> io::Result<Option<N>> {
+fn number(name: &str) -> io::Result<Option<u32>> {
     let Some(value) = env::var_os(name) else {
         return Ok(None);
     };

@@ -14,14 +14,10 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
-
-/// Which file it is, whatever its name: device and inode, as stat(2) tells them.
-type Identity = (u64, u64);
 
 /// More than a process id and its line break need. Nothing longer is a pidfile.
 const MAX_LEN: u64 = 16;
@@ -75,10 +71,7 @@ pub struct PidFile {
 struct Held {
     path: PathBuf,
     file: File,
-    identity: Identity,
     creator: u32,
-    /// Whether it has the name that makes room for a successor's.
-    is_aside: AtomicBool,
 }
 
 impl PidFile {
@@ -96,20 +89,18 @@ impl PidFile {
         let cannot = |source| PidFileError::Create { path: path.to_owned(), source };
         for _ in 0..MAX_TRIES {
             let file = open(path, true).map_err(cannot)?;
-            let metadata = file.metadata().map_err(cannot)?;
-            if let Some(reason) = what_is_wrong(&file, &metadata).map_err(cannot)? {
+            if let Some(reason) = what_is_wrong(&file).map_err(cannot)? {
                 return Err(PidFileError::Foreign { path: path.to_owned(), reason });
             }
-            match lock(&file).map_err(cannot)? {
-                Lock::Ours => {}
-                Lock::Of(pid) => return Err(PidFileError::Held { path: path.to_owned(), pid }),
-                Lock::JustReleased => continue,
+            if !lock(&file).map_err(cannot)? {
+                match holder(&file).map_err(cannot)? {
+                    Some(pid) => return Err(PidFileError::Held { path: path.to_owned(), pid }),
+                    None => continue,
+                }
             }
-            let identity = identity(&metadata);
             // Its last holder may have removed it after we had opened it.
-            if is_still(path, identity) {
-                let (path, is_aside) = (path.to_owned(), AtomicBool::new(false));
-                let held = Held { path, file, identity, creator: process::id(), is_aside };
+            if is_still(path, &file) {
+                let held = Held { path: path.to_owned(), file, creator: process::id() };
                 held.write().map_err(cannot)?;
                 return Ok(PidFile { held: Arc::new(held) });
             }
@@ -125,20 +116,12 @@ impl PidFile {
     /// When it cannot be renamed, or would replace what is no pidfile.
     pub fn step_aside(&self) -> io::Result<()> {
         let held = &self.held;
-        if !is_still(&held.path, held.identity) {
+        if !is_still(&held.path, &held.file) {
             // Somebody has removed or replaced it: then there is nothing in the way of ours.
             return Ok(());
         }
-        let aside = held.path_aside();
-        match open(&aside, false).and_then(|file| what_is_wrong(&file, &file.metadata()?)) {
-            Ok(None) => {}
-            Ok(Some(reason)) => return Err(io::Error::new(io::ErrorKind::AlreadyExists, reason)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
-        fs::rename(&held.path, &aside)?;
-        held.is_aside.store(true, Ordering::Relaxed);
-        Ok(())
+        open_pid_file(&held.path_aside())?;
+        fs::rename(&held.path, held.path_aside())
     }
 
     /// Takes the name back that was left to a successor, which has failed. Whose file stands there
@@ -149,19 +132,15 @@ impl PidFile {
     /// When it cannot be renamed, or the name belongs to a process that runs.
     pub fn come_back(&self) -> io::Result<()> {
         let held = &self.held;
-        let aside = held.path_aside();
-        if !held.is_aside.load(Ordering::Relaxed) || !is_still(&aside, held.identity) {
+        if !is_still(&held.path_aside(), &held.file) {
             return Ok(());
         }
-        match open(&held.path, false).and_then(|file| holder(&file)) {
-            Ok(None) => {}
-            Ok(Some(pid)) => return Err(io::Error::other(format!("process {pid} holds its name"))),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
+        if let Some(file) = open_pid_file(&held.path)?
+            && let Some(pid) = holder(&file)?
+        {
+            return Err(io::Error::other(format!("process {pid} holds its name")));
         }
-        fs::rename(aside, &held.path)?;
-        held.is_aside.store(false, Ordering::Relaxed);
-        Ok(())
+        fs::rename(held.path_aside(), &held.path)
     }
 }
 
@@ -182,14 +161,12 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        let path = match self.is_aside.load(Ordering::Relaxed) {
-            true => self.path_aside(),
-            false => self.path.clone(),
-        };
-        if self.creator != process::id() || !is_still(&path, self.identity) {
+        let names = [&self.path, &self.path_aside()];
+        let mut ours = names.into_iter().filter(|path| is_still(path, &self.file));
+        let Some(path) = ours.next().filter(|_| self.creator == process::id()) else {
             return;
-        }
-        if let Err(error) = fs::remove_file(&path) {
+        };
+        if let Err(error) = fs::remove_file(path) {
             // Not possible for a process that has dropped its privileges, unless the directory is
             // its own. At least the file no longer names a process that will soon be another.
             let _ = self.file.set_len(0);
@@ -206,18 +183,30 @@ fn open(path: &Path, create: bool) -> io::Result<File> {
     options.mode(0o644).custom_flags(flags.bits()).open(path)
 }
 
-fn identity(metadata: &fs::Metadata) -> Identity {
-    (metadata.dev(), metadata.ino())
+/// The pidfile at `path`, if there is one. What is none may not be replaced, and is an error.
+fn open_pid_file(path: &Path) -> io::Result<Option<File>> {
+    let file = match open(path, false) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened?,
+    };
+    match what_is_wrong(&file)? {
+        Some(reason) => Err(io::Error::new(io::ErrorKind::AlreadyExists, reason)),
+        None => Ok(Some(file)),
+    }
 }
 
 /// Whether `path` itself, and not what it links to, is still that file.
-fn is_still(path: &Path, expected: Identity) -> bool {
-    fs::symlink_metadata(path).is_ok_and(|found| identity(&found) == expected)
+fn is_still(path: &Path, file: &File) -> bool {
+    let (Ok(found), Ok(ours)) = (fs::symlink_metadata(path), file.metadata()) else {
+        return false;
+    };
+    (found.dev(), found.ino()) == (ours.dev(), ours.ino())
 }
 
 /// A slip of the pen in a configuration, or a hard link that an enemy made, must not cost a file
 /// that means something.
-fn what_is_wrong(file: &File, metadata: &fs::Metadata) -> io::Result<Option<&'static str>> {
+fn what_is_wrong(file: &File) -> io::Result<Option<&'static str>> {
+    let metadata = file.metadata()?;
     if !metadata.is_file() {
         return Ok(Some("it is not a regular file"));
     }
@@ -232,19 +221,12 @@ fn what_is_wrong(file: &File, metadata: &fs::Metadata) -> io::Result<Option<&'st
     Ok((!is_pid || !is_short).then_some("it has other content than a process id"))
 }
 
-enum Lock {
-    Ours,
-    Of(i32),
-    JustReleased,
-}
-
-fn lock(file: &File) -> io::Result<Lock> {
+/// Whether the lock is ours from now on.
+fn lock(file: &File) -> io::Result<bool> {
     match fcntl(file, FcntlArg::F_SETLK(&WHOLE_FILE)) {
-        Ok(_) => return Ok(Lock::Ours),
-        Err(Errno::EAGAIN | Errno::EACCES) => {}
-        Err(errno) => return Err(errno.into()),
+        Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),
+        locked => Ok(locked.map(|_| true)?),
     }
-    Ok(holder(file)?.map_or(Lock::JustReleased, Lock::Of))
 }
 
 /// Which other process holds the lock.

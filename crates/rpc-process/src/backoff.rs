@@ -7,24 +7,28 @@ use std::time::Duration;
 pub struct Backoff {
     first: Duration,
     longest: Duration,
-    last: Duration,
+    delay: Duration,
 }
 
 impl Backoff {
     /// No failure yet.
     pub const fn new(first: Duration, longest: Duration) -> Backoff {
-        Backoff { first, longest, last: Duration::ZERO }
+        Backoff { first, longest, delay: Duration::ZERO }
     }
 
-    /// After a failure: how long to wait before the next attempt.
-    pub fn next_delay(&mut self) -> Duration {
-        self.last = (self.last * 2).clamp(self.first, self.longest);
-        self.last
+    /// How long to wait before the next attempt; not at all before the first failure.
+    pub fn delay(&self) -> Duration {
+        self.delay
+    }
+
+    /// It has failed.
+    pub fn grow(&mut self) {
+        self.delay = (self.delay * 2).clamp(self.first, self.longest);
     }
 
     /// It has worked.
     pub fn reset(&mut self) {
-        self.last = Duration::ZERO;
+        self.delay = Duration::ZERO;
     }
 }
 
@@ -36,9 +40,11 @@ mod tests {
     fn delays_double_up_to_the_longest_and_begin_anew() {
         let millis = Duration::from_millis;
         let mut backoff = Backoff::new(millis(10), millis(100));
-        let delays: Vec<_> = (0..6).map(|_| backoff.next_delay()).collect();
-        assert_eq!(delays, [10, 20, 40, 80, 100, 100].map(millis));
+        for expected in [0, 10, 20, 40, 80, 100, 100] {
+            assert_eq!(backoff.delay(), millis(expected));
+            backoff.grow();
+        }
         backoff.reset();
-        assert_eq!(backoff.next_delay(), millis(10));
+        assert_eq!(backoff.delay(), Duration::ZERO);
     }
 }

@@ -10,20 +10,18 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::libc;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
-use rpc_core::internal::{EventSource, Supervision, exit_now, poll_timeout};
+use rpc_core::internal::{EventSource, StopOrder, Supervision, exit_now, poll_timeout};
 use rpc_core::{Acceptor, Connection, ServeError};
 
-use crate::child::{
-    ChildExit, ChildHandle, ChildTable, Escalation, ExitStatus, Report, StopReason,
-};
+use crate::child::{ChildExit, ChildHandle, ChildTable, ExitStatus, Report, StopReason};
 use crate::clock::Clock;
 use crate::fork::RefusedForks;
 use crate::kernel::{Change, check_system, look_for_end, look_for_stop, reap, refuse_threads};
 use crate::signal_queue::SignalQueue;
+use crate::worker_timeouts::WorkerTimeouts;
 
 /// The signals that every parent reads: they stop it.
 const STOPS: [Signal; 3] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT];
@@ -32,6 +30,7 @@ const STOPS: [Signal; 3] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT];
 const EXIT: u64 = 0;
 const STATUS: u64 = 1 << 32;
 const SIGNALS: u64 = 2 << 32;
+const WAKE: u64 = 3 << 32;
 
 /// What happened to the children of a server, or a signal that is for their owner.
 #[derive(Clone, Debug)]
@@ -41,10 +40,6 @@ pub enum Event {
     Ready(i32),
     /// The child with this process id goes on, but somebody else should take its place.
     WantsReplacement(i32),
-    /// Somebody has stopped the child with this process id (SIGSTOP).
-    Stopped(i32),
-    /// Somebody has let it go on (SIGCONT).
-    Continued(i32),
     /// A child has ended and was reaped.
     Exited(ChildExit),
     /// This process got a signal that does not stop the server.
@@ -52,6 +47,7 @@ pub enum Event {
 }
 
 /// The children of one server. The owner never serves a connection itself.
+#[must_use = "dropping it leaves the children without anybody who waits for them"]
 pub struct Children {
     pub(crate) supervision: Supervision,
     /// Tells which children have ended or said something, and of signals. `None` on the child's
@@ -60,6 +56,7 @@ pub struct Children {
     /// `None` where signals are handled and not read.
     pub(crate) signals: Option<SignalQueue>,
     pub(crate) clock: Clock,
+    pub(crate) timeouts: WorkerTimeouts,
     pub(crate) refused_forks: RefusedForks,
     pub(crate) table: ChildTable,
 }
@@ -83,28 +80,33 @@ impl Children {
     /// [`ServeError::Watch`] and [`ServeError::Signals`] when there is no descriptor for watching
     /// children or for signals.
     pub fn new(acceptor: &Acceptor) -> Result<Children, ServeError> {
-        Children::reading(acceptor, &[])
+        Children::of_workers(acceptor, &[], WorkerTimeouts::default())
     }
 
-    /// As [`new`](Children::new), and `signals` become [`Event::Signal`], if `acceptor` stops on
-    /// signals. With SIGCHLD among them, stopped children become events too.
+    /// As [`new`](Children::new), for [workers](Children::fork_worker). `signals` become
+    /// [`Event::Signal`], if `acceptor` stops on signals. With SIGCHLD among them, workers that
+    /// somebody stops are noticed: a worker that nobody lets go on in time is made to end.
     ///
     /// # Errors
     ///
     /// As [`new`](Children::new).
-    pub fn reading(acceptor: &Acceptor, signals: &[Signal]) -> Result<Children, ServeError> {
+    pub fn of_workers(
+        acceptor: &Acceptor,
+        signals: &[Signal],
+        timeouts: WorkerTimeouts,
+    ) -> Result<Children, ServeError> {
         refuse_threads()?;
         let _ = io::stdout().flush();
         check_system()?;
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC);
-        let epoll = epoll.map_err(|errno| ServeError::Watch(errno.into()))?;
+        let watch = |errno: Errno| ServeError::Watch(errno.into());
+        let readable = |what| EpollEvent::new(EpollFlags::EPOLLIN, what);
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(watch)?;
         let supervision = acceptor.supervise();
+        epoll.add(supervision.wake(), readable(WAKE)).map_err(watch)?;
         let mut queue = None;
         if supervision.stops_on_signals() {
             let read = SignalQueue::of(STOPS.iter().chain(signals)).map_err(ServeError::Signals)?;
-            epoll
-                .add(&read, EpollEvent::new(EpollFlags::EPOLLIN, SIGNALS))
-                .map_err(|errno| ServeError::Watch(errno.into()))?;
+            epoll.add(&read.queue, readable(SIGNALS)).map_err(watch)?;
             queue = Some(read);
         }
         Ok(Children {
@@ -112,6 +114,7 @@ impl Children {
             epoll: Some(epoll),
             signals: queue,
             clock: Clock::default(),
+            timeouts,
             refused_forks: RefusedForks::new(),
             table: ChildTable::new(),
         })
@@ -143,95 +146,91 @@ impl Children {
     ///
     /// # Errors
     ///
-    /// [`ServeError::Watch`] when poll(2) fails.
+    /// [`ServeError::Watch`] when epoll_wait(2) fails.
     pub fn wait(&mut self, timeout: Option<Duration>) -> Result<Vec<Event>, ServeError> {
         let due = self.table.iter().filter_map(|child| child.escalation.as_ref()?.due()).min();
         let due = due.map(|due| due.saturating_sub(self.clock.now()));
+        let mut events = Vec::new();
         let limit = timeout.into_iter().chain(due).min();
-        let mut events = vec![PollFd::new(self.supervision.wake(), PollFlags::POLLIN)];
-        events.extend(self.fd().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
-        let begin = Instant::now();
-        match poll(&mut events, limit.map_or(PollTimeout::NONE, poll_timeout)) {
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(errno) => return Err(ServeError::Watch(errno.into())),
-        }
-        self.clock.pass(begin.elapsed(), limit);
-        self.supervision.clear_wake();
-        // What has happened comes first, so that nobody is punished who was in time.
-        let happened = self.look();
-        self.escalate();
-        Ok(happened)
+        self.handle_events(limit, &mut |event| events.push(event))
+            .map_err(|errno| ServeError::Watch(errno.into()))?;
+        // What has happened came first, so that nobody is punished who was in time.
+        let now = self.clock.now();
+        self.table.iter_mut().for_each(|child| child.escalate(now));
+        Ok(events)
     }
 
     /// What has happened, without waiting. Reaps every child that has ended; nothing else waits for
     /// them, so no zombie stays, however many end at once.
     pub fn look(&mut self) -> Vec<Event> {
-        let mut happened = Vec::new();
-        self.look_each(&mut |event| happened.push(event));
-        happened
+        self.wait(Some(Duration::ZERO)).unwrap_or_default()
     }
 
-    /// As [`look`](Children::look), and makes no list. Not inlined: its buffer would make the stack
-    /// deeper that parent and child write after a fork, and each page of it is copied.
+    /// Waits for at most `limit`, and tells what has happened; makes no list. Not inlined: its
+    /// buffer would make the stack deeper that parent and child write after a fork, and each page
+    /// of it is copied.
     #[inline(never)]
-    fn look_each(&mut self, on_event: &mut dyn FnMut(Event)) {
+    fn handle_events(
+        &mut self,
+        limit: Option<Duration>,
+        on_event: &mut dyn FnMut(Event),
+    ) -> nix::Result<()> {
         let mut events = [EpollEvent::empty(); 16];
+        let mut timeout = limit.map_or(EpollTimeout::NONE, poll_timeout);
         while let Some(epoll) = &self.epoll {
-            let count = match epoll.wait(&mut events, EpollTimeout::ZERO) {
-                Ok(count) => count,
-                Err(Errno::EINTR) => continue,
-                Err(_) => break,
+            let begin = Instant::now();
+            let count = match epoll.wait(&mut events, timeout) {
+                Err(Errno::EINTR) => 0,
+                waited => waited?,
             };
+            self.clock.pass(begin.elapsed(), limit);
             for event in &events[..count] {
                 let pid = event.data() as u32 as i32;
                 match event.data() & !u64::from(u32::MAX) {
+                    WAKE => self.supervision.clear_wake(),
                     SIGNALS => self.read_signals(on_event),
-                    STATUS => self.hear(pid, on_event),
+                    STATUS => self.on_reports(pid, on_event),
                     _ => self.reap(pid, on_event),
                 }
             }
             if count < events.len() {
                 break;
             }
+            timeout = EpollTimeout::ZERO;
         }
+        Ok(())
     }
 
     fn read_signals(&mut self, on_event: &mut dyn FnMut(Event)) {
         while let Some(signal) = self.signals.as_ref().and_then(SignalQueue::next) {
             match signal {
-                Signal::SIGCHLD => self.look_for_stopped(on_event),
+                Signal::SIGCHLD => self.look_for_stopped(),
                 stop if STOPS.contains(&stop) => self.supervision.obey(stop as libc::c_int),
                 other => on_event(Event::Signal(other)),
             }
         }
     }
 
-    fn look_for_stopped(&self, on_event: &mut dyn FnMut(Event)) {
-        for child in self.table.iter() {
+    fn look_for_stopped(&mut self) {
+        let (now, limit) = (self.clock.now(), self.timeouts.hung);
+        for child in self.table.iter_mut() {
             match look_for_stop(child.pid) {
-                Some(Change::Stopped) => on_event(Event::Stopped(child.pid)),
-                Some(Change::Continued) => on_event(Event::Continued(child.pid)),
+                Some(Change::Stopped) => child.on_stopped(now, limit),
+                Some(Change::Continued) => child.on_continued(),
                 _ => {}
             }
         }
     }
 
-    fn hear(&mut self, pid: i32, on_event: &mut dyn FnMut(Event)) {
+    fn on_reports(&mut self, pid: i32, on_event: &mut dyn FnMut(Event)) {
         let Some(child) = self.table.find(pid) else {
             return;
         };
-        let Some(status) = &mut child.status else {
-            return;
-        };
-        let (reports, is_open) = status.hear();
-        if let (false, Some(epoll)) = (is_open, &self.epoll) {
-            // Its end would be told again and again until the child has ended.
-            let _ = epoll.delete(&**status);
-        }
-        for report in reports {
+        let reports = child.status.as_mut().map(|status| status.read_reports());
+        for report in reports.unwrap_or_default() {
             match report {
                 Report::Ready => {
-                    child.become_ready();
+                    child.on_ready(self.clock.now(), self.timeouts.hung);
                     on_event(Event::Ready(pid));
                 }
                 Report::Replace => on_event(Event::WantsReplacement(pid)),
@@ -243,18 +242,14 @@ impl Children {
 
     /// Reaps the child, if it has ended.
     fn reap(&mut self, pid: i32, on_event: &mut dyn FnMut(Event)) {
-        if !self.table.contains(pid) {
-            return;
-        }
-        let Some(status) = look_for_end(pid) else {
+        let Some(Change::Ended(status)) = look_for_end(pid) else {
             return;
         };
-        self.hear(pid, on_event);
+        self.on_reports(pid, on_event);
         let Some(child) = self.table.remove(pid) else {
             return;
         };
         self.refused_forks.forget();
-        self.unwatch(&child);
         let exit = child.exit(status);
         if exit.was_hard() {
             // What its handlers had started. Until it is waited for, the number is its own.
@@ -277,73 +272,32 @@ impl Children {
             return Ok(());
         };
         let pid = child.pid as u64;
-        // Told once and not again and again: somebody who traces the child (ptrace(2)) can keep
-        // its end from us. When it lets go, the kernel tells us again.
+        // Each change is told once, and not again and again while it lasts: somebody who traces the
+        // child (ptrace(2)) can keep its end from us, and when it lets go, the kernel tells us
+        // again; a child can close its pipe and live; and a sibling that was just forked has copies
+        // of what we have closed.
         let once = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
         epoll.add(&child.pidfd, EpollEvent::new(once, EXIT | pid))?;
         if let Some(status) = &child.status {
-            epoll.add(&**status, EpollEvent::new(EpollFlags::EPOLLIN, STATUS | pid))?;
+            epoll.add(&status.reader, EpollEvent::new(once, STATUS | pid))?;
         }
         Ok(())
     }
 
-    /// Closing would not be enough: a sibling that was just forked has copies, and until it has
-    /// closed those, the same would be told again.
-    fn unwatch(&self, child: &ChildHandle) {
-        if let Some(epoll) = &self.epoll {
-            let _ = epoll.delete(&child.pidfd);
-            let _ = child.status.as_ref().map(|status| epoll.delete(&**status));
-        }
-    }
-
     /// Retires the child `pid`, if it is not ending already: it accepts no more and goes when its
-    /// connections have ended. After `drain` they are closed between two calls. One that is not
-    /// ready yet has a second.
-    pub fn retire(&mut self, pid: i32, why: StopReason, drain: Duration) {
+    /// connections have ended. After the [drain time](WorkerTimeouts::drain) they are closed
+    /// between two calls. One that is not ready yet has a second.
+    pub fn retire(&mut self, pid: i32, why: StopReason) {
         let now = self.clock.now();
-        if let Some(child) = self.table.find(pid).filter(|child| !child.is_told()) {
-            child.end(now, Escalation::retire(why, now, drain));
-            child.escalate(now);
+        if let Some(child) = self.table.find(pid).filter(|child| !child.is_ending()) {
+            child.end(why, now, self.timeouts.drain);
             self.supervision.child_retires(pid);
         }
     }
 
-    /// Kills the child `pid` unless it is ready in time.
-    pub fn limit_boot(&mut self, pid: i32, timeout: Duration) {
-        let now = self.clock.now();
-        self.limit(pid, Escalation::boot(now, timeout));
-    }
-
-    /// Ends the child `pid`, which somebody has stopped, unless [`call_off`](Children::call_off)
-    /// comes in time or it is ending anyway. Whether it does.
-    pub fn limit_standstill(&mut self, pid: i32, timeout: Duration) -> bool {
-        let now = self.clock.now();
-        self.limit(pid, Escalation::hung(now, timeout))
-    }
-
-    fn limit(&mut self, pid: i32, escalation: Escalation) -> bool {
-        let child = self.table.find(pid).filter(|child| child.escalation.is_none());
-        child.map(|child| child.escalation = Some(Box::new(escalation))).is_some()
-    }
-
-    /// The child `pid` need not end for that reason any more, unless it was told to already.
-    pub fn call_off(&mut self, pid: i32, why: StopReason) {
-        if let Some(child) = self.table.find(pid) {
-            child.call_off(why);
-        }
-    }
-
     /// Lets the child `pid` go its own way: it is nobody's child when this process has ended.
-    pub fn let_go(&mut self, pid: i32) {
-        if let Some(child) = self.table.remove(pid) {
-            self.unwatch(&child);
-        }
-    }
-
-    /// Sends the signals that are due.
-    fn escalate(&mut self) {
-        let now = self.clock.now();
-        self.table.iter_mut().for_each(|child| child.escalate(now));
+    pub fn disown(&mut self, pid: i32) {
+        self.table.remove(pid);
     }
 
     /// Tells every child to stop, closes `acceptor`, and blocks until all children have ended:
@@ -359,72 +313,61 @@ impl Children {
         // Before the workers let go of the socket: the last who does so resets the queue.
         acceptor.admit_no_more();
         let grace = acceptor.grace();
-        self.end_all(|now| Escalation::stop(now, grace));
+        self.stop_all(StopOrder { grace, at_once: None });
         acceptor.reject_queue();
-        match self.wait_for_all(true, Some(acceptor))? {
+        match self.wait_for_all(acceptor)? {
             0 => Ok(()),
             count => Err(ServeError::Unfinished { count, grace }),
         }
     }
 
     /// Retires every child, closes `acceptor`, and blocks until all children have ended, at the
-    /// latest two seconds after `drain`. A stop that comes meanwhile is obeyed.
+    /// latest two seconds after the [drain time](WorkerTimeouts::drain). A stop that comes
+    /// meanwhile is obeyed.
     ///
     /// # Errors
     ///
     /// [`ServeError::Watch`] when waiting failed.
-    pub fn drain(mut self, acceptor: Acceptor, drain: Duration) -> Result<(), ServeError> {
-        self.end_all(|now| Escalation::retire(StopReason::Retire, now, drain));
-        acceptor.close();
-        self.wait_for_all(false, None).map(drop)
+    pub fn drain(mut self, acceptor: Acceptor) -> Result<(), ServeError> {
+        let children: Vec<_> = self.table.iter().map(|child| child.pid).collect();
+        for pid in children {
+            self.retire(pid, StopReason::Retire);
+        }
+        self.wait_for_all(acceptor).map(drop)
     }
 
-    /// How many did not finish what they had begun. Meanwhile `acceptor` is closed, as soon as
-    /// nobody comes any more.
-    fn wait_for_all(
-        &mut self,
-        mut are_told_to_stop: bool,
-        mut acceptor: Option<Acceptor>,
-    ) -> Result<usize, ServeError> {
+    /// Closes `acceptor` as soon as nobody comes any more, and blocks until all children have
+    /// ended. How many did not finish what they had begun.
+    fn wait_for_all(&mut self, acceptor: Acceptor) -> Result<usize, ServeError> {
+        let mut acceptor = Some(acceptor);
         let mut unfinished = 0;
-        while !self.is_empty() {
-            if let Some(order) = self.supervision.stop_order() {
-                if order.at_once.is_some() {
-                    self.kill_all();
-                } else if !are_told_to_stop {
-                    are_told_to_stop = true;
-                    self.end_all(|now| Escalation::stop(now, order.grace));
-                }
+        loop {
+            let order = self.supervision.stop_order();
+            if let Some(order) = order {
+                self.stop_all(order);
             }
             let awaited = acceptor.as_ref().and_then(Acceptor::awaits_handshakes);
             if let Some(acceptor) = acceptor.take_if(|_| awaited.is_none()) {
                 acceptor.close();
             }
-            let happened = self.wait(awaited)?;
-            let is_unfinished = |event: &&Event| match event {
-                Event::Exited(exit) => exit.is_unfinished(),
-                _ => false,
-            };
-            unfinished += happened.iter().filter(is_unfinished).count();
+            if self.is_empty() && acceptor.is_none() {
+                match order.and_then(|order| order.at_once) {
+                    Some(status) => exit_now(status),
+                    None => return Ok(unfinished),
+                }
+            }
+            for event in self.wait(awaited)? {
+                if let Event::Exited(exit) = event {
+                    unfinished += usize::from(exit.is_unfinished());
+                }
+            }
         }
-        if let Some(status) = self.supervision.stop_order().and_then(|order| order.at_once) {
-            exit_now(status);
-        }
-        Ok(unfinished)
     }
 
-    fn end_all(&mut self, escalation: impl Fn(Duration) -> Escalation) {
+    /// Tells the children that were not told yet to stop, or kills all.
+    fn stop_all(&mut self, order: StopOrder) {
         let now = self.clock.now();
-        self.table.iter_mut().for_each(|child| child.end(now, escalation(now)));
-        self.escalate();
-    }
-
-    fn kill_all(&mut self) {
-        let now = self.clock.now();
-        for child in self.table.iter_mut() {
-            child.escalation = Some(Box::new(Escalation::kill(StopReason::Stop, now)));
-        }
-        self.escalate();
+        self.table.iter_mut().for_each(|child| child.stop(now, order));
     }
 }
 
@@ -434,7 +377,7 @@ impl EventSource for Children {
     }
 
     fn on_event(&mut self) {
-        self.look_each(&mut |_| {});
+        let _ = self.handle_events(Some(Duration::ZERO), &mut |_| {});
     }
 }
 

@@ -5,10 +5,11 @@ use std::io::{self, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::libc;
 use nix::sys::prctl;
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill};
-use nix::unistd::{Pid, getpid, getppid, setpgid};
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::unistd::{ForkResult, Pid, getpid, getppid, setpgid};
 use rpc_core::internal::{
     EXIT_FAILED, EXIT_PANICKED, ServingChild, exit_now, heard_by_child, panic_message, with_causes,
 };
@@ -18,8 +19,7 @@ use crate::backoff::Backoff;
 use crate::child::{ChildHandle, Report, StatusPipe};
 use crate::children::Children;
 use crate::error::ForkError;
-use crate::kernel::{Forked, fork_only_thread, pidfd_open, reap, refuse_threads};
-use crate::signal_queue::SignalQueue;
+use crate::kernel::{fork_only_thread, pidfd_open, reap, refuse_threads};
 
 /// What [`Children::fork`] is, on either side.
 #[derive(Debug)]
@@ -42,9 +42,8 @@ pub struct InChild {
 impl InChild {
     /// Lets this process ask its parent for a replacement once it has served so many calls. It
     /// goes on serving until the parent retires it.
-    pub fn replaced_after(self, calls: u64) -> InChild {
+    pub fn replaced_after(&self, calls: u64) {
         self.server.limit_calls(calls);
-        self
     }
 
     /// Runs `work` and ends this process: with status 0, with 1 if `work` failed, with 101 if it
@@ -118,63 +117,60 @@ impl Children {
     }
 
     fn fork_as(&mut self, generation: Option<u32>) -> Result<Fork, ForkError> {
-        refuse_threads()?;
+        let one_thread = refuse_threads()?;
         self.refused_forks.check()?;
         let pipe = generation.map(|_| StatusPipe::new());
-        let pipe = pipe.transpose().map_err(ForkError::Descriptor)?;
-        let (status, reporter) = pipe.map_or((None, None), |(a, b)| (Some(a), Some(b)));
+        let (status, reporter) = pipe.transpose().map_err(ForkError::Descriptor)?.unzip();
         // The pidfd needs a number. Holding one now means that only the parent can fail for it.
         let wake = self.supervision.wake();
         let reserve = wake.try_clone_to_owned().map_err(ForkError::Descriptor)?;
         let parent = getpid().as_raw();
-        let mask = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK);
-        let mask = mask.map_err(|errno| ForkError::Fork(errno.into()))?;
         let entry = self.supervision.before_fork(generation);
-        let forked = fork_only_thread();
+        let forked = fork_only_thread(one_thread);
         drop(reserve);
         match forked {
-            Ok(Forked::Child) => {
+            Ok((ForkResult::Child, mask)) => {
                 drop(status);
                 let child = InChild { server: entry.in_child(reporter) };
                 if let Err(error) = self.become_child(parent, &child.server) {
                     child.server.report(&Report::failed(&error.to_string()));
                     child.exit(EXIT_FAILED);
                 }
-                // What the host program had blocked, and not what its supervision blocks.
-                let mask = self.signals.as_ref().map_or(mask, SignalQueue::mask_before);
+                let mask = self.mask_before(mask);
                 self.signals = None;
                 let _ = heard_by_child(mask).thread_set_mask();
                 Ok(Fork::Child(child))
             }
-            Ok(Forked::Parent(pid)) => {
-                let _ = mask.thread_set_mask();
+            Ok((ForkResult::Parent { child }, _)) => {
+                let pid = child.as_raw();
                 self.refused_forks.forget();
                 entry.in_parent(pid);
                 self.add(pid, status).map(|()| Fork::Parent(pid))
             }
-            Err(error) => {
-                let _ = mask.thread_set_mask();
-                self.refused_forks.add(&error);
+            Err(errno) => {
+                self.refused_forks.add(errno);
                 entry.cancel();
-                Err(ForkError::Fork(error))
+                Err(ForkError::Fork(errno.into()))
             }
         }
+    }
+
+    /// What the host program had blocked, and not what its supervision blocks, which is part of
+    /// `now`.
+    pub(crate) fn mask_before(&self, now: SigSet) -> SigSet {
+        self.signals.as_ref().map_or(now, |signals| signals.mask_before)
     }
 
     /// Looks after the new child `pid` from now on.
     pub(crate) fn add(&mut self, pid: i32, status: Option<StatusPipe>) -> Result<(), ForkError> {
         let watched = pidfd_open(pid).and_then(|pidfd| {
-            let status = status.map(Box::new);
-            let child = ChildHandle { pid, born: Instant::now(), pidfd, status, escalation: None };
-            self.watch(&child).map(|()| child)
+            let (now, boot) = (self.clock.now(), self.timeouts.boot);
+            let child = ChildHandle::new(pid, pidfd, status, now, boot);
+            self.watch(&child)?;
+            self.table.push(child);
+            Ok(())
         });
-        match watched {
-            Ok(child) => {
-                self.table.push(child);
-                Ok(())
-            }
-            Err(error) => Err(self.kill_unwatched(pid, error)),
-        }
+        watched.map_err(|error| self.kill_unwatched(pid, error))
     }
 
     #[cold]
@@ -195,7 +191,7 @@ impl Children {
 pub(crate) struct RefusedForks {
     backoff: Backoff,
     /// Until when, and what had failed.
-    last: Option<(Instant, i32)>,
+    last: Option<(Instant, Errno)>,
 }
 
 impl RefusedForks {
@@ -207,16 +203,14 @@ impl RefusedForks {
     /// The error of the last attempt, while another one makes no sense.
     fn check(&self) -> Result<(), ForkError> {
         match self.last {
-            Some((until, error)) if Instant::now() < until => {
-                Err(ForkError::Fork(io::Error::from_raw_os_error(error)))
-            }
+            Some((until, errno)) if Instant::now() < until => Err(ForkError::Fork(errno.into())),
             _ => Ok(()),
         }
     }
 
-    fn add(&mut self, error: &io::Error) {
-        let until = Instant::now() + self.backoff.next_delay();
-        self.last = Some((until, error.raw_os_error().unwrap_or_default()));
+    fn add(&mut self, errno: Errno) {
+        self.backoff.grow();
+        self.last = Some((Instant::now() + self.backoff.delay(), errno));
     }
 
     /// A fork has worked, or there is room again.
@@ -235,7 +229,7 @@ mod tests {
     fn a_refusal_is_repeated_until_there_may_be_room() {
         let mut refused = RefusedForks::new();
         refused.check().unwrap();
-        refused.add(&io::Error::from_raw_os_error(libc::EAGAIN));
+        refused.add(Errno::EAGAIN);
         let ForkError::Fork(error) = refused.check().unwrap_err() else {
             panic!("another error");
         };

@@ -6,32 +6,40 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 use nix::sys::prctl;
-use nix::unistd::getpid;
+use nix::sys::signal::{SigSet, SigmaskHow};
+use nix::unistd::{ForkResult, fork, getpid, write};
+use rpc_core::internal::{EXIT_NOT_EXECUTED, exit_now};
 
-use crate::child::ExitStatus;
+use crate::child::{ExitStatus, Report};
 use crate::error::ForkError;
 
-/// The two sides of a fork.
-pub(crate) enum Forked {
-    Parent(i32),
-    Child,
-}
+/// sd_listen_fds(3), SD_LISTEN_FDS_START, and the descriptor behind the only one.
+const SOCKET: RawFd = 3;
+pub(crate) const STATUS_PIPE: RawFd = SOCKET + 1;
 
-/// fork(2). For a process that has no other thread, and a caller that has looked.
-pub(crate) fn fork_only_thread() -> io::Result<Forked> {
+/// The proof that this process had one thread a moment ago. Only that thread could have started
+/// another since, so whoever got the proof and started none still is the only one.
+pub(crate) struct OneThread(());
+
+/// fork(2), with all signals blocked, so that none is lost between the two sides. In the child they
+/// stay blocked; the mask of before is returned.
+pub(crate) fn fork_only_thread(_proof: OneThread) -> nix::Result<(ForkResult, SigSet)> {
+    let mask = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
     // SAFETY: this is the only thread, so the child's memory is consistent and it may run any
     // code, not only async-signal-safe code.
-    match unsafe { libc::fork() } {
-        0 => Ok(Forked::Child),
-        pid if pid > 0 => Ok(Forked::Parent(pid)),
-        _ => Err(io::Error::last_os_error()),
+    let forked = unsafe { fork() };
+    if !matches!(forked, Ok(ForkResult::Child)) {
+        let _ = mask.thread_set_mask();
     }
+    Ok((forked?, mask))
 }
 
 /// Tries what every child will need: a system that lacks or forbids it is better told at the start.
@@ -45,9 +53,9 @@ pub(crate) fn check_system() -> Result<(), ForkError> {
         .map_err(missing("prctl(2), PR_SET_PDEATHSIG"))
 }
 
-pub(crate) fn refuse_threads() -> Result<(), ForkError> {
+pub(crate) fn refuse_threads() -> Result<OneThread, ForkError> {
     match count_threads().map_err(ForkError::CountThreads)? {
-        1 => Ok(()),
+        1 => Ok(OneThread(())),
         threads => Err(ForkError::Threads { threads }),
     }
 }
@@ -58,25 +66,27 @@ fn count_threads() -> io::Result<u64> {
     Ok(fs::metadata("/proc/self/task")?.nlink().saturating_sub(2))
 }
 
-/// Makes `descriptors` those that the program which this process is about to execute finds from 3
-/// on. Whatever had these numbers is closed. Returns copies that are closed on exec.
-pub(crate) fn pass_on(descriptors: &[BorrowedFd<'_>]) -> io::Result<Vec<OwnedFd>> {
-    const FIRST: i32 = 3;
-    let behind_all = FIRST + descriptors.len() as i32;
-    let mut copies = Vec::new();
-    for descriptor in descriptors {
-        let copy = fcntl(descriptor, FcntlArg::F_DUPFD_CLOEXEC(behind_all))?;
-        // SAFETY: the call has just returned this descriptor.
-        copies.push(unsafe { OwnedFd::from_raw_fd(copy) });
+/// Executes `program`, which finds `socket` as descriptor 3 and `status_pipe` as descriptor 4. If
+/// that fails, says so through the pipe and ends this process.
+///
+/// Whatever had these numbers is closed. Nobody misses it, since this never returns.
+pub(crate) fn execute(
+    mut program: Command,
+    socket: BorrowedFd<'_>,
+    status_pipe: BorrowedFd<'_>,
+) -> ! {
+    // Copies that are in nobody's way first.
+    let copy = |descriptor| fcntl(descriptor, FcntlArg::F_DUPFD_CLOEXEC(STATUS_PIPE + 1));
+    if let (Ok(socket), Ok(status_pipe)) = (copy(socket), copy(status_pipe)) {
+        // SAFETY: dup2(2) takes two integers, and no value is used again whose descriptor it closes.
+        let passed =
+            unsafe { libc::dup2(socket, SOCKET) >= 0 && libc::dup2(status_pipe, STATUS_PIPE) >= 0 };
+        let error = if passed { program.exec() } else { io::Error::last_os_error() };
+        // SAFETY: nobody closes this copy.
+        let status_pipe = unsafe { BorrowedFd::borrow_raw(status_pipe) };
+        let _ = write(status_pipe, &Report::failed(&error.to_string()));
     }
-    for (number, copy) in (FIRST..).zip(&copies) {
-        // SAFETY: dup2(2) takes two integers. What it closes belongs to values of a process that
-        // will use none of them again: it executes a program or ends.
-        if unsafe { libc::dup2(copy.as_raw_fd(), number) } < 0 {
-            return Err(io::Error::last_os_error());
-        }
-    }
-    Ok(copies)
+    exit_now(EXIT_NOT_EXECUTED)
 }
 
 pub(crate) fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
@@ -89,9 +99,13 @@ pub(crate) fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
-/// Closes the descriptors from `first` to `last`, which the caller owned and has forgotten.
-pub(crate) fn close_range(first: RawFd, last: RawFd) {
-    // SAFETY: close_range(2) takes three integers, and these descriptors are nobody else's.
+/// Closes the descriptors from `first` to `last`.
+///
+/// # Safety
+///
+/// The caller owns all of them, and forgets them: nobody else may use or close them.
+pub(crate) unsafe fn close_range(first: RawFd, last: RawFd) {
+    // SAFETY: close_range(2) takes three integers, and these descriptors are the caller's.
     if unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } == 0 {
         return;
     }
@@ -111,17 +125,13 @@ pub(crate) enum Change {
 }
 
 /// Whether the child has ended, without reaping it: until [`reap`] its number is its own.
-pub(crate) fn look_for_end(pid: i32) -> Option<ExitStatus> {
-    match wait_for(pid, libc::WEXITED | libc::WNOHANG | libc::WNOWAIT)? {
-        Change::Ended(exit) => Some(exit),
-        Change::Stopped | Change::Continued => None,
-    }
+pub(crate) fn look_for_end(pid: i32) -> Option<Change> {
+    wait_for(pid, libc::WEXITED | libc::WNOHANG | libc::WNOWAIT)
 }
 
 /// Whether the child was stopped, or went on, since the last look.
 pub(crate) fn look_for_stop(pid: i32) -> Option<Change> {
     wait_for(pid, libc::WSTOPPED | libc::WCONTINUED | libc::WNOHANG)
-        .filter(|change| !matches!(change, Change::Ended(_)))
 }
 
 /// Blocks until the child has ended, and reaps it.

@@ -54,9 +54,11 @@ mod fork;
 mod kernel;
 mod signal_queue;
 mod start_again;
+mod worker_timeouts;
 
 pub use backoff::Backoff;
 pub use child::{ChildExit, StopReason};
 pub use children::{Children, Event, accept_and_reap};
 pub use error::ForkError;
 pub use fork::{Fork, InChild};
+pub use worker_timeouts::WorkerTimeouts;

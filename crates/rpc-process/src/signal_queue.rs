@@ -1,7 +1,6 @@
 //! Signals that a supervising process reads one after the other, instead of handling them.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -9,8 +8,9 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 /// Blocked signals and the descriptor (signalfd(2)) that they come through. Dropping it lets them
 /// interrupt this thread again.
 pub(crate) struct SignalQueue {
-    queue: SignalFd,
-    mask_before: SigSet,
+    pub(crate) queue: SignalFd,
+    /// What this thread had blocked before: the mask of a child.
+    pub(crate) mask_before: SigSet,
 }
 
 impl SignalQueue {
@@ -27,17 +27,6 @@ impl SignalQueue {
     pub(crate) fn next(&self) -> Option<Signal> {
         let info = self.queue.read_signal().ok()??;
         Signal::try_from(info.ssi_signo as i32).ok()
-    }
-
-    /// What this thread had blocked before: the mask of a child.
-    pub(crate) fn mask_before(&self) -> SigSet {
-        self.mask_before
-    }
-}
-
-impl AsFd for SignalQueue {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.queue.as_fd()
     }
 }
 

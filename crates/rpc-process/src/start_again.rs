@@ -6,30 +6,22 @@
 //! knows a socket's name could send the good news in its place.
 
 use std::env;
-use std::ffi::{CString, OsString};
-use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::ffi::OsStringExt;
+use std::process::{self, Command};
 
-use nix::sys::signal::{SigSet, SigmaskHow};
-use nix::unistd::{execvpe, getpid, write};
-use rpc_core::internal::{EXIT_NOT_EXECUTED, exit_now, forget_handlers};
+use nix::unistd::ForkResult;
+use rpc_core::internal::forget_handlers;
 
-use crate::child::{Report, StatusPipe};
+use crate::child::StatusPipe;
 use crate::children::Children;
 use crate::error::ForkError;
-use crate::kernel::{Forked, fork_only_thread, pass_on, refuse_threads};
-use crate::signal_queue::SignalQueue;
-
-/// sd_listen_fds(3), SD_LISTEN_FDS_START, and the descriptor behind the only one.
-const SOCKET: i32 = 3;
-const STATUS_PIPE: i32 = SOCKET + 1;
+use crate::kernel::{STATUS_PIPE, execute, fork_only_thread, refuse_threads};
 
 impl Children {
     /// Starts the program of this process again, with its arguments, its environment and the
     /// listening socket, and returns its process id. What becomes of it is told by
     /// [`wait`](Children::wait): [`Event::Ready`](crate::Event::Ready) or
-    /// [`Event::Ended`](crate::Event::Ended). One that is not ready in time is killed.
+    /// [`Event::Exited`](crate::Event::Exited). One that is not ready in time is killed.
     ///
     /// The variable `status_variable` names the descriptor of the pipe through which it says that
     /// it is ready, with the line `r`.
@@ -46,66 +38,28 @@ impl Children {
         socket: BorrowedFd<'_>,
         status_variable: &str,
     ) -> Result<i32, ForkError> {
-        refuse_threads()?;
+        let one_thread = refuse_threads()?;
         let (status, reporter) = StatusPipe::new().map_err(ForkError::Descriptor)?;
-        let _ = io::stdout().flush();
-        let mask = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK);
-        let mask = mask.map_err(|errno| ForkError::Fork(errno.into()))?;
-        match fork_only_thread() {
-            Ok(Forked::Child) => {
-                let Ok(mut passed) = pass_on(&[socket, reporter.as_fd()]) else {
-                    exit_now(EXIT_NOT_EXECUTED);
-                };
-                forget_handlers();
-                let mask = self.signals.as_ref().map_or(mask, SignalQueue::mask_before);
-                let _ = mask.thread_set_mask();
-                let error = execute_again(status_variable);
-                if let Some(pipe) = passed.pop() {
-                    let _ = write(&pipe, &Report::failed(&error.to_string()));
-                }
-                exit_now(EXIT_NOT_EXECUTED)
-            }
-            Ok(Forked::Parent(pid)) => {
-                let _ = mask.thread_set_mask();
-                self.add(pid, Some(status)).map(|()| pid)
-            }
-            Err(error) => {
-                let _ = mask.thread_set_mask();
-                Err(ForkError::Fork(error))
-            }
+        let (forked, mask) =
+            fork_only_thread(one_thread).map_err(|errno| ForkError::Fork(errno.into()))?;
+        if let ForkResult::Parent { child } = forked {
+            return self.add(child.as_raw(), Some(status)).map(|()| child.as_raw());
         }
+        forget_handlers();
+        let _ = self.mask_before(mask).thread_set_mask();
+        execute(this_program(status_variable), socket, reporter.as_fd())
     }
 }
 
-/// Returns only if it fails.
-fn execute_again(status_variable: &str) -> io::Error {
-    let own = [
-        ("LISTEN_PID", getpid().to_string()),
-        ("LISTEN_FDS", "1".to_owned()),
-        (status_variable, STATUS_PIPE.to_string()),
-    ];
-    let inherited = env::vars_os().filter(|(name, _)| {
-        name != "LISTEN_FDNAMES" && !own.iter().any(|(own_name, _)| name == own_name)
-    });
-    let assignment = |(mut name, value): (OsString, OsString)| {
-        name.push("=");
-        name.push(value);
-        name
-    };
-    let environment = inherited.chain(own.iter().map(|(name, value)| (name.into(), value.into())));
-    let environment: Result<Vec<_>, _> = environment.map(assignment).map(c_string).collect();
-    let arguments: Result<Vec<_>, _> = env::args_os().map(c_string).collect();
-    match (arguments, environment) {
-        (Ok(arguments), Ok(environment)) if !arguments.is_empty() => {
-            match execvpe(&arguments[0], &arguments, &environment) {
-                Ok(never) => match never {},
-                Err(errno) => errno.into(),
-            }
-        }
-        _ => io::Error::other("the command line of this process is not known"),
-    }
-}
-
-fn c_string(text: OsString) -> Result<CString, std::ffi::NulError> {
-    CString::new(text.into_vec())
+/// The program of this process, told what it finds: sd_listen_fds(3).
+fn this_program(status_variable: &str) -> Command {
+    let mut arguments = env::args_os();
+    let mut program = Command::new(arguments.next().unwrap_or_default());
+    program
+        .args(arguments)
+        .env_remove("LISTEN_FDNAMES")
+        .env("LISTEN_PID", process::id().to_string())
+        .env("LISTEN_FDS", "1")
+        .env(status_variable, STATUS_PIPE.to_string());
+    program
 }

@@ -42,7 +42,8 @@ use rpc_core::{busy, out_of_resources};
 use rpc_process::{Children, Fork, accept_and_reap};
 
 pub use rpc_core::{
-    Acceptor, Address, Context, ErrorCode, Method, Registry, RpcError, ServeError, Service,
+    Acceptor, Address, Connection, Context, Credentials, ErrorCode, Method, Peer, RegisterError,
+    Registry, RpcError, ServeError, Service, Shutdown,
 };
 pub use rpc_process::ForkError;
 

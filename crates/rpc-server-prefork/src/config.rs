@@ -4,48 +4,16 @@ use std::thread;
 use std::time::Duration;
 
 use rpc_daemon::PidFile;
+use rpc_process::WorkerTimeouts;
 
 /// The options of this model.
 #[derive(Clone, Debug)]
 pub struct Config {
     pub(crate) workers: usize,
     pub(crate) timeouts: WorkerTimeouts,
-    pub(crate) max_requests: Option<MaxRequests>,
+    pub(crate) max_requests: Option<u64>,
     pub(crate) pin_workers: bool,
     pub(crate) pid_file: Option<PidFile>,
-}
-
-/// How long a master waits for its workers.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct WorkerTimeouts {
-    /// Until a new worker is ready.
-    pub(crate) boot: Duration,
-    /// Until the connections of a worker that retires have ended by themselves.
-    pub(crate) drain: Duration,
-    /// Until somebody lets a stopped worker go on.
-    pub(crate) hung: Duration,
-}
-
-impl Default for WorkerTimeouts {
-    /// 60 s to be ready, 30 s to drain, as Gunicorn's `graceful_timeout`, and 30 s of standstill,
-    /// as Gunicorn's `timeout`.
-    fn default() -> WorkerTimeouts {
-        let seconds = Duration::from_secs;
-        WorkerTimeouts { boot: seconds(60), drain: seconds(30), hung: seconds(30) }
-    }
-}
-
-/// After how many calls a worker asks for its replacement.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct MaxRequests {
-    calls: u64,
-    jitter: f64,
-}
-
-impl MaxRequests {
-    pub(crate) fn drawn(self, chance: f64) -> u64 {
-        self.calls.saturating_add((self.calls as f64 * self.jitter * chance) as u64)
-    }
 }
 
 impl Config {
@@ -66,7 +34,7 @@ impl Config {
     /// runs.
     #[must_use]
     pub fn workers(mut self, workers: usize) -> Config {
-        self.workers = if workers == 0 { 1 } else { workers };
+        self.workers = workers.max(1);
         self
     }
 
@@ -107,14 +75,8 @@ impl Config {
     /// never more than twice as many processes, and the same worker slot is recycled at most once a
     /// second. Until a worker may be replaced it goes on serving, beyond its number of calls.
     #[must_use]
-    pub fn max_requests(self, calls: u64) -> Config {
-        self.max_requests_with_jitter(calls, 0.1)
-    }
-
-    /// As [`max_requests`](Config::max_requests), with up to `jitter` times as many calls more.
-    #[must_use]
-    pub fn max_requests_with_jitter(mut self, calls: u64, jitter: f64) -> Config {
-        self.max_requests = Some(MaxRequests { calls: if calls == 0 { 1 } else { calls }, jitter });
+    pub fn max_requests(mut self, calls: u64) -> Config {
+        self.max_requests = Some(calls.max(1));
         self
     }
 

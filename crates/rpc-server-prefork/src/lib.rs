@@ -55,7 +55,8 @@ use supervisor::Supervisor;
 pub use config::Config;
 pub use error::NeverReady;
 pub use rpc_core::{
-    Acceptor, Address, Context, ErrorCode, Method, Registry, RpcError, ServeError, Service,
+    Acceptor, Address, Connection, Context, Credentials, ErrorCode, Method, Peer, RegisterError,
+    Registry, RpcError, ServeError, Service, Shutdown,
 };
 pub use rpc_daemon::PidFile;
 pub use rpc_process::ForkError;
@@ -107,8 +108,8 @@ impl Config {
     ) -> Result<(), ServeError> {
         let mut supervisor = Supervisor::new(&mut acceptor, self.clone())?;
 
-        while let Some(missing) = supervisor.next_missing_worker(&mut acceptor)? {
-            match supervisor.fork(missing) {
+        while let Some(slot) = supervisor.next_missing_worker(&mut acceptor)? {
+            match supervisor.fork(slot) {
                 Ok(Fork::Parent(_)) => {}
                 Ok(Fork::Child(child)) => child.run(|| worker(acceptor, service)),
                 Err(error) => tracing::error!(%error, "cannot fork a worker, trying again later"),

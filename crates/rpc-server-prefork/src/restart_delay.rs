@@ -17,38 +17,27 @@ const LONGEST_DELAY: Duration = Duration::from_secs(30);
 /// to 30 s, each a quarter more or less.
 #[derive(Clone, Debug)]
 pub(crate) struct RestartDelay {
-    next: Duration,
     backoff: Backoff,
     /// By the master's clock.
-    until: Duration,
+    pub(crate) until: Duration,
 }
 
 impl RestartDelay {
-    /// A worker lived for `age`; `chance` is between 0 and 1.
+    /// A worker lived for `age`, which is nothing if it could not even be forked; `chance` is
+    /// between 0 and 1.
     pub(crate) fn after_exit(&mut self, now: Duration, age: Duration, chance: f64) {
         if age >= HEALTHY_AGE {
-            *self = RestartDelay::default();
+            self.backoff.reset();
         }
-        self.after_failure(now, chance);
-    }
-
-    pub(crate) fn after_failure(&mut self, now: Duration, chance: f64) {
-        self.until = now + self.next.mul_f64(0.75 + chance / 2.0);
-        self.next = self.backoff.next_delay();
-    }
-
-    pub(crate) fn until(&self) -> Duration {
-        self.until
+        self.until = now + self.backoff.delay().mul_f64(0.75 + chance / 2.0);
+        self.backoff.grow();
     }
 }
 
 impl Default for RestartDelay {
     fn default() -> RestartDelay {
-        RestartDelay {
-            next: Duration::ZERO,
-            backoff: Backoff::new(FIRST_DELAY, LONGEST_DELAY),
-            until: Duration::ZERO,
-        }
+        let backoff = Backoff::new(FIRST_DELAY, LONGEST_DELAY);
+        RestartDelay { backoff, until: Duration::ZERO }
     }
 }
 
@@ -70,7 +59,7 @@ mod tests {
             .iter()
             .map(|&age| {
                 delay.after_exit(now, Duration::from_secs(age), chance);
-                (delay.until() - now).as_millis() as u64
+                (delay.until - now).as_millis() as u64
             })
             .collect();
         assert_eq!(delays, expected_ms);

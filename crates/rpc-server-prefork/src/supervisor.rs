@@ -18,6 +18,7 @@
 //! Signals, exits and reports come from [`Children`]; this is what they mean.
 
 use std::fmt;
+use std::mem;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -48,13 +49,14 @@ const BOOT_ATTEMPTS: u32 = 5;
 /// its peers do.
 const RECYCLE_PAUSE: Duration = Duration::from_secs(1);
 
+/// Up to this part of its calls more are served by a worker that asks for its replacement, so that
+/// not all ask at once.
+const JITTER: f64 = 0.1;
+
 pub(crate) struct Supervisor {
     children: Children,
     config: Config,
     slots: Vec<WorkerSlot>,
-    restart: Option<RollingRestart>,
-    /// The process ids of workers that were told to retire and have not ended.
-    retiring: Vec<i32>,
     /// Counts the reloads, from 1.
     generation: u32,
     /// One that has not begun; several are one.
@@ -68,62 +70,43 @@ pub(crate) struct Supervisor {
     upgrade: Upgrade,
 }
 
-/// What is replaced while it still works. One at a time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum RollingRestart {
-    /// All workers, together.
-    Reload,
-    /// One worker that asked for it.
-    Recycle,
-}
-
-/// A slot in which a worker is missing.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct MissingWorker {
-    slot: usize,
-    is_next: bool,
-}
-
 impl Supervisor {
     pub(crate) fn new(acceptor: &mut Acceptor, config: Config) -> Result<Supervisor, ServeError> {
-        let children = Children::reading(acceptor, &SIGNALS)?;
+        let children = Children::of_workers(acceptor, &SIGNALS, config.timeouts)?;
         acceptor.share_with_workers()?;
         Ok(Supervisor {
             children,
             slots: (0..config.workers).map(|_| WorkerSlot::default()).collect(),
+            upgrade: Upgrade { pid_file: config.pid_file.clone(), ..Upgrade::default() },
             config,
-            restart: None,
-            retiring: Vec::new(),
             generation: 1,
             reload_is_wanted: false,
             reload_wait_is_logged: false,
             was_ever_ready: false,
             has_said_ready: false,
             gave_up: None,
-            upgrade: Upgrade::default(),
         })
     }
 
-    /// Blocks until a worker is missing; `None` when the server is to stop, or when a new server
-    /// has taken over.
+    /// Blocks until a worker is missing, and returns the number of its slot; `None` when the server
+    /// is to stop, or when a new server has taken over.
     pub(crate) fn next_missing_worker(
         &mut self,
         acceptor: &mut Acceptor,
-    ) -> Result<Option<MissingWorker>, ServeError> {
+    ) -> Result<Option<usize>, ServeError> {
         loop {
-            if self.children.is_stopping() || self.gave_up.is_some() || self.upgrade.is_done() {
+            if self.children.is_stopping() || self.gave_up.is_some() || self.upgrade.is_done {
                 return Ok(None);
             }
-            self.upgrade.begin(&mut self.children, acceptor, &self.config);
+            self.upgrade.begin(&mut self.children, acceptor);
             self.begin_restart();
             let now = self.children.now();
-            let missing = self.missing().min_by_key(|(due, _)| *due);
-            match missing {
-                Some((due, missing)) if due <= now => return Ok(Some(missing)),
-                _ => {}
+            let slots = self.slots.iter().enumerate().filter(|(_, slot)| slot.lacks_worker());
+            let missing = slots.map(|(number, slot)| (slot.delay.until, number)).min();
+            if let Some((_, number)) = missing.filter(|(due, _)| *due <= now) {
+                return Ok(Some(number));
             }
-            let recycle_due = self.next_recycle().map(|(due, _)| due);
-            let due = missing.map(|(due, _)| due).into_iter().chain(recycle_due).min();
+            let due = missing.into_iter().chain(self.next_recycle()).map(|(due, _)| due).min();
             for event in self.children.wait(due.map(|due| due.saturating_sub(now)))? {
                 self.on_event(event);
                 self.say_ready(acceptor);
@@ -131,40 +114,30 @@ impl Supervisor {
         }
     }
 
-    /// Forks a missing worker; one that cannot be forked is tried again later.
-    pub(crate) fn fork(&mut self, missing: MissingWorker) -> Result<Fork, ForkError> {
-        let calls = self.config.max_requests.map(|calls| calls.drawn(chance()));
-        let slot = &mut self.slots[missing.slot];
+    /// Forks the worker that slot `number` lacks; one that cannot be forked is tried again later.
+    pub(crate) fn fork(&mut self, number: usize) -> Result<Fork, ForkError> {
+        let more = self.config.max_requests.map(|calls| calls as f64 * JITTER * chance());
+        let slot = &mut self.slots[number];
+        let is_next = slot.current.is_some();
         match self.children.fork_worker(self.generation) {
             Ok(Fork::Parent(pid)) => {
-                self.children.limit_boot(pid, self.config.timeouts.boot);
-                let worker = Some(Worker::new(pid));
-                match missing.is_next {
-                    true => slot.next = worker,
-                    false => slot.current = worker,
-                }
+                let place = if is_next { &mut slot.next } else { &mut slot.current };
+                *place = Some(Worker { pid, ..Worker::default() });
                 Ok(Fork::Parent(pid))
             }
-            Ok(Fork::Child(mut child)) => {
+            Ok(Fork::Child(child)) => {
                 if self.config.pin_workers {
-                    pin_to_processor(missing.slot);
+                    pin_to_processor(number);
                 }
-                if let Some(calls) = calls {
-                    child = child.replaced_after(calls);
+                if let (Some(calls), Some(more)) = (self.config.max_requests, more) {
+                    child.replaced_after(calls.saturating_add(more as u64));
                 }
                 Ok(Fork::Child(child))
             }
             Err(error) => {
-                slot.delay.after_failure(self.children.now(), chance());
-                // What it lacks, the others of the restart have; and while it waits, no other
-                // restart can begin.
-                if missing.is_next {
-                    self.call_off_restart(&format_args!("cannot be forked: {error}"));
-                } else {
-                    slot.failed_boots += 1;
-                    let reason = with_causes(&error);
-                    self.give_up_if_hopeless(&format_args!("failed before it was ready: {reason}"));
-                }
+                slot.delay.after_exit(self.children.now(), Duration::ZERO, chance());
+                let reason = format!("cannot be forked: {}", with_causes(&error));
+                self.note_failure(number, is_next, &reason);
                 Err(error)
             }
         }
@@ -173,78 +146,43 @@ impl Supervisor {
     /// Blocks until all workers have ended: as [`Children::stop`], or, if a new server has taken
     /// over, as [`Children::drain`].
     pub(crate) fn stop(self, acceptor: Acceptor) -> Result<(), ServeError> {
-        if self.upgrade.is_done() {
-            return self.upgrade.finish(self.children, acceptor, &self.config);
+        if self.upgrade.is_done {
+            return self.upgrade.finish(self.children, acceptor);
         }
         let stopped = self.children.stop(acceptor);
         self.gave_up.map_or(stopped, |never_ready| Err(never_ready.into()))
     }
 
+    /// What each signal that does not stop the master does, and each event of a child.
     fn on_event(&mut self, event: Event) {
         match event {
-            Event::Signal(signal) => self.on_signal(signal),
+            Event::Signal(Signal::SIGHUP) => self.reload_is_wanted = true,
+            Event::Signal(Signal::SIGTTIN) => self.add_slot(),
+            Event::Signal(Signal::SIGTTOU) => self.remove_slot(),
+            Event::Signal(Signal::SIGUSR2) => self.upgrade.is_wanted = true,
+            Event::Ready(pid) if self.upgrade.new_server == Some(pid) => self.upgrade.complete(pid),
             Event::Ready(pid) => self.note_ready(pid),
             Event::WantsReplacement(pid) => {
                 if let Some(worker) = self.find(pid) {
                     worker.wants_replacement = true;
                 }
             }
-            Event::Stopped(pid) => {
-                if let Some(worker) = self.find(pid) {
-                    worker.is_stopped = true;
-                    self.limit_standstill(pid);
-                }
-            }
-            Event::Continued(pid) => {
-                if let Some(worker) = self.find(pid) {
-                    worker.is_stopped = false;
-                }
-                self.children.call_off(pid, StopReason::Hung);
+            Event::Exited(exit) if self.upgrade.new_server == Some(exit.pid) => {
+                self.upgrade.call_off(&exit);
             }
             Event::Exited(exit) => self.note_exit(&exit),
             _ => {}
         }
     }
 
-    /// What the signals do to a master that do not stop it.
-    fn on_signal(&mut self, signal: Signal) {
-        match signal {
-            Signal::SIGHUP => self.reload_is_wanted = true,
-            Signal::SIGTTIN => self.add_slot(),
-            Signal::SIGTTOU => self.remove_slot(),
-            Signal::SIGUSR2 => self.upgrade.is_wanted = true,
-            _ => {}
-        }
-    }
-
     fn find(&mut self, pid: i32) -> Option<&mut Worker> {
-        let mut workers = self.slots.iter_mut().flat_map(WorkerSlot::workers_mut);
-        workers.find(|worker| worker.pid == pid)
-    }
-
-    /// Where workers are missing, and when each may be forked.
-    fn missing(&self) -> impl Iterator<Item = (Duration, MissingWorker)> {
-        self.slots.iter().enumerate().filter_map(|(at, slot)| {
-            let is_next = slot.current.is_some();
-            let is_missing = !is_next || slot.is_restarting && slot.next.is_none();
-            is_missing.then_some((slot.delay.until(), MissingWorker { slot: at, is_next }))
-        })
+        self.slots.iter_mut().find_map(|slot| slot.find(pid))
     }
 
     fn note_ready(&mut self, pid: i32) {
-        if self.upgrade.note_ready(pid) {
-            return;
-        }
         self.was_ever_ready = true;
-        if let Some(slot) = self.slots.iter_mut().find(|slot| slot.has(pid)) {
-            slot.failed_boots = 0;
-        }
         if let Some(worker) = self.find(pid) {
             worker.is_ready = true;
-            // It may have been stopped before its word arrived.
-            if worker.is_stopped {
-                self.limit_standstill(pid);
-            }
         }
         self.finish_restart();
     }
@@ -259,23 +197,14 @@ impl Supervisor {
         }
     }
 
-    /// A worker that somebody has stopped has a while until somebody must have let it go on.
-    fn limit_standstill(&mut self, pid: i32) {
-        let limit = self.config.timeouts.hung;
-        if self.children.limit_standstill(pid, limit) {
-            tracing::warn!(pid, ?limit, "worker is stopped");
-        }
-    }
-
     fn note_exit(&mut self, exit: &ChildExit) {
-        if self.upgrade.note_exit(exit, &self.config) {
-            return;
-        }
         let now = self.children.now();
-        let Some(slot) = self.slots.iter_mut().find(|slot| slot.has(exit.pid)) else {
-            self.retiring.retain(|&pid| pid != exit.pid);
+        let has_it = |slot: &WorkerSlot| slot.workers().any(|worker| worker.pid == exit.pid);
+        let Some(number) = self.slots.iter().position(has_it) else {
+            // It had retired.
             return;
         };
+        let slot = &mut self.slots[number];
         let is_next = slot.next.take_if(|worker| worker.pid == exit.pid).is_some();
         if !is_next {
             slot.current = None;
@@ -285,15 +214,17 @@ impl Supervisor {
             slot.delay.after_exit(now, exit.age, chance());
         }
         if !exit.was_ready {
-            slot.failed_boots += 1;
+            self.note_failure(number, is_next, exit);
         }
-        if is_next && !exit.was_ready {
-            self.call_off_restart(exit);
-        }
-        self.give_up_if_hopeless(exit);
     }
 
-    fn give_up_if_hopeless(&mut self, reason: &dyn fmt::Display) {
+    /// A new worker does not get ready. What it lacks, the others of a restart have; and while it
+    /// is waited for, no other restart can begin.
+    fn note_failure(&mut self, number: usize, is_next: bool, reason: &dyn fmt::Display) {
+        if is_next {
+            self.call_off_restart(reason);
+        }
+        self.slots[number].failed_boots += 1;
         if !self.was_ever_ready && self.slots.iter().all(|slot| slot.failed_boots >= BOOT_ATTEMPTS)
         {
             self.gave_up = Some(NeverReady { reason: reason.to_string() });
@@ -303,79 +234,76 @@ impl Supervisor {
     /// When the next worker that asked for its replacement may get it, and its slot; who was
     /// recycled last comes last. `None` also while something else must happen first.
     fn next_recycle(&self) -> Option<(Duration, usize)> {
-        if self.restart.is_some() || self.reload_is_wanted || !self.may_retire(1) {
+        if self.is_restarting() || self.reload_is_wanted || !self.may_retire(1) {
             return None;
         }
         let slots = self.slots.iter().enumerate();
-        slots.filter_map(|(at, slot)| Some((slot.recycle_due()?, at))).min()
+        slots.filter_map(|(number, slot)| Some((slot.recycle_due()?, number))).min()
+    }
+
+    /// How many workers were told to retire and have not ended: they are in no slot any more.
+    fn retiring(&self) -> usize {
+        let workers = self.slots.iter().flat_map(WorkerSlot::workers).count();
+        self.children.len() - workers - usize::from(self.upgrade.new_server.is_some())
     }
 
     /// Whether there is room for `count` more workers that retire.
     fn may_retire(&self, count: usize) -> bool {
-        self.retiring.len() + count <= self.slots.len()
+        self.retiring() + count <= self.slots.len()
     }
 
-    fn retire(&mut self, worker: &Worker, why: StopReason) {
-        self.children.retire(worker.pid, why, self.config.timeouts.drain);
-        self.retiring.push(worker.pid);
+    /// Whether something is being replaced while it still works: either all workers together, or
+    /// one that asked for it.
+    fn is_restarting(&self) -> bool {
+        self.slots.iter().any(|slot| slot.restart.is_some())
     }
 
     fn begin_restart(&mut self) {
-        if self.restart.is_some() {
-            return;
-        }
-        if self.reload_is_wanted {
-            if !self.may_retire(self.slots.len()) {
-                if !std::mem::replace(&mut self.reload_wait_is_logged, true) {
-                    let retiring = self.retiring.len();
-                    tracing::info!(retiring, "reload waits until the retiring workers have ended");
-                }
-                return;
-            }
-            tracing::info!(workers = self.slots.len(), "reloading: starting new workers");
-            notify(Notice::Reloading);
-            self.reload_is_wanted = false;
-            self.reload_wait_is_logged = false;
-            self.restart = Some(RollingRestart::Reload);
-            self.generation += 1;
-            for slot in &mut self.slots {
-                slot.is_restarting = true;
-                slot.delay = RestartDelay::default();
-            }
-            return;
-        }
-        if let Some((due, slot)) = self.next_recycle()
+        if let Some((due, number)) = self.next_recycle()
             && due <= self.children.now()
         {
-            self.restart = Some(RollingRestart::Recycle);
-            self.slots[slot].is_restarting = true;
+            self.slots[number].restart = Some(StopReason::Recycle);
+        } else if self.reload_is_wanted && !self.is_restarting() {
+            self.begin_reload();
+        }
+    }
+
+    fn begin_reload(&mut self) {
+        if !self.may_retire(self.slots.len()) {
+            if !mem::replace(&mut self.reload_wait_is_logged, true) {
+                let retiring = self.retiring();
+                tracing::info!(retiring, "reload waits until the retiring workers have ended");
+            }
+            return;
+        }
+        tracing::info!(workers = self.slots.len(), "reloading: starting new workers");
+        notify(Notice::Reloading);
+        self.reload_is_wanted = false;
+        self.reload_wait_is_logged = false;
+        self.generation += 1;
+        for slot in &mut self.slots {
+            slot.restart = Some(StopReason::Retire);
+            slot.delay = RestartDelay::default();
         }
     }
 
     /// Once every new worker is ready, lets them take over.
     fn finish_restart(&mut self) {
-        let Some(restart) = self.restart else {
-            return;
-        };
-        if self.slots.iter().any(|slot| slot.is_restarting && !slot.next_is_ready()) {
+        if self.slots.iter().any(|slot| slot.restart.is_some() && !slot.next_is_ready()) {
             return;
         }
-        let why = match restart {
-            RollingRestart::Reload => StopReason::Retire,
-            RollingRestart::Recycle => StopReason::Recycle,
-        };
-        let rests_until = self.children.now() + RECYCLE_PAUSE;
-        let mut replaced = Vec::new();
-        for slot in self.slots.iter_mut().filter(|slot| slot.is_restarting) {
-            slot.is_restarting = false;
-            slot.rests_until = rests_until;
-            replaced.extend(std::mem::replace(&mut slot.current, slot.next.take()));
+        let mut is_reload = false;
+        for slot in &mut self.slots {
+            let Some(why) = slot.restart.take() else {
+                continue;
+            };
+            is_reload |= why == StopReason::Retire;
+            slot.rests_until = self.children.now() + RECYCLE_PAUSE;
+            if let Some(worker) = mem::replace(&mut slot.current, slot.next.take()) {
+                self.children.retire(worker.pid, why);
+            }
         }
-        for worker in &replaced {
-            self.retire(worker, why);
-        }
-        self.restart = None;
-        if restart == RollingRestart::Reload {
+        if is_reload {
             tracing::info!(workers = self.slots.len(), "reloaded: new workers serve");
             notify(Notice::Ready);
         }
@@ -383,18 +311,15 @@ impl Supervisor {
 
     /// The old workers go on. One that asked for its replacement gets it later.
     fn call_off_restart(&mut self, reason: &dyn fmt::Display) {
-        if self.restart == Some(RollingRestart::Reload) {
+        if self.slots.iter().any(|slot| slot.restart == Some(StopReason::Retire)) {
             tracing::error!("reload called off, the old workers go on: a new one {reason}");
             notify(Notice::Ready);
         }
-        self.restart = None;
-        let mut new = Vec::new();
         for slot in &mut self.slots {
-            slot.is_restarting = false;
-            new.extend(slot.next.take());
-        }
-        for worker in &new {
-            self.retire(worker, StopReason::Retire);
+            slot.restart = None;
+            if let Some(worker) = slot.next.take() {
+                self.children.retire(worker.pid, StopReason::Retire);
+            }
         }
     }
 
@@ -409,8 +334,8 @@ impl Supervisor {
         if self.slots.len() > 1
             && let Some(slot) = self.slots.pop()
         {
-            for worker in [slot.current, slot.next].into_iter().flatten() {
-                self.retire(&worker, StopReason::Retire);
+            for worker in slot.workers() {
+                self.children.retire(worker.pid, StopReason::Retire);
             }
             self.finish_restart();
         }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use rpc_process::StopReason;
+
 use crate::restart_delay::RestartDelay;
 
 #[derive(Default)]
@@ -9,8 +11,8 @@ pub(crate) struct WorkerSlot {
     pub(crate) current: Option<Worker>,
     /// Takes over when the rolling restart is complete.
     pub(crate) next: Option<Worker>,
-    /// Whether the rolling restart is about this slot.
-    pub(crate) is_restarting: bool,
+    /// Why its worker is being replaced, if it is.
+    pub(crate) restart: Option<StopReason>,
     pub(crate) delay: RestartDelay,
     /// When it may be recycled, by the master's clock.
     pub(crate) rests_until: Duration,
@@ -18,28 +20,27 @@ pub(crate) struct WorkerSlot {
 }
 
 /// A worker process, as its master knows it.
+#[derive(Default)]
 pub(crate) struct Worker {
     pub(crate) pid: i32,
     pub(crate) is_ready: bool,
-    /// Whether somebody has stopped it (SIGSTOP) and nobody has let it go on.
-    pub(crate) is_stopped: bool,
     /// Whether it asked for a replacement, which it does once: perhaps before it has taken over.
     pub(crate) wants_replacement: bool,
 }
 
-impl Worker {
-    pub(crate) fn new(pid: i32) -> Worker {
-        Worker { pid, is_ready: false, is_stopped: false, wants_replacement: false }
-    }
-}
-
 impl WorkerSlot {
-    pub(crate) fn workers_mut(&mut self) -> impl Iterator<Item = &mut Worker> {
-        [&mut self.current, &mut self.next].into_iter().flatten()
+    pub(crate) fn workers(&self) -> impl Iterator<Item = &Worker> {
+        [&self.current, &self.next].into_iter().flatten()
     }
 
-    pub(crate) fn has(&self, pid: i32) -> bool {
-        [&self.current, &self.next].into_iter().flatten().any(|worker| worker.pid == pid)
+    pub(crate) fn find(&mut self, pid: i32) -> Option<&mut Worker> {
+        let mut workers = [&mut self.current, &mut self.next].into_iter().flatten();
+        workers.find(|worker| worker.pid == pid)
+    }
+
+    /// Whether a worker is missing, or one that is to take over.
+    pub(crate) fn lacks_worker(&self) -> bool {
+        self.current.is_none() || self.restart.is_some() && self.next.is_none()
     }
 
     pub(crate) fn is_ready(&self) -> bool {
@@ -53,6 +54,6 @@ impl WorkerSlot {
     /// When its worker may be replaced, if it asked for that.
     pub(crate) fn recycle_due(&self) -> Option<Duration> {
         let worker = self.current.as_ref().filter(|worker| worker.wants_replacement);
-        worker.map(|_| self.delay.until().max(self.rests_until))
+        worker.map(|_| self.delay.until.max(self.rests_until))
     }
 }

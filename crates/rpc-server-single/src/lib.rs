@@ -38,7 +38,8 @@
 #![forbid(unsafe_code)]
 
 pub use rpc_core::{
-    Acceptor, Address, Context, ErrorCode, Method, Registry, RpcError, ServeError, Service,
+    Acceptor, Address, Connection, Context, Credentials, ErrorCode, Method, Peer, RegisterError,
+    Registry, RpcError, ServeError, Service, Shutdown,
 };
 
 /// Serves one connection at a time, in this thread.

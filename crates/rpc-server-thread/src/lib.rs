@@ -41,18 +41,19 @@
 
 #![forbid(unsafe_code)]
 
-mod places;
+mod permits;
 
 use std::io;
 use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded};
-use places::{Place, Places};
-use rpc_core::{Connection, busy, out_of_resources};
+use permits::{Permit, Permits};
+use rpc_core::{busy, out_of_resources};
 
 pub use rpc_core::{
-    Acceptor, Address, Context, ErrorCode, Method, Registry, RpcError, ServeError, Service,
+    Acceptor, Address, Connection, Context, Credentials, ErrorCode, Method, Peer, RegisterError,
+    Registry, RpcError, ServeError, Service, Shutdown,
 };
 
 /// How long a thread without a connection waits for the next one before it ends.
@@ -98,28 +99,28 @@ impl Config {
     /// [`ServeError`] when the listening socket breaks. Nothing that a client does ends the loop.
     pub fn serve(&self, mut acceptor: Acceptor, service: &Service) -> Result<(), ServeError> {
         acceptor.serve_in_threads();
-        let places = Places::new(self.max_connections);
+        let mut permits = Permits::new(self.max_connections);
         let (to_idle_thread, inbox) = bounded(0);
 
         while let Some(conn) = acceptor.accept()? {
-            let Some(place) = places.take() else {
+            let Some(permit) = permits.take() else {
                 acceptor.refuse(conn, &busy("connections", self.max_connections));
                 continue;
             };
             // A rendezvous: it succeeds only if a thread is waiting for a connection right now.
-            let Err(none_is_idle) = to_idle_thread.try_send((conn, place)) else {
+            let Err(none_is_idle) = to_idle_thread.try_send((conn, permit)) else {
                 continue;
             };
-            let (conn, place) = none_is_idle.into_inner();
+            let (conn, permit) = none_is_idle.into_inner();
             match start_thread(inbox.clone(), service.clone()) {
                 // The new thread, or one that has become idle meanwhile, takes it.
-                Ok(()) => drop(to_idle_thread.send((conn, place))),
+                Ok(()) => drop(to_idle_thread.send((conn, permit))),
                 Err(error) => acceptor.refuse(conn, &out_of_resources("no new thread", &error)),
             }
         }
 
         let grace = acceptor.grace();
-        match places.wait_until_all_are_back(grace) {
+        match permits.wait_until_all_are_back(grace) {
             0 => Ok(()),
             count => {
                 acceptor.answer_unfinished();
@@ -135,11 +136,11 @@ impl Default for Config {
     }
 }
 
-fn start_thread(inbox: Receiver<(Connection, Place)>, service: Service) -> io::Result<()> {
+fn start_thread(inbox: Receiver<(Connection, Permit)>, service: Service) -> io::Result<()> {
     let serve_one_after_another = move || {
-        while let Ok((conn, place)) = inbox.recv_timeout(IDLE_THREAD_TIMEOUT) {
+        while let Ok((conn, permit)) = inbox.recv_timeout(IDLE_THREAD_TIMEOUT) {
             service.serve_conn(conn);
-            drop(place);
+            drop(permit);
         }
     };
     thread::Builder::new().name("rpc-conn".into()).spawn(serve_one_after_another)?;

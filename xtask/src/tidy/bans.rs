@@ -35,6 +35,7 @@ const LIFTED: &[(&str, &str)] = &[
     ("crates/rpc-core/src/stop/status_pipe.rs", UNSAFE),
     ("crates/rpc-core/src/sys/", UNSAFE),
     ("crates/rpc-daemon/src/inherited.rs", UNSAFE),
+    ("crates/rpc-process/src/child/table.rs", UNSAFE),
     ("crates/rpc-process/src/kernel.rs", UNSAFE),
     // The method `sleep`.
     ("xtask/src/methods.rs", "clippy::disallowed_methods"),

@@ -1,8 +1,9 @@
 //! Making a child end: told first, told louder, killed. One way for every reason.
 
+use std::mem;
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::Signal::{self, SIGALRM, SIGHUP, SIGKILL, SIGTERM};
 
 use super::StopReason;
 
@@ -19,83 +20,66 @@ pub(crate) struct Escalation {
     pub(crate) why: StopReason,
     /// The next step is the last of these: a signal, and when it is due by the parent's clock.
     left: Vec<(Signal, Duration)>,
-    has_begun: bool,
-    /// What counts instead when the child says that it is ready.
-    if_ready: Option<Box<Escalation>>,
+    /// The last signal that was sent.
+    sent: Option<Signal>,
+    /// The steps that count instead when the child says that it is ready.
+    if_ready: Vec<(Signal, Duration)>,
 }
 
 impl Escalation {
-    /// The server stops: the children have `grace` for the requests that they have received.
-    pub(crate) fn stop(now: Duration, grace: Duration) -> Escalation {
-        Escalation::new(
-            StopReason::Stop,
-            now,
-            &[(Signal::SIGTERM, Duration::ZERO), (Signal::SIGALRM, grace)],
-        )
+    /// What a child gets that is to end for this reason. `time` is what it has until it must have
+    /// ended by itself: the grace after a stop, the drain time of its connections, the time until
+    /// it is ready, when nobody is connected to it, or until somebody lets it go on.
+    pub(crate) fn new(why: StopReason, now: Duration, time: Duration) -> Escalation {
+        // Each step, and how long after the one before it is due.
+        let steps: &[(Signal, Duration)] = match why {
+            StopReason::Stop => &[(SIGTERM, Duration::ZERO), (SIGALRM, time)],
+            StopReason::Retire | StopReason::Recycle => {
+                &[(SIGHUP, Duration::ZERO), (SIGTERM, time), (SIGALRM, SHORT)]
+            }
+            StopReason::BootTimeout => &[(SIGALRM, time)],
+            StopReason::Hung => &[(SIGTERM, time), (SIGALRM, SHORT)],
+        };
+        let mut due = now;
+        let steps = steps.iter().chain(&[(SIGKILL, SHORT)]).map(|&(signal, after)| {
+            due = due.saturating_add(after);
+            (signal, due)
+        });
+        let mut left: Vec<_> = steps.collect();
+        left.reverse();
+        Escalation { why, left, sent: None, if_ready: Vec::new() }
     }
 
-    /// Its connections may go on for `drain`.
-    pub(crate) fn retire(why: StopReason, now: Duration, drain: Duration) -> Escalation {
-        let steps =
-            [(Signal::SIGHUP, Duration::ZERO), (Signal::SIGTERM, drain), (Signal::SIGALRM, SHORT)];
-        Escalation::new(why, now, &steps)
-    }
-
-    /// It has `time` to become ready. Nobody is connected to it, so there is nothing to finish.
-    pub(crate) fn boot(now: Duration, time: Duration) -> Escalation {
-        Escalation::new(StopReason::BootTimeout, now, &[(Signal::SIGALRM, time)])
+    /// The server stops at once: nothing but the last step.
+    pub(crate) fn kill(now: Duration) -> Escalation {
+        let (why, left) = (StopReason::Stop, vec![(SIGKILL, now)]);
+        Escalation { why, left, sent: None, if_ready: Vec::new() }
     }
 
     /// The same beginning, and then no more time: for a child that is not ready yet. Should its
     /// word that it is be on the way, it has all the time of this one.
-    pub(crate) fn unless_ready(self, now: Duration) -> Escalation {
-        let first = self.left.last().map(|&(signal, _)| (signal, Duration::ZERO));
-        let steps: Vec<_> = first.into_iter().chain([(Signal::SIGALRM, SHORT)]).collect();
-        let mut hurried = Escalation::new(self.why, now, &steps);
-        hurried.if_ready = Some(Box::new(self));
-        hurried
+    pub(crate) fn unless_ready(mut self, now: Duration) -> Escalation {
+        let first = self.left.last().copied();
+        let hurried = [(SIGKILL, now + 2 * SHORT), (SIGALRM, now + SHORT)].into_iter().chain(first);
+        self.if_ready = mem::replace(&mut self.left, hurried.collect());
+        self
     }
 
     /// The child has said that it is ready.
     pub(crate) fn become_ready(&mut self) {
-        if let Some(escalation) = self.if_ready.take() {
-            *self = Escalation { has_begun: true, ..*escalation };
+        if !self.if_ready.is_empty() {
+            self.left = mem::take(&mut self.if_ready);
         }
-    }
-
-    /// It has `time` until somebody lets it go on.
-    pub(crate) fn hung(now: Duration, time: Duration) -> Escalation {
-        Escalation::new(StopReason::Hung, now, &[(Signal::SIGTERM, time), (Signal::SIGALRM, SHORT)])
-    }
-
-    /// Nothing but the last step.
-    pub(crate) fn kill(why: StopReason, now: Duration) -> Escalation {
-        Escalation { why, left: vec![(Signal::SIGKILL, now)], has_begun: false, if_ready: None }
-    }
-
-    /// `steps` and how long after the one before each is due; SIGKILL follows them.
-    fn new(why: StopReason, now: Duration, steps: &[(Signal, Duration)]) -> Escalation {
-        let mut due = now;
-        let mut left: Vec<_> = steps
-            .iter()
-            .chain(&[(Signal::SIGKILL, SHORT)])
-            .map(|&(signal, after)| {
-                due = due.saturating_add(after);
-                (signal, due)
-            })
-            .collect();
-        left.reverse();
-        Escalation { why, left, has_begun: false, if_ready: None }
     }
 
     /// Whether the child was told to end already; before that it can be called off.
     pub(crate) fn has_begun(&self) -> bool {
-        self.has_begun
+        self.sent.is_some()
     }
 
     /// Whether SIGKILL was sent.
     pub(crate) fn has_killed(&self) -> bool {
-        self.left.is_empty()
+        self.sent == Some(SIGKILL)
     }
 
     /// When the next step is due; `None` after the last.
@@ -106,8 +90,8 @@ impl Escalation {
     /// The signal that is due.
     pub(crate) fn next_signal(&mut self, now: Duration) -> Option<Signal> {
         let (signal, _) = self.left.pop_if(|(_, due)| *due <= now)?;
-        self.has_begun = true;
-        Some(signal)
+        self.sent = Some(signal);
+        self.sent
     }
 }
 
@@ -130,21 +114,21 @@ mod tests {
 
     #[test]
     fn every_escalation_ends_with_a_kill() {
-        use Signal::{SIGALRM, SIGHUP, SIGKILL, SIGTERM};
         let now = Duration::from_secs(5);
         let half_a_minute = Duration::from_secs(30);
-        let stop = Escalation::stop(now, half_a_minute);
+        let stop = Escalation::new(StopReason::Stop, now, half_a_minute);
         check(stop, &[(SIGTERM, 5), (SIGALRM, 35), (SIGKILL, 36)]);
-        let retire = Escalation::retire(StopReason::Retire, now, half_a_minute);
+        let retire = Escalation::new(StopReason::Retire, now, half_a_minute);
         check(retire, &[(SIGHUP, 5), (SIGTERM, 35), (SIGALRM, 36), (SIGKILL, 37)]);
-        let hung = Escalation::hung(now, half_a_minute);
+        let hung = Escalation::new(StopReason::Hung, now, half_a_minute);
         check(hung, &[(SIGTERM, 35), (SIGALRM, 36), (SIGKILL, 37)]);
-        check(Escalation::boot(now, half_a_minute), &[(SIGALRM, 35), (SIGKILL, 36)]);
-        let hurried = Escalation::retire(StopReason::Retire, now, half_a_minute).unless_ready(now);
+        let boot = Escalation::new(StopReason::BootTimeout, now, half_a_minute);
+        check(boot, &[(SIGALRM, 35), (SIGKILL, 36)]);
+        let hurried = Escalation::new(StopReason::Retire, now, half_a_minute).unless_ready(now);
         check(hurried, &[(SIGHUP, 5), (SIGALRM, 6), (SIGKILL, 7)]);
-        let mut ready = Escalation::stop(now, half_a_minute).unless_ready(now);
+        let mut ready = Escalation::new(StopReason::Stop, now, half_a_minute).unless_ready(now);
         ready.become_ready();
         check(ready, &[(SIGTERM, 5), (SIGALRM, 35), (SIGKILL, 36)]);
-        check(Escalation::kill(StopReason::Stop, now), &[(SIGKILL, 5)]);
+        check(Escalation::kill(now), &[(SIGKILL, 5)]);
     }
 }

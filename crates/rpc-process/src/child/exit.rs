@@ -1,6 +1,5 @@
 //! Why a child ended, in words: what the kernel says, what the child said, what its parent did.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -48,9 +47,22 @@ pub(crate) enum ExitStatus {
     Unknown,
 }
 
+impl fmt::Display for ExitStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            ExitStatus::Status(status) => write!(f, "exited with status {status}"),
+            ExitStatus::Signal(number) => match Signal::try_from(number) {
+                Ok(signal) => write!(f, "killed by {signal}"),
+                Err(_) => write!(f, "killed by real-time signal {number}"),
+            },
+            ExitStatus::Unknown => f.write_str("ended, status unknown"),
+        }
+    }
+}
+
 /// What a child has said of itself until it ended.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Said {
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Reported {
     /// That it serves; also of a child that says nothing and serves from the start.
     pub(crate) is_ready: bool,
     /// Why it cannot, or no longer.
@@ -70,7 +82,9 @@ pub struct ChildExit {
     pub was_ready: bool,
     /// How long it lived.
     pub age: Duration,
-    description: Cow<'static, str>,
+    status: ExitStatus,
+    stop_reason: Option<StopReason>,
+    failure: Option<String>,
 }
 
 impl ChildExit {
@@ -80,13 +94,36 @@ impl ChildExit {
         pid: i32,
         age: Duration,
         status: ExitStatus,
-        told: Option<StopReason>,
+        stop_reason: Option<StopReason>,
         killed: bool,
-        said: Said,
+        reported: Reported,
     ) -> ChildExit {
-        let was_ready = said.is_ready;
-        let (reason, description) = explain(status, told, killed, said);
-        ChildExit { pid, reason, was_ready, age, description }
+        let reason = match (status, stop_reason) {
+            (ExitStatus::Signal(libc::SIGKILL), Some(_)) if killed => ExitReason::Killed,
+            (_, Some(StopReason::BootTimeout)) => ExitReason::BootTimedOut,
+            // The last words of one that had nobody to say them to are in order too.
+            (ExitStatus::Status(status), Some(why))
+                if status == 0 || status == EXIT_GRACE_EXPIRED && !reported.is_ready =>
+            {
+                match why {
+                    StopReason::Stop => ExitReason::Stopped,
+                    StopReason::Retire => ExitReason::Retired,
+                    StopReason::Recycle => ExitReason::Recycled,
+                    StopReason::Hung | StopReason::BootTimeout => ExitReason::Hung,
+                }
+            }
+            (ExitStatus::Status(EXIT_GRACE_EXPIRED), _) => ExitReason::GraceExpired,
+            (ExitStatus::Status(EXIT_DEADLINE), _) => ExitReason::Deadline,
+            (ExitStatus::Status(EXIT_PANICKED), _) => ExitReason::Panicked,
+            (ExitStatus::Status(_), _) if !reported.is_ready => ExitReason::BootFailed,
+            (ExitStatus::Status(0), _) if reported.failure.is_none() => ExitReason::Clean,
+            (ExitStatus::Status(_), _) => ExitReason::Exited,
+            (ExitStatus::Signal(libc::SIGKILL), _) => ExitReason::KilledByOthers,
+            (ExitStatus::Signal(_), _) => ExitReason::Signal,
+            (ExitStatus::Unknown, _) => ExitReason::Unknown,
+        };
+        let Reported { is_ready, failure } = reported;
+        ChildExit { pid, reason, was_ready: is_ready, age, status, stop_reason, failure }
     }
 
     /// Whether the end was in order: wanted by somebody, and every caller has an answer.
@@ -109,75 +146,32 @@ impl ChildExit {
 
 impl fmt::Display for ChildExit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.description)
-    }
-}
-
-fn explain(
-    status: ExitStatus,
-    told: Option<StopReason>,
-    killed: bool,
-    said: Said,
-) -> (ExitReason, Cow<'static, str>) {
-    match (status, told) {
-        (ExitStatus::Signal(libc::SIGKILL), Some(why)) if killed => {
-            (ExitReason::Killed, format!("killed by the server: {why}").into())
-        }
-        (_, Some(StopReason::BootTimeout)) => {
-            (ExitReason::BootTimedOut, "was not ready in time".into())
-        }
-        // The last words of one that had nobody to say them to are in order too.
-        (ExitStatus::Status(status), Some(why))
-            if status == 0 || status == EXIT_GRACE_EXPIRED && !said.is_ready =>
-        {
-            match why {
-                StopReason::Stop => (ExitReason::Stopped, "stopped with the server".into()),
-                StopReason::Retire => (ExitReason::Retired, "retired".into()),
-                StopReason::Recycle => (ExitReason::Recycled, "recycled".into()),
-                StopReason::Hung | StopReason::BootTimeout => {
-                    (ExitReason::Hung, "was stopped for too long and left when told".into())
-                }
+        let words = match self.reason {
+            ExitReason::Clean => "ended by itself",
+            ExitReason::Recycled => "recycled",
+            ExitReason::Retired => "retired",
+            ExitReason::Stopped => "stopped with the server",
+            ExitReason::BootFailed => "failed before it was ready",
+            ExitReason::BootTimedOut => "was not ready in time",
+            ExitReason::Panicked => "panicked",
+            ExitReason::KilledByOthers => {
+                "killed by SIGKILL that the server did not send (out of memory?)"
             }
-        }
-        (ExitStatus::Status(EXIT_GRACE_EXPIRED), _) => {
-            (ExitReason::GraceExpired, "left a handler unfinished: the grace was over".into())
-        }
-        (ExitStatus::Status(EXIT_DEADLINE), _) => {
-            (ExitReason::Deadline, "ended by itself: a handler was past its deadline".into())
-        }
-        (ExitStatus::Status(EXIT_PANICKED), _) => {
-            let message = said.failure.as_deref().unwrap_or("without a word");
-            (ExitReason::Panicked, format!("panicked: {message}").into())
-        }
-        (ExitStatus::Status(0), _) if said.is_ready && said.failure.is_none() => {
-            (ExitReason::Clean, "ended by itself".into())
-        }
-        (ExitStatus::Status(status), _) => {
-            let exited = format!("exited with status {status}");
-            match said.failure {
-                Some(failure) if said.is_ready => {
-                    (ExitReason::Exited, format!("{exited}: {failure}").into())
-                }
-                None if said.is_ready => (ExitReason::Exited, exited.into()),
-                failure => {
-                    let why = failure.unwrap_or(exited);
-                    let description = format!("failed before it was ready: {why}");
-                    (ExitReason::BootFailed, description.into())
-                }
+            ExitReason::Killed => "killed by the server",
+            ExitReason::Hung => "was stopped for too long and left when told",
+            ExitReason::GraceExpired => "left a handler unfinished: the grace was over",
+            ExitReason::Deadline => "ended by itself: a handler was past its deadline",
+            _ => &self.status.to_string(),
+        };
+        f.write_str(words)?;
+        match (self.reason, &self.failure, self.stop_reason) {
+            (ExitReason::Killed, _, Some(why)) => write!(f, ": {why}"),
+            (ExitReason::BootFailed | ExitReason::Panicked | ExitReason::Exited, Some(why), _) => {
+                write!(f, ": {why}")
             }
+            (ExitReason::BootFailed, None, _) => write!(f, ": {}", self.status),
+            _ => Ok(()),
         }
-        (ExitStatus::Signal(libc::SIGKILL), _) => (
-            ExitReason::KilledByOthers,
-            "killed by SIGKILL that the server did not send (out of memory?)".into(),
-        ),
-        (ExitStatus::Signal(number), _) => {
-            let signal = match Signal::try_from(number) {
-                Ok(signal) => format!("killed by {signal}"),
-                Err(_) => format!("killed by real-time signal {number}"),
-            };
-            (ExitReason::Signal, signal.into())
-        }
-        (ExitStatus::Unknown, _) => (ExitReason::Unknown, "ended, status unknown".into()),
     }
 }
 
@@ -188,35 +182,42 @@ mod tests {
     #[track_caller]
     fn check(
         status: ExitStatus,
-        told: Option<StopReason>,
+        stop_reason: Option<StopReason>,
         killed: bool,
-        said: &Said,
+        reported: &Reported,
         name: &str,
         words: &str,
     ) {
-        let exit = ChildExit::new(1, Duration::ZERO, status, told, killed, said.clone());
+        let exit = ChildExit::new(1, Duration::ZERO, status, stop_reason, killed, reported.clone());
         assert_eq!(exit.reason.name(), name, "{exit}");
         assert_eq!(exit.to_string(), words);
     }
 
-    fn said(is_ready: bool, failure: &str) -> Said {
+    fn reported(is_ready: bool, failure: &str) -> Reported {
         let failure = (!failure.is_empty()).then(|| failure.to_owned());
-        Said { is_ready, failure }
+        Reported { is_ready, failure }
     }
 
     #[test]
     fn what_a_child_says_and_does_is_named() {
         use ExitStatus::{Signal, Status};
-        let (silent, ready, why) = (said(false, ""), said(true, ""), "no such table");
+        let (silent, ready, why) = (reported(false, ""), reported(true, ""), "no such table");
         check(Status(0), None, false, &ready, "clean", "ended by itself");
         check(Status(7), None, false, &ready, "exited", "exited with status 7");
         let words = "exited with status 1: no such table";
-        check(Status(1), None, false, &said(true, why), "exited", words);
+        check(Status(1), None, false, &reported(true, why), "exited", words);
         let words = "failed before it was ready: exited with status 0";
         check(Status(0), None, false, &silent, "boot_failed", words);
         let words = "failed before it was ready: no such table";
-        check(Status(1), None, false, &said(false, why), "boot_failed", words);
-        check(Status(101), None, false, &said(true, why), "panicked", "panicked: no such table");
+        check(Status(1), None, false, &reported(false, why), "boot_failed", words);
+        check(
+            Status(101),
+            None,
+            false,
+            &reported(true, why),
+            "panicked",
+            "panicked: no such table",
+        );
         check(Signal(11), None, false, &ready, "signal", "killed by SIGSEGV");
         check(Signal(37), None, false, &ready, "signal", "killed by real-time signal 37");
         let words = "ended by itself: a handler was past its deadline";
@@ -227,7 +228,7 @@ mod tests {
     fn what_its_parent_did_is_named() {
         use ExitStatus::{Signal, Status};
         use StopReason::{BootTimeout, Hung, Recycle, Retire, Stop};
-        let (silent, ready) = (said(false, ""), said(true, ""));
+        let (silent, ready) = (reported(false, ""), reported(true, ""));
         check(Status(0), Some(Stop), false, &ready, "stopped", "stopped with the server");
         check(Status(0), Some(Retire), false, &ready, "retired", "retired");
         check(Status(0), Some(Recycle), false, &ready, "recycled", "recycled");

@@ -9,7 +9,7 @@ mod table;
 
 pub(crate) use escalation::Escalation;
 pub use exit::{ChildExit, StopReason};
-pub(crate) use exit::{ExitStatus, Said};
+pub(crate) use exit::{ExitStatus, Reported};
 pub(crate) use handle::ChildHandle;
 pub(crate) use status_pipe::{Report, StatusPipe};
 pub(crate) use table::ChildTable;

@@ -2,14 +2,14 @@
 //! it fails. This is the parent's end; the child's is the core's.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::unistd::{pipe2, read};
 use rpc_core::internal::{READY, REPLACE};
 
-use super::Said;
+use super::Reported;
 
 /// A reason is cut to this many bytes, so that every report of a worker fits into the smallest
 /// pipe that there is.
@@ -51,51 +51,39 @@ impl Report {
 
 /// The parent's end, and what was heard through it.
 pub(crate) struct StatusPipe {
-    reader: OwnedFd,
-    said: Said,
+    pub(crate) reader: OwnedFd,
+    pub(crate) reported: Reported,
 }
 
 impl StatusPipe {
     /// This end and the child's, which does not block.
     pub(crate) fn new() -> io::Result<(StatusPipe, OwnedFd)> {
         let (reader, writer) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
-        Ok((StatusPipe { reader, said: Said::default() }, writer))
+        Ok((StatusPipe { reader, reported: Reported::default() }, writer))
     }
 
-    /// What has come since the last look, and whether there can come more.
-    pub(crate) fn hear(&mut self) -> (Vec<Report>, bool) {
+    /// What has come since the last look.
+    pub(crate) fn read_reports(&mut self) -> Vec<Report> {
         // As much as a pipe holds: a worker that writes without a pause gains one look.
         let mut buffer = vec![0; 64 * 1024];
         let mut len = 0;
-        let is_open = loop {
+        loop {
             match read(&self.reader, &mut buffer[len..]) {
-                Ok(0) => break len == buffer.len(),
-                Ok(count) => len += count,
+                Ok(count) if count > 0 => len += count,
                 Err(Errno::EINTR) => {}
-                Err(errno) => break errno == Errno::EAGAIN,
+                _ => break,
             }
-        };
+        }
         let lines = buffer[..len].split_inclusive(|&byte| byte == b'\n');
         let reports: Vec<_> = lines.filter_map(Report::parse).collect();
         for report in &reports {
             match report {
-                Report::Ready => self.said.is_ready = true,
-                Report::Failed(reason) => self.said.failure = Some(reason.clone()),
+                Report::Ready => self.reported.is_ready = true,
+                Report::Failed(reason) => self.reported.failure = Some(reason.clone()),
                 Report::Replace => {}
             }
         }
-        (reports, is_open)
-    }
-
-    /// All that was heard.
-    pub(crate) fn said(&self) -> &Said {
-        &self.said
-    }
-}
-
-impl AsFd for StatusPipe {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.reader.as_fd()
+        reports
     }
 }
 
@@ -106,18 +94,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reports_arrive_in_order_and_the_end_is_seen() {
+    fn reports_arrive_in_order() {
         let (mut pipe, reporter) = StatusPipe::new().unwrap();
-        assert_eq!(pipe.hear(), (vec![], true));
-        for line in [READY, REPLACE, &Report::failed("no such\ntable")] {
+        assert_eq!(pipe.read_reports(), vec![]);
+        for line in [
+            READY,
+            REPLACE,
+            &Report::failed(
+                "no such
+table",
+            ),
+        ] {
             write(&reporter, line).unwrap();
         }
         let heard = Report::Failed("no such table".to_owned());
-        assert_eq!(pipe.hear(), (vec![Report::Ready, Report::Replace, heard], true));
-        assert!(pipe.said().is_ready);
-        assert_eq!(pipe.said().failure.as_deref(), Some("no such table"));
+        assert_eq!(pipe.read_reports(), vec![Report::Ready, Report::Replace, heard]);
+        assert!(pipe.reported.is_ready);
+        assert_eq!(pipe.reported.failure.as_deref(), Some("no such table"));
         drop(reporter);
-        assert_eq!(pipe.hear(), (vec![], false));
+        assert_eq!(pipe.read_reports(), vec![]);
     }
 
     #[test]
@@ -127,8 +122,7 @@ mod tests {
         for _ in 0..1000 {
             let _ = write(&reporter, &long);
         }
-        let (reports, is_open) = pipe.hear();
-        assert!(is_open);
+        let reports = pipe.read_reports();
         assert!(reports.contains(&Report::Failed("ü".repeat(MAX_REASON_LEN / 2))));
     }
 
@@ -138,7 +132,7 @@ mod tests {
         for junk in [&b"\n\n"[..], b"ready\n", b"\xff\xff\n", b"r"] {
             assert_eq!(write(&reporter, junk), Ok(junk.len()));
         }
-        assert_eq!(pipe.hear(), (vec![], true));
-        assert!(!pipe.said().is_ready);
+        assert_eq!(pipe.read_reports(), vec![]);
+        assert!(!pipe.reported.is_ready);
     }
 }

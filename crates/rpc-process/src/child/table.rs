@@ -1,7 +1,8 @@
 //! The children that were not reaped yet, kept so that a fork copies little.
+#![allow(unsafe_code)]
 
 use std::mem;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 
 use super::ChildHandle;
 use crate::kernel::close_range;
@@ -40,10 +41,6 @@ impl ChildTable {
         self.iter().count()
     }
 
-    pub(crate) fn contains(&self, pid: i32) -> bool {
-        self.iter().any(|child| child.pid == pid)
-    }
-
     pub(crate) fn find(&mut self, pid: i32) -> Option<&mut ChildHandle> {
         self.iter_mut().find(|child| child.pid == pid)
     }
@@ -74,7 +71,9 @@ impl ChildTable {
     pub(crate) fn close_in_child(&mut self) {
         let pidfds = self.iter().map(|child| child.pidfd.as_raw_fd());
         let pipes = self.iter().filter_map(|child| child.status.as_ref());
-        each_range(pidfds.chain(pipes.map(|pipe| pipe.as_fd().as_raw_fd())), close_range);
+        let descriptors = pidfds.chain(pipes.map(|pipe| pipe.reader.as_raw_fd()));
+        // SAFETY: they belong to the handles, which are forgotten below.
+        each_range(descriptors, |first, last| unsafe { close_range(first, last) });
         self.newest.iter_mut().filter_map(Option::take).for_each(mem::forget);
         mem::forget(mem::take(&mut self.others));
     }
@@ -91,15 +90,11 @@ fn each_range(descriptors: impl Iterator<Item = RawFd> + Clone, mut act: impl Fn
                 *word |= 1 << (offset % 64);
             }
         }
-        for (index, word) in words.into_iter().enumerate() {
-            let mut left = word;
-            while left != 0 {
-                let first = left.trailing_zeros();
-                let end = first + (left >> first).trailing_ones();
-                let last = start + (index * 64) as RawFd + (end - 1) as RawFd;
-                act(last - (end - 1 - first) as RawFd, last);
-                left &= u64::MAX.checked_shl(end).unwrap_or(0);
-            }
+        let is_set = |offset: &usize| words[offset / 64] >> (offset % 64) & 1 == 1;
+        let mut end = 0;
+        while let Some(first) = (end..WINDOW).find(is_set) {
+            end = (first..WINDOW).find(|offset| !is_set(offset)).unwrap_or(WINDOW);
+            act(start + first as RawFd, start + (end - 1) as RawFd);
         }
         let Some(next) = start.checked_add(WINDOW as RawFd) else {
             return;
@@ -110,19 +105,14 @@ fn each_range(descriptors: impl Iterator<Item = RawFd> + Clone, mut act: impl Fn
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
+    use std::time::Duration;
 
     use super::*;
     use crate::child::StatusPipe;
 
-    fn child(pid: i32) -> ChildHandle {
-        ChildHandle {
-            pid,
-            born: Instant::now(),
-            pidfd: std::fs::File::open("/dev/null").unwrap().into(),
-            status: None,
-            escalation: None,
-        }
+    fn child(pid: i32, status: Option<StatusPipe>) -> ChildHandle {
+        let pidfd = std::fs::File::open("/dev/null").unwrap().into();
+        ChildHandle::new(pid, pidfd, status, Duration::ZERO, Duration::ZERO)
     }
 
     #[test]
@@ -154,7 +144,7 @@ mod tests {
     fn children_are_found_wherever_they_are() {
         let mut table = ChildTable::new();
         for pid in 1..=100 {
-            table.push(child(pid));
+            table.push(child(pid, None));
         }
         let mut left: Vec<i32> = (1..=100).collect();
         for pid in [1, 100, 50, 99, 8, 9, 92] {
@@ -175,7 +165,7 @@ mod tests {
         for pid in 1..=10 {
             let (status, reporter) = StatusPipe::new().unwrap();
             reporters.push(reporter);
-            table.push(ChildHandle { status: Some(Box::new(status)), ..child(pid) });
+            table.push(child(pid, Some(status)));
         }
         table.close_in_child();
         assert_eq!(table.len(), 0);

@@ -8,6 +8,7 @@ mod descriptors;
 mod disconnects;
 mod faults;
 mod figures;
+mod forbidden;
 mod grace;
 mod inherited;
 mod load;
