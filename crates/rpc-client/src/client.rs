@@ -138,7 +138,7 @@ pub struct Client {
     settings: ClientBuilder,
     /// `None` before the first call.
     last_used: Option<Instant>,
-    /// What is set on the socket, at least; `Duration::MAX` is no time-out.
+    /// Those of the socket are at most as long; `Duration::MAX` is none.
     read_timeout: Duration,
     write_timeout: Duration,
     usable: bool,
