@@ -31,7 +31,7 @@ pub(crate) struct Balancer {
 #[derive(Debug)]
 struct Endpoint {
     address: Address,
-    /// Connections to it, in use or idle.
+    /// Connections to it, in use, idle or being made.
     connections: usize,
     /// Failures since it last succeeded.
     failures: u32,
@@ -90,7 +90,8 @@ impl Balancer {
     }
 
     /// The working address with the fewest connections, or one that failed and whose backoff is
-    /// over. Picking the latter restarts its backoff, so that only one call tries it.
+    /// over. Picking the latter restarts its backoff, so that only one call tries it. The connection counts
+    /// until it is removed.
     pub(crate) fn pick(&mut self, now: Instant) -> Pick {
         let all_fail = self.endpoints.iter().all(|endpoint| endpoint.failures > 0);
         let longest = if all_fail { LONGEST_BACKOFF_OF_ALL } else { LONGEST_BACKOFF };
@@ -112,11 +113,13 @@ impl Balancer {
         self.next = (index + 1) % count;
         let endpoint = &mut self.endpoints[index];
         endpoint.tried_at = now;
+        endpoint.connections += 1;
         Pick::Connect(ConnectAttempt { index, failures: endpoint.failures })
     }
 
-    pub(crate) fn add_connection(&mut self, index: usize) {
-        self.endpoints[index].connections += 1;
+    /// Connections to all addresses.
+    pub(crate) fn connections(&self) -> usize {
+        self.endpoints.iter().map(|endpoint| endpoint.connections).sum()
     }
 
     pub(crate) fn remove_connection(&mut self, index: usize) {
@@ -211,8 +214,7 @@ mod tests {
     fn new_connections_go_to_the_address_with_the_fewest() {
         let (mut balancer, now) = balancer(3);
         for _ in 0..9 {
-            let attempt = pick(&mut balancer, now);
-            balancer.add_connection(attempt.index);
+            pick(&mut balancer, now);
         }
         assert!(balancer.endpoints.iter().all(|endpoint| endpoint.connections == 3));
         balancer.remove_connection(1);

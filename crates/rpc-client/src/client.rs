@@ -2,6 +2,7 @@
 
 use std::io;
 use std::io::Write;
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use rpc_proto::internal::{parse_json, split_reply};
@@ -15,7 +16,7 @@ use serde_json::value::RawValue;
 
 use crate::error::CallError;
 use crate::executed::{Executed, SERVER_CODES};
-use crate::stream::Stream;
+use crate::stream;
 
 /// The time-out set on the socket may differ from the wanted one by a millisecond, or by the wanted
 /// one divided by this if that is more, so that a call in steady state needs no system call to set
@@ -24,6 +25,9 @@ const TIMEOUT_PRECISION: u32 = 100;
 
 /// Serialising a request of more bytes than this takes a noticeable part of the call's time.
 const LONG_REQUEST: usize = 16 * 1024;
+
+/// The longest time-out that a request can carry. A longer one is not sent.
+const LONGEST_TIMEOUT: Duration = Duration::from_millis(u64::MAX);
 
 /// How to connect, and how long to wait.
 ///
@@ -96,16 +100,15 @@ impl ClientBuilder {
     /// [`CallError::Connect`].
     pub fn connect(self, address: &Address) -> Result<Client, CallError> {
         let connect_error = |source| CallError::Connect { address: address.clone(), source };
-        let stream = Stream::connect(address, self.connect_timeout).map_err(connect_error)?;
+        let stream = stream::connect(address, self.connect_timeout).map_err(connect_error)?;
         Ok(Client {
             stream,
             requests: FrameWriter::new(),
             replies: FrameReader::new(self.max_frame_len),
-            call_timeout: self.call_timeout,
-            idle_timeout: self.idle_timeout,
+            settings: self,
             last_used: None,
-            read_timeout: None,
-            write_timeout: None,
+            read_timeout: Duration::MAX,
+            write_timeout: Duration::MAX,
             usable: true,
         })
     }
@@ -129,16 +132,15 @@ pub struct RawReply {
 /// block.
 #[derive(Debug)]
 pub struct Client {
-    stream: Stream,
+    stream: TcpStream,
     requests: FrameWriter,
     replies: FrameReader,
-    call_timeout: Duration,
-    idle_timeout: Duration,
+    settings: ClientBuilder,
     /// `None` before the first call.
     last_used: Option<Instant>,
-    /// What is set on the socket.
-    read_timeout: Option<Duration>,
-    write_timeout: Option<Duration>,
+    /// Those of the socket are at most as long; `Duration::MAX` is none.
+    read_timeout: Duration,
+    write_timeout: Duration,
     usable: bool,
 }
 
@@ -160,7 +162,7 @@ impl Client {
 
     /// Changes how long the following calls may take; see [`ClientBuilder::call_timeout`].
     pub fn set_call_timeout(&mut self, timeout: Duration) {
-        self.call_timeout = timeout;
+        self.settings.call_timeout = timeout;
     }
 
     /// Whether the next call will be sent. `false` after an error that left a reply outstanding,
@@ -172,7 +174,7 @@ impl Client {
     /// Whether nothing has arrived since the last call: no unsolicited reply, no refusal, no end of
     /// the stream. Does not block.
     pub(crate) fn is_silent(&self) -> bool {
-        self.stream.is_silent()
+        stream::is_silent(&self.stream)
     }
 
     /// Calls a typed method. Blocks until the reply is there, at most for the call time-out.
@@ -194,17 +196,14 @@ impl Client {
         {
             return Ok(result);
         }
-        let reply = Response::parse(body).map_err(CallError::Message)?;
-        if reply.kind == ERROR_KIND && method.kind() != ERROR_KIND {
-            let error = error_reply(reply.result);
-            self.usable &= !closes_the_connection(&error);
-            return Err(error);
-        }
-        if reply.kind != method.kind() {
-            let (expected, received) = (method.kind().to_owned(), reply.kind.into_owned());
-            return Err(CallError::Kind { expected, received });
-        }
-        serde_json::from_str(reply.result.get()).map_err(CallError::Result)
+        let result = read_reply(body).and_then(|reply| {
+            if reply.kind != method.kind() {
+                let (expected, received) = (method.kind().to_owned(), reply.kind.into_owned());
+                return Err(CallError::Kind { expected, received });
+            }
+            parse_json(reply.result.get()).map_err(CallError::Result)
+        });
+        self.heed_closing_error(result)
     }
 
     /// Calls any method with any params and returns the reply unchecked. Blocks as
@@ -219,13 +218,11 @@ impl Client {
         params: &P,
     ) -> Result<RawReply, CallError> {
         let body = self.exchange(method, params)?;
-        let reply = Response::parse(body).map_err(CallError::Message)?;
-        if reply.kind == ERROR_KIND {
-            let error = error_reply(reply.result);
-            self.usable &= !closes_the_connection(&error);
-            return Err(error);
-        }
-        Ok(RawReply { kind: reply.kind.into_owned(), result: reply.result.to_owned() })
+        let result = read_reply(body).map(|reply| RawReply {
+            kind: reply.kind.into_owned(),
+            result: reply.result.to_owned(),
+        });
+        self.heed_closing_error(result)
     }
 
     /// One request out, the body of one reply in.
@@ -234,8 +231,11 @@ impl Client {
         method: &str,
         params: &P,
     ) -> Result<&[u8], CallError> {
-        let mut time =
-            CallTime { started: Instant::now(), limit: self.call_timeout, has_passed: false };
+        let mut time = CallTime {
+            started: Instant::now(),
+            limit: self.settings.call_timeout,
+            has_passed: false,
+        };
         // The error with which the server closed may have come together with the last reply.
         if self.usable
             && self.replies.buffered_len() > 0
@@ -246,7 +246,7 @@ impl Client {
         self.check_usable(time.started)?;
         self.requests
             .append(|body| match time.limit {
-                Duration::MAX => Request::encode(body, method, params),
+                limit if limit > LONGEST_TIMEOUT => Request::encode(body, method, params),
                 limit => Request::encode_with_timeout(body, method, limit, params),
             })
             .map_err(CallError::Params)?;
@@ -269,12 +269,16 @@ impl Client {
         Ok(body.expect("`receive` returns when a frame is there"))
     }
 
+    fn heed_closing_error<R>(&mut self, result: Result<R, CallError>) -> Result<R, CallError> {
+        self.usable &= !result.as_ref().is_err_and(closes_the_connection);
+        result
+    }
+
     /// The error behind which the server closes, if that is what was received.
     #[cold]
     fn read_closing_error(&mut self) -> Option<CallError> {
         self.usable = false;
-        let reply = Response::parse(self.replies.next_frame().ok()??).ok()?;
-        let error = (reply.kind == ERROR_KIND).then(|| error_reply(reply.result))?;
+        let error = read_reply(self.replies.next_frame().ok()??).err()?;
         closes_the_connection(&error).then_some(error)
     }
 
@@ -285,8 +289,9 @@ impl Client {
             return Err(CallError::Unusable);
         }
         let idle = self.last_used.map(|at| now.saturating_duration_since(at));
-        if idle.is_some_and(|time| time > self.idle_timeout) {
-            return Err(CallError::Idle { limit: self.idle_timeout });
+        let limit = self.settings.idle_timeout;
+        if idle.is_some_and(|time| time > limit) {
+            return Err(CallError::Idle { limit });
         }
         Ok(())
     }
@@ -299,12 +304,12 @@ impl Client {
             let rest = &self.requests.as_bytes()[sent..];
             let written = if time.has_passed {
                 if needs_setting(self.write_timeout, left) {
-                    self.stream.set_write_timeout(left).map_err(CallError::NotSent)?;
-                    self.write_timeout = Some(left);
+                    self.stream.set_write_timeout(Some(left)).map_err(CallError::NotSent)?;
+                    self.write_timeout = left;
                 }
                 self.stream.write(rest)
             } else {
-                self.stream.write_now(rest)
+                stream::write_now(&self.stream, rest)
             };
             match written {
                 Ok(count) => {
@@ -323,8 +328,8 @@ impl Client {
         while !self.replies.frame_is_ready() {
             let left = time.left(Executed::Maybe)?;
             if needs_setting(self.read_timeout, left) {
-                self.stream.set_read_timeout(left).map_err(CallError::Closed)?;
-                self.read_timeout = Some(left);
+                self.stream.set_read_timeout(Some(left)).map_err(CallError::Closed)?;
+                self.read_timeout = left;
             }
             let read = self.replies.read_from(&mut self.stream);
             time.has_passed = true;
@@ -364,11 +369,16 @@ impl CallTime {
     }
 }
 
-fn error_reply(result: &RawValue) -> CallError {
-    match serde_json::from_str::<RpcError>(result.get()) {
+/// The reply in a frame's body, or the error that it reports.
+fn read_reply(body: &[u8]) -> Result<Response<'_>, CallError> {
+    let reply = Response::parse(body).map_err(CallError::Message)?;
+    if reply.kind != ERROR_KIND {
+        return Ok(reply);
+    }
+    Err(match serde_json::from_str::<RpcError>(reply.result.get()) {
         Ok(error) => CallError::Rpc(error),
         Err(source) => CallError::Message(MessageError::NotAMessage { expected: "reply", source }),
-    }
+    })
 }
 
 /// Whether the server closes the connection after this error, perhaps a moment later; a request
@@ -376,21 +386,15 @@ fn error_reply(result: &RawValue) -> CallError {
 /// side.
 fn closes_the_connection(error: &CallError) -> bool {
     error.rpc_error().is_some_and(|error| {
-        let goes_on = error.known_code() == Some(ErrorCode::DeadlineExceeded);
-        SERVER_CODES.contains(&error.code) && !goes_on
+        SERVER_CODES.contains(&error.code)
+            && error.known_code() != Some(ErrorCode::DeadlineExceeded)
     })
 }
 
 #[inline]
-fn needs_setting(current: Option<Duration>, wanted: Duration) -> bool {
-    match current {
-        None => true,
-        Some(current) if current == wanted => false,
-        Some(current) => {
-            let precision = (wanted / TIMEOUT_PRECISION).max(Duration::from_millis(1));
-            current.abs_diff(wanted) > precision
-        }
-    }
+fn needs_setting(current: Duration, wanted: Duration) -> bool {
+    let precision = || (wanted / TIMEOUT_PRECISION).max(Duration::from_millis(1));
+    current != wanted && current.abs_diff(wanted) > precision()
 }
 
 fn is_interruption_or_timeout(error: &io::Error) -> bool {

@@ -29,8 +29,6 @@ struct State {
     /// Each with the index of its address. The one used last is at the end and is taken first, so
     /// that the others reach the idle time-out and can be closed.
     idle: VecDeque<(usize, Client)>,
-    /// Connections that exist or are being made.
-    count: usize,
     /// How often a call has begun to wait.
     #[cfg(test)]
     waits: usize,
@@ -39,9 +37,8 @@ struct State {
 /// How a call wants its connection.
 #[derive(Clone, Copy)]
 pub(crate) struct AcquireOptions {
+    pub(crate) started: Instant,
     pub(crate) timeout: Duration,
-    /// `None` if the time-out is too long to be a point in time.
-    pub(crate) deadline: Option<Instant>,
     /// Whether an idle connection may be used.
     pub(crate) reuse: bool,
 }
@@ -55,13 +52,8 @@ pub(crate) enum AcquireError {
 }
 
 impl AcquireOptions {
-    fn is_out_of_time(&self, now: Instant) -> bool {
-        self.deadline.is_some_and(|deadline| deadline <= now)
-    }
-
-    fn time_left(&self) -> Duration {
-        let left = |at: Instant| at.saturating_duration_since(Instant::now());
-        self.deadline.map_or(self.timeout, left)
+    fn time_left(&self, now: Instant) -> Duration {
+        self.timeout.saturating_sub(now.saturating_duration_since(self.started))
     }
 }
 
@@ -75,7 +67,6 @@ impl Connections {
             process: process::id(),
             balancer: Balancer::new(addresses, Instant::now()),
             idle: VecDeque::new(),
-            count: 0,
             #[cfg(test)]
             waits: 0,
         };
@@ -83,7 +74,7 @@ impl Connections {
         Connections { builder, max_connections, state, changed }
     }
 
-    /// A connection for one call. Blocks until there is one, at most until the deadline.
+    /// A connection for one call. Blocks until there is one, at most for the time-out.
     pub(crate) fn acquire(&self, options: AcquireOptions) -> Result<Lease<'_>, AcquireError> {
         let mut state = self.lock();
         let failures_before = state.balancer.failures();
@@ -100,12 +91,13 @@ impl Connections {
                 self.close(&mut state, index);
             }
             // An idle connection that may not be used makes room for a new one.
-            let mut full = state.count >= self.max_connections;
+            let mut full = state.balancer.connections() >= self.max_connections;
             if full && let Some((index, _closed)) = state.idle.pop_front() {
                 self.close(&mut state, index);
                 full = false;
             }
-            if options.is_out_of_time(now) {
+            let mut time = options.time_left(now);
+            if time.is_zero() {
                 let limit = options.timeout;
                 let error = if full {
                     CallError::Exhausted { max_connections: self.max_connections, limit }
@@ -116,12 +108,9 @@ impl Connections {
                 };
                 return Err(AcquireError::OutOfTime(error));
             }
-            let mut wake_at = options.deadline;
             if !full {
                 match state.balancer.pick(now) {
                     Pick::Connect(attempt) => {
-                        state.count += 1;
-                        state.balancer.add_connection(attempt.index);
                         let address = state.balancer.address(attempt.index).clone();
                         drop(state);
                         return self.connect(&address, attempt, options);
@@ -130,12 +119,12 @@ impl Connections {
                         if state.balancer.failures() > failures_before {
                             return Err(AcquireError::Failed(state.balancer.last_failure()));
                         }
-                        let none_will_be_returned = state.count == 0;
-                        if none_will_be_returned && options.is_out_of_time(at) {
+                        let none_will_be_returned = state.balancer.connections() == 0;
+                        if none_will_be_returned && options.time_left(at).is_zero() {
                             return Err(AcquireError::OutOfTime(state.balancer.last_failure()));
                         }
                         every_address_failed = true;
-                        wake_at = Some(wake_at.map_or(at, |deadline| deadline.min(at)));
+                        time = time.min(at.saturating_duration_since(now));
                     }
                 }
             }
@@ -143,29 +132,16 @@ impl Connections {
             {
                 state.waits += 1;
             }
-            state = self.wait(state, wake_at, now);
+            let waited = self.changed.wait_timeout(state, time);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
     /// Counts an idle connection as closed and wakes the other callers: this one may have been
     /// woken for the free capacity and have no address, or no time, to use it.
     fn close(&self, state: &mut State, index: usize) {
-        state.forget(index);
+        state.balancer.remove_connection(index);
         self.changed.notify_all();
-    }
-
-    fn wait<'a>(
-        &self,
-        state: MutexGuard<'a, State>,
-        until: Option<Instant>,
-        now: Instant,
-    ) -> MutexGuard<'a, State> {
-        let Some(until) = until else {
-            return self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        };
-        let time = until.saturating_duration_since(now);
-        let waited = self.changed.wait_timeout(state, time);
-        waited.unwrap_or_else(PoisonError::into_inner).0
     }
 
     fn connect(
@@ -177,7 +153,7 @@ impl Connections {
         // Its drop frees the capacity if there is no connection, whatever the reason.
         let mut lease =
             Lease { connections: self, index: attempt.index, attempt: Some(attempt), client: None };
-        let timeout = self.builder.connect_timeout.min(options.time_left());
+        let timeout = self.builder.connect_timeout.min(options.time_left(Instant::now()));
         match self.builder.connect_timeout(timeout).connect(address) {
             Ok(client) => {
                 lease.client = Some(client);
@@ -199,18 +175,9 @@ impl Connections {
             // replies. Closing this process's copies does not close the connections (close(2)).
             state.process = this_process;
             state.idle.clear();
-            state.count = 0;
             state.balancer.forget_connections();
         }
         state
-    }
-}
-
-impl State {
-    /// A connection to the address `index` was closed.
-    fn forget(&mut self, index: usize) {
-        self.count = self.count.saturating_sub(1);
-        self.balancer.remove_connection(index);
     }
 }
 
@@ -233,7 +200,7 @@ impl Lease<'_> {
     /// The connection, with the time that is left as its call time-out.
     pub(crate) fn client(&mut self, options: AcquireOptions) -> &mut Client {
         let client = self.client.as_mut().expect("a lease that was given out is connected");
-        client.set_call_timeout(options.time_left());
+        client.set_call_timeout(options.time_left(Instant::now()));
         client
     }
 
@@ -266,12 +233,12 @@ impl Drop for Lease<'_> {
                 while state.idle.front().is_some_and(is_too_old)
                     && let Some((index, _closed)) = state.idle.pop_front()
                 {
-                    state.forget(index);
+                    state.balancer.remove_connection(index);
                 }
                 self.connections.changed.notify_one();
             }
             None => {
-                state.forget(self.index);
+                state.balancer.remove_connection(self.index);
                 // Some callers wait for capacity and some for an address, so all must look.
                 self.connections.changed.notify_all();
             }
@@ -288,7 +255,7 @@ mod tests {
 
     fn options(millis: u64, reuse: bool) -> AcquireOptions {
         let timeout = Duration::from_millis(millis);
-        AcquireOptions { timeout, deadline: Instant::now().checked_add(timeout), reuse }
+        AcquireOptions { started: Instant::now(), timeout, reuse }
     }
 
     /// Nothing signals that a thread waits, so this polls.
@@ -315,6 +282,7 @@ mod tests {
                 panic!("its time came")
             };
             state.balancer.failed(attempt, Instant::now(), &CallError::Unusable);
+            state.balancer.remove_connection(attempt.index);
         }
         drop(state);
         thread::scope(|scope| {

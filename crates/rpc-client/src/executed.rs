@@ -11,7 +11,8 @@ pub(crate) const SERVER_CODES: RangeInclusive<i32> = -32099..=-32000;
 
 /// Whether the handler of a call that failed may have run. Ask
 /// [`CallError::executed`](crate::CallError::executed).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Executed {
     /// The handler did not run and will not. Retrying is safe, and useful if the cause is
     /// temporary.
@@ -38,9 +39,8 @@ impl Executed {
     /// What an error from the server means, by its `data` or its code.
     pub(crate) fn of_answer(error: &RpcError) -> Executed {
         use ErrorCode::{
-            AccessDenied, Busy, Crashed, DeadlineExceeded, FrameTooLarge, InternalError,
-            InvalidParams, InvalidRequest, MethodNotFound, ParseError, ShuttingDown, TimedOut,
-            WrongProtocol,
+            AccessDenied, Busy, FrameTooLarge, InternalError, InvalidRequest, MethodNotFound,
+            ParseError, TimedOut, WrongProtocol,
         };
         if SERVER_CODES.contains(&error.code)
             && let Some(executed) = said_in_data(error)
@@ -51,25 +51,19 @@ impl Executed {
             Some(ParseError | InvalidRequest | MethodNotFound | Busy) => Executed::No,
             Some(FrameTooLarge | TimedOut | WrongProtocol | AccessDenied) => Executed::No,
             Some(InternalError) => Executed::Yes,
-            // A handler may return -32602 too.
-            Some(InvalidParams | DeadlineExceeded | ShuttingDown | Crashed | _) => Executed::Maybe,
-            // -32768 to -32000 are reserved, so these come from a server newer than this client.
-            None if (-32768..=-32000).contains(&error.code) => Executed::Maybe,
-            None => Executed::Yes,
+            // -32768 to -32000 are reserved, so an unknown one comes from a server newer than this
+            // client. A handler may return -32602 too.
+            _ if (-32768..=-32000).contains(&error.code) => Executed::Maybe,
+            _ => Executed::Yes,
         }
     }
 }
 
 fn said_in_data(error: &RpcError) -> Option<Executed> {
     #[derive(Deserialize)]
-    struct Data<'a> {
-        executed: &'a str,
+    struct Data {
+        executed: Executed,
     }
-    let data: Data<'_> = serde_json::from_str(error.data.as_ref()?.get()).ok()?;
-    match data.executed {
-        "no" => Some(Executed::No),
-        "maybe" => Some(Executed::Maybe),
-        "yes" => Some(Executed::Yes),
-        _ => None,
-    }
+    let data: Data = serde_json::from_str(error.data.as_ref()?.get()).ok()?;
+    Some(data.executed)
 }

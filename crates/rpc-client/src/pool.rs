@@ -71,11 +71,7 @@ impl PoolBuilder {
         let addresses: Vec<Address> = addresses.into_iter().collect();
         assert!(!addresses.is_empty(), "a pool needs an address");
         let connections = Connections::new(addresses, self.client, self.max_connections);
-        Pool {
-            connections,
-            call_timeout: self.client.call_timeout,
-            max_attempts: self.max_attempts,
-        }
+        Pool { connections, settings: self }
     }
 }
 
@@ -144,8 +140,7 @@ impl PoolBuilder {
 #[derive(Debug)]
 pub struct Pool {
     connections: Connections,
-    call_timeout: Duration,
-    max_attempts: u32,
+    settings: PoolBuilder,
 }
 
 impl Pool {
@@ -166,7 +161,7 @@ impl Pool {
         method: Method<P, R>,
         params: &P,
     ) -> Result<R, CallError> {
-        self.call_within(self.call_timeout, method, params)
+        self.call_within(self.settings.client.call_timeout, method, params)
     }
 
     /// Like [`call`](Pool::call), with this time-out instead of the pool's.
@@ -196,7 +191,8 @@ impl Pool {
         method: &str,
         params: &P,
     ) -> Result<RawReply, CallError> {
-        self.call_with_retries(self.call_timeout, false, |client| client.call_raw(method, params))
+        let timeout = self.settings.client.call_timeout;
+        self.call_with_retries(timeout, false, |client| client.call_raw(method, params))
     }
 
     fn call_with_retries<T>(
@@ -205,10 +201,9 @@ impl Pool {
         idempotent: bool,
         mut call: impl FnMut(&mut Client) -> Result<T, CallError>,
     ) -> Result<T, CallError> {
-        let deadline = Instant::now().checked_add(timeout);
-        let mut options = AcquireOptions { timeout, deadline, reuse: true };
+        let mut options = AcquireOptions { started: Instant::now(), timeout, reuse: true };
         let mut worst: Option<CallError> = None;
-        for attempts_left in (0..self.max_attempts).rev() {
+        for attempts_left in (0..self.settings.max_attempts).rev() {
             let error = match self.connections.acquire(options) {
                 Ok(lease) => match call_once(lease, &mut options, &mut call) {
                     Ok(result) => return Ok(result),

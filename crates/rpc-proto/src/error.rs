@@ -3,12 +3,12 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{self, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 use crate::frame::FrameError;
 use crate::message::MessageError;
+use crate::parse::object;
 
 /// How much of the peer's input an error message may repeat, in bytes.
 const SHOWN_LEN: usize = 200;
@@ -95,7 +95,8 @@ impl From<ErrorCode> for i32 {
 /// An error on the wire: `{"code":…,"message":…,"data":…}`, the error object of JSON-RPC 2.0.
 ///
 /// Handlers return it, clients receive it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, thiserror::Error)]
+#[error("{message} (code {code}){}", data_in_words(data.as_deref()))]
 pub struct RpcError {
     /// One of [`ErrorCode`]'s numbers, or a number of the handler's own.
     pub code: i32,
@@ -141,17 +142,9 @@ impl RpcError {
     }
 }
 
-impl fmt::Display for RpcError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (code {})", self.message, self.code)?;
-        match &self.data {
-            Some(data) => write!(f, ", data {data}"),
-            None => Ok(()),
-        }
-    }
+fn data_in_words(data: Option<&RawValue>) -> String {
+    data.map_or_else(String::new, |data| format!(", data {data}"))
 }
-
-impl std::error::Error for RpcError {}
 
 impl PartialEq for RpcError {
     /// Two errors are equal if they are the same on the wire.
@@ -163,47 +156,24 @@ impl PartialEq for RpcError {
 }
 
 impl<'de> Deserialize<'de> for RpcError {
-    /// Written by hand because a derived struct also accepts an array of its fields.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<RpcError, D::Error> {
-        deserializer.deserialize_map(RpcErrorVisitor)
+        let ErrorFields { code, message, data } =
+            object(deserializer, "an error object with `code` and `message`")?;
+        Ok(RpcError { code, message: message.into(), data })
     }
 }
 
 #[derive(Deserialize)]
-#[serde(field_identifier, rename_all = "lowercase")]
-enum Field {
-    Code,
-    Message,
-    Data,
-    #[serde(other)]
-    Unknown,
+struct ErrorFields {
+    code: i32,
+    message: String,
+    #[serde(default, deserialize_with = "present")]
+    data: Option<Box<RawValue>>,
 }
 
-struct RpcErrorVisitor;
-
-impl<'de> Visitor<'de> for RpcErrorVisitor {
-    type Value = RpcError;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an error object with `code` and `message`")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RpcError, A::Error> {
-        let (mut code, mut message, mut data) = (None, None, None);
-        while let Some(field) = map.next_key()? {
-            match field {
-                Field::Code => code = Some(map.next_value()?),
-                Field::Message => message = Some(map.next_value::<String>()?),
-                Field::Data => data = Some(map.next_value::<Box<RawValue>>()?),
-                Field::Unknown => drop(map.next_value::<IgnoredAny>()?),
-            }
-        }
-        Ok(RpcError {
-            code: code.ok_or_else(|| de::Error::missing_field("code"))?,
-            message: message.ok_or_else(|| de::Error::missing_field("message"))?.into(),
-            data,
-        })
-    }
+/// A field that is `null` is present; serde would read it as absent.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawValue>>, D::Error> {
+    Box::deserialize(deserializer).map(Some)
 }
 
 impl From<&FrameError> for RpcError {
@@ -228,15 +198,12 @@ impl From<&FrameError> for RpcError {
 impl From<MessageError> for RpcError {
     /// How a server answers a body that is not a request.
     fn from(error: MessageError) -> RpcError {
-        let code = match error {
-            MessageError::NotUtf8(_) | MessageError::NotJson(_) => ErrorCode::ParseError,
-            MessageError::NotAMessage { .. } => ErrorCode::InvalidRequest,
+        let (code, source): (ErrorCode, &dyn fmt::Display) = match &error {
+            MessageError::NotUtf8(source) => (ErrorCode::ParseError, source),
+            MessageError::NotJson(source) => (ErrorCode::ParseError, source),
+            MessageError::NotAMessage { source, .. } => (ErrorCode::InvalidRequest, source),
         };
-        let message = match std::error::Error::source(&error) {
-            Some(source) => format!("{error}: {source}"),
-            None => error.to_string(),
-        };
-        RpcError::new(code, cut(message))
+        RpcError::new(code, cut(format!("{error}: {source}")))
     }
 }
 

@@ -2,17 +2,15 @@
 
 use core::time::Duration;
 use std::borrow::Cow;
-use std::fmt;
 use std::io;
-use std::marker::PhantomData;
 
-use serde::de::{self, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Error as _, IgnoredAny};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 use crate::error::RpcError;
 use crate::frame::FrameWriter;
-use crate::parse::check_json;
+use crate::parse::{check_json, object};
 use crate::payload;
 use crate::spelling;
 
@@ -63,8 +61,9 @@ impl<'a> Request<'a> {
     ///
     /// [`MessageError`]; its first two variants mean code -32700 and the third -32600.
     pub fn parse(body: &'a [u8]) -> Result<Request<'a>, MessageError> {
-        let envelope = parse_envelope::<RequestFields>(utf8(body)?)?;
-        Ok(Request { method: envelope.name, timeout: envelope.timeout, params: envelope.payload })
+        let RequestFields { method, timeout, params } =
+            parse_fields(utf8(body)?, "request", "an object with `in` and `params`")?;
+        Ok(Request { method, timeout, params: params.unwrap_or(RawValue::NULL) })
     }
 
     /// Appends the body of a request without a time-out to `body`.
@@ -119,15 +118,13 @@ impl<'a> Response<'a> {
     /// [`MessageError`] if the body is not a reply.
     pub fn parse(body: &'a [u8]) -> Result<Response<'a>, MessageError> {
         let body = utf8(body)?;
-        let (kind, result) = match spelling::split_reply(body)
-            .and_then(|(kind, result)| Some((kind, check_json(result).ok()?)))
+        if let Some((kind, result)) = spelling::split_reply(body)
+            && let Ok(result) = check_json(result)
         {
-            Some((kind, result)) => (Cow::Borrowed(kind), result),
-            None => {
-                let envelope = parse_envelope::<ResponseFields>(body)?;
-                (envelope.name, envelope.payload)
-            }
-        };
+            return Ok(Response { kind: Cow::Borrowed(kind), result });
+        }
+        let ResponseFields { kind, result } =
+            parse_fields(body, "reply", "an object with `out` and `result`")?;
         Ok(Response { kind, result })
     }
 
@@ -204,110 +201,47 @@ fn utf8(body: &[u8]) -> Result<&str, MessageError> {
     std::str::from_utf8(body).map_err(MessageError::NotUtf8)
 }
 
-/// The fields of a message: a name and a payload, and in a request a time-out.
-trait Fields {
-    const MESSAGE: &'static str;
-    const NAME: &'static str;
-    const TIMEOUT: Option<&'static str>;
-    const PAYLOAD: &'static str;
-    const PAYLOAD_MAY_BE_ABSENT: bool;
-}
-
-struct RequestFields;
-
-impl Fields for RequestFields {
-    const MESSAGE: &'static str = "request";
-    const NAME: &'static str = "in";
-    const TIMEOUT: Option<&'static str> = Some("timeout_ms");
-    const PAYLOAD: &'static str = "params";
-    const PAYLOAD_MAY_BE_ABSENT: bool = true;
-}
-
-struct ResponseFields;
-
-impl Fields for ResponseFields {
-    const MESSAGE: &'static str = "reply";
-    const NAME: &'static str = "out";
-    const TIMEOUT: Option<&'static str> = None;
-    const PAYLOAD: &'static str = "result";
-    const PAYLOAD_MAY_BE_ABSENT: bool = false;
-}
-
-fn parse_envelope<F: Fields>(body: &str) -> Result<Envelope<'_, F>, MessageError> {
-    serde_json::from_str(body).map_err(|error| match serde_json::from_str::<IgnoredAny>(body) {
-        Err(not_json) => MessageError::NotJson(not_json),
-        Ok(_) => MessageError::NotAMessage { expected: F::MESSAGE, source: error },
-    })
-}
-
-struct Envelope<'a, F> {
-    name: Cow<'a, str>,
+#[derive(Deserialize)]
+struct RequestFields<'a> {
+    #[serde(borrow, rename = "in")]
+    method: Cow<'a, str>,
+    #[serde(default, rename = "timeout_ms", deserialize_with = "read_timeout")]
     timeout: Option<Duration>,
-    payload: &'a RawValue,
-    fields: PhantomData<F>,
+    #[serde(borrow)]
+    params: Option<&'a RawValue>,
 }
 
-impl<'de: 'a, 'a, F: Fields> Deserialize<'de> for Envelope<'a, F> {
-    /// Written by hand because a derived struct also accepts an array of its fields.
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(EnvelopeVisitor(PhantomData))
-    }
+#[derive(Deserialize)]
+struct ResponseFields<'a> {
+    #[serde(borrow, rename = "out")]
+    kind: Cow<'a, str>,
+    #[serde(borrow)]
+    result: &'a RawValue,
 }
 
-struct EnvelopeVisitor<'a, F>(PhantomData<(&'a (), F)>);
-
-impl<'de: 'a, 'a, F: Fields> Visitor<'de> for EnvelopeVisitor<'a, F> {
-    type Value = Envelope<'a, F>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "an object with `{}` and `{}`", F::NAME, F::PAYLOAD)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut name: Option<Text<'a>> = None;
-        let mut timeout: Option<&'a RawValue> = None;
-        let mut payload: Option<&'a RawValue> = None;
-        while let Some(Text(key)) = map.next_key()? {
-            if key == F::NAME {
-                set_once(&mut name, map.next_value()?, F::NAME)?;
-            } else if key == F::PAYLOAD {
-                set_once(&mut payload, map.next_value()?, F::PAYLOAD)?;
-            } else if let Some(field) = F::TIMEOUT.filter(|field| key == *field) {
-                set_once(&mut timeout, map.next_value()?, field)?;
-            } else {
-                map.next_value::<IgnoredAny>()?;
-            }
+fn parse_fields<'a, Fields: Deserialize<'a>>(
+    body: &'a str,
+    message: &'static str,
+    object_description: &'static str,
+) -> Result<Fields, MessageError> {
+    let mut json = serde_json::Deserializer::from_str(body);
+    let fields = object(&mut json, object_description);
+    fields.and_then(|fields| json.end().map(|()| fields)).map_err(|source| {
+        match serde_json::from_str::<IgnoredAny>(body) {
+            Err(not_json) => MessageError::NotJson(not_json),
+            Ok(_) => MessageError::NotAMessage { expected: message, source },
         }
-        let Text(name) = name.ok_or_else(|| de::Error::missing_field(F::NAME))?;
-        let payload = match payload {
-            None if F::PAYLOAD_MAY_BE_ABSENT => RawValue::NULL,
-            None => return Err(de::Error::missing_field(F::PAYLOAD)),
-            Some(payload) => payload,
-        };
-        let timeout = timeout.map_or(Ok(None), read_timeout)?;
-        Ok(Envelope { name, timeout, payload, fields: PhantomData })
-    }
+    })
 }
 
 /// From the digits, because serde_json reads a number beyond `u64` as a double, like `1.5` and
 /// `1e3`.
-fn read_timeout<E: de::Error>(value: &RawValue) -> Result<Option<Duration>, E> {
-    match value.get() {
+fn read_timeout<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    match <&RawValue>::deserialize(deserializer)?.get() {
         "null" => Ok(None),
         digits if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
             Ok(Some(Duration::from_millis(digits.parse().unwrap_or(u64::MAX))))
         }
-        _ => Err(E::custom("`timeout_ms` is not an unsigned integer")),
+        _ => Err(D::Error::custom("`timeout_ms` is not an unsigned integer")),
     }
 }
-
-fn set_once<T, E: de::Error>(field: &mut Option<T>, value: T, name: &'static str) -> Result<(), E> {
-    match field.replace(value) {
-        None => Ok(()),
-        Some(_) => Err(E::duplicate_field(name)),
-    }
-}
-
-/// A string that borrows from the input if it has no escapes; a plain `Cow` always copies.
-#[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);

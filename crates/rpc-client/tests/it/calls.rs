@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use rpc_client::{CallError, Client, Method, RawValue};
+use rpc_client::{CallError, Client, Method, Pool, RawValue};
 use serde::{Serialize, Serializer};
 
 use crate::peer::{Peer, expect_end, frame, read_request};
@@ -137,12 +137,15 @@ fn a_reply_may_come_in_pieces() {
 
 #[test]
 fn unlimited_frames_and_time_outs_are_allowed() {
-    let peer = Peer::tcp(|stream| {
-        let without_a_time_out = r#"{"in":"ping","params":"x"}"#;
-        assert_eq!(read_request(stream), without_a_time_out);
-        stream.write_all(&frame(PONG)).unwrap();
-        expect_end(stream);
-    });
+    let answer_one = || {
+        Peer::tcp(|stream| {
+            let without_a_time_out = r#"{"in":"ping","params":"x"}"#;
+            assert_eq!(read_request(stream), without_a_time_out);
+            stream.write_all(&frame(PONG)).unwrap();
+            expect_end(stream);
+        })
+    };
+    let peer = answer_one();
     let builder = Client::builder()
         .max_frame_len(usize::MAX)
         .idle_timeout(Duration::MAX)
@@ -151,6 +154,12 @@ fn unlimited_frames_and_time_outs_are_allowed() {
     let mut client = builder.connect(&peer.address).unwrap();
     ping(&mut client);
     drop(client);
+    peer.join();
+
+    let peer = answer_one();
+    let pool = Pool::builder().client(builder).build([peer.address.clone()]);
+    assert_eq!(pool.call(PING, &"x".to_owned()).unwrap(), "x");
+    drop(pool);
     peer.join();
 }
 

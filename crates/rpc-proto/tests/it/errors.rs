@@ -58,6 +58,7 @@ fn an_error_of_another_server_is_understood() {
         r#"{"code":"1","message":"m"}"#,
         r#"{"code":2147483648,"message":"m"}"#,
         r#"{"code":1,"message":null}"#,
+        r#"{"code":1,"code":1,"message":"m"}"#,
         r#"[1,"m"]"#,
         r#""m""#,
     ] {
