@@ -12,6 +12,7 @@ pub struct Config {
     pub(crate) workers: usize,
     pub(crate) timeouts: WorkerTimeouts,
     pub(crate) max_requests: Option<u64>,
+    pub(crate) jitter: f64,
     pub(crate) pin_workers: bool,
     pub(crate) pid_file: Option<PidFile>,
 }
@@ -25,6 +26,7 @@ impl Config {
             workers: 2 * processors + 1,
             timeouts: WorkerTimeouts::default(),
             max_requests: None,
+            jitter: 0.1,
             pin_workers: false,
             pid_file: None,
         }
@@ -78,6 +80,12 @@ impl Config {
     pub fn max_requests(mut self, calls: u64) -> Config {
         self.max_requests = Some(calls.max(1));
         self
+    }
+
+    /// As [`max_requests`](Config::max_requests), with up to `jitter` times as many calls more.
+    #[must_use]
+    pub fn max_requests_with_jitter(self, calls: u64, jitter: f64) -> Config {
+        Config { jitter, ..self.max_requests(calls) }
     }
 
     /// Whether each worker keeps to one processor, in turn, of those that this process may use

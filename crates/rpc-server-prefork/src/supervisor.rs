@@ -49,10 +49,6 @@ const BOOT_ATTEMPTS: u32 = 5;
 /// its peers do.
 const RECYCLE_PAUSE: Duration = Duration::from_secs(1);
 
-/// Up to this part of its calls more are served by a worker that asks for its replacement, so that
-/// not all ask at once.
-const JITTER: f64 = 0.1;
-
 pub(crate) struct Supervisor {
     children: Children,
     config: Config,
@@ -116,7 +112,8 @@ impl Supervisor {
 
     /// Forks the worker that slot `number` lacks; one that cannot be forked is tried again later.
     pub(crate) fn fork(&mut self, number: usize) -> Result<Fork, ForkError> {
-        let more = self.config.max_requests.map(|calls| calls as f64 * JITTER * chance());
+        let more =
+            self.config.max_requests.map(|calls| calls as f64 * self.config.jitter * chance());
         let slot = &mut self.slots[number];
         let is_next = slot.current.is_some();
         match self.children.fork_worker(self.generation) {

@@ -21,6 +21,10 @@ const PAGE_LEN: usize = 4096;
 /// lie side by side.
 const MOST_TRIED: usize = 64;
 
+/// How many holes for small values the heap may have. They are taken first, and given back at the
+/// end.
+const MOST_HOLES: usize = 256;
+
 /// What a connection reads into and writes from.
 pub(crate) struct Buffers {
     pub(crate) requests: FrameReader,
@@ -83,6 +87,9 @@ pub(crate) fn share_on_one_page<Owner>(
 ) -> Arc<Owner> {
     /// The two counts in front of what an `Arc` shares.
     const COUNTS_LEN: usize = 2 * size_of::<usize>();
+    let holes =
+        SMALL_LENS.map(|len| vec![len; MOST_HOLES].into_iter().map(Vec::<u8>::with_capacity));
+    let _holes = hint::black_box(holes.map(Vec::from_iter));
     let mut tried = Vec::new();
     loop {
         let shared = Arc::new(owner);
