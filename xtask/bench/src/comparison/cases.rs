@@ -88,7 +88,7 @@ impl Case {
                 let large = |settings: &_, progress: &_| {
                     memory::after_large_call(settings, LARGE, progress)
                 };
-                vec![idle(Model::Thread, 12), idle(Model::Fork, 45), step(large)]
+                vec![idle(Model::Thread, 12), idle(Model::Fork, 38), step(large)]
             }
             Case::Stop => Model::ALL
                 .map(|model| {
