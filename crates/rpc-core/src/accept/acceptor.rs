@@ -44,7 +44,7 @@ pub struct Acceptor {
     is_shared: bool,
     /// Whether accept(2) did not wait although it should, because another process that has the
     /// socket wants it so.
-    did_not_wait: bool,
+    must_poll: bool,
     pub(crate) server: Server,
 }
 
@@ -62,7 +62,7 @@ impl Acceptor {
             has_begun: false,
             allowed_uids: None,
             is_shared: false,
-            did_not_wait: false,
+            must_poll: false,
             server,
         })
     }
@@ -219,13 +219,13 @@ impl Acceptor {
         events: &mut impl EventSource,
     ) -> Result<Option<Connection>, ServeError> {
         if !self.has_begun && !self.control().is_stopping() {
-            self.begin()?;
+            self.begin_accepting()?;
         }
         loop {
             // Before the look at the flag: a stop after it finds this thread.
             if let (true, Some(listening)) = (self.is_shared, &self.listening) {
                 if let Some(worker) = self.control().scoreboard.own_worker() {
-                    worker.become_ready();
+                    worker.mark_ready();
                 }
                 self.control().listening.begin(listening.listener.as_fd());
             }
@@ -240,9 +240,9 @@ impl Acceptor {
             let Some(listening) = &self.listening else {
                 return Ok(None);
             };
-            let nothing_else_to_do = events.fd().is_none() && self.rejecting.has_nothing_to_do();
-            let accept_waits = self.is_shared && nothing_else_to_do && !self.did_not_wait;
-            let ready = match accept_waits {
+            let nothing_else_to_do = events.fd().is_none() && self.rejecting.is_idle();
+            let blocks_in_accept = self.is_shared && nothing_else_to_do && !self.must_poll;
+            let ready = match blocks_in_accept {
                 true => Ready { connection: true, event: false },
                 false => {
                     let listener = listening.listener.as_fd();
@@ -252,7 +252,7 @@ impl Acceptor {
             if ready.event {
                 events.on_event();
             }
-            self.rejecting.go_on();
+            self.rejecting.drain_lingering();
             if ready.connection
                 && let Some(conn) = self.accept_now()?
             {
@@ -262,9 +262,9 @@ impl Acceptor {
     }
 
     /// The first time that this process accepts. A worker has a master that does this for it.
-    fn begin(&mut self) -> Result<(), ServeError> {
+    fn begin_accepting(&mut self) -> Result<(), ServeError> {
         self.has_begun = true;
-        self.control().reports.say(READY);
+        self.control().reports.send(READY);
         if !self.is_shared && self.is_creator() {
             self.set_blocking(false)?;
             self.hooks.announce_accepting();
@@ -291,9 +291,9 @@ impl Acceptor {
         self.rejecting.paused_until = None;
         let accepted = listening.listener.accept();
         let would_block = |error: &io::Error| error.kind() == io::ErrorKind::WouldBlock;
-        self.did_not_wait = accepted.as_ref().is_err_and(would_block);
+        self.must_poll = accepted.as_ref().is_err_and(would_block);
         match accepted {
-            Ok((socket, peer)) if !self.serves(peer) => {
+            Ok((socket, peer)) if !self.is_allowed(peer) => {
                 self.rejecting.reject(socket, &access_denied(peer));
                 Ok(None)
             }
@@ -335,7 +335,7 @@ impl Acceptor {
         }
     }
 
-    fn serves(&self, peer: Peer) -> bool {
+    fn is_allowed(&self, peer: Peer) -> bool {
         let Some(uids) = &self.allowed_uids else {
             return true;
         };

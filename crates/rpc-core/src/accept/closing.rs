@@ -10,7 +10,7 @@ use crate::accept::acceptor::Acceptor;
 use crate::accept::listener::Listener;
 use crate::serve::lingering_close::LingeringClose;
 use crate::serve::socket::poll_timeout;
-use crate::stop::last_words::shutting_down;
+use crate::stop::prepared_errors::shutting_down;
 
 /// Connections that are rejected at a stop before they were accepted.
 const MAX_QUEUED: usize = 8192;
@@ -20,28 +20,28 @@ pub(crate) struct ListeningSocket {
     pub(crate) listener: Listener,
     /// Whether nobody else listens on it. Its creator then answers for what is left in its queue at
     /// the end.
-    is_ours_alone: bool,
+    is_exclusive: bool,
     /// Set at a stop: until then somebody may still come into the queue.
-    last_handshake: Option<Instant>,
+    handshakes_end: Option<Instant>,
 }
 
 impl ListeningSocket {
-    pub(crate) fn new(listener: Listener, is_ours_alone: bool) -> ListeningSocket {
-        ListeningSocket { listener, is_ours_alone, last_handshake: None }
+    pub(crate) fn new(listener: Listener, is_exclusive: bool) -> ListeningSocket {
+        ListeningSocket { listener, is_exclusive, handshakes_end: None }
     }
 
     fn admit_no_more(&mut self, grace: Duration) {
-        if self.is_ours_alone && self.last_handshake.is_none() {
+        if self.is_exclusive && self.handshakes_end.is_none() {
             let handshakes = self.listener.admit_no_more();
             // A server in such a hurry waits for nobody, or its grace would be over meanwhile.
             let has_time = grace > 2 * handshakes;
             let wait = if has_time { handshakes } else { Duration::ZERO };
-            self.last_handshake = Some(Instant::now() + wait);
+            self.handshakes_end = Some(Instant::now() + wait);
         }
     }
 
     fn reject_queue(&self) {
-        if !self.is_ours_alone || self.listener.set_blocking(false).is_err() {
+        if !self.is_exclusive || self.listener.set_blocking(false).is_err() {
             return;
         }
         for _ in 0..MAX_QUEUED {
@@ -58,7 +58,7 @@ impl ListeningSocket {
 
     /// For how long somebody may still come into the queue; `None` if nobody does any more.
     fn awaits_handshakes(&self) -> Option<Duration> {
-        let left = self.last_handshake?.saturating_duration_since(Instant::now());
+        let left = self.handshakes_end?.saturating_duration_since(Instant::now());
         (!left.is_zero()).then_some(left)
     }
 }
@@ -70,7 +70,7 @@ impl Acceptor {
         // The server goes on there.
         self.hooks.on_closing = None;
         if let Some(listening) = &mut self.listening {
-            listening.is_ours_alone = false;
+            listening.is_exclusive = false;
             listening.listener.leave_to_others();
         }
     }
@@ -95,7 +95,7 @@ impl Acceptor {
         self.hooks.announce_closing();
         self.admit_no_more();
         // One descriptor is enough to tell one after the other.
-        self.rejecting.reserve = None;
+        self.rejecting.reserve_fd = None;
         if let Some(listening) = &self.listening {
             listening.reject_queue();
         }

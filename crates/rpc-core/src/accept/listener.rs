@@ -24,7 +24,7 @@ const BACKLOG: i32 = 4096;
 /// How long the handshake of a connection may take that has begun when a stop comes: a round trip
 /// in a local network, or the time for which a busy machine lets one of its processes wait. Who
 /// needs longer is reset by the close(2) of the listening socket.
-const HANDSHAKE_TIME: Duration = Duration::from_millis(10);
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_millis(10);
 
 /// Who may connect to a Unix socket unless told otherwise: its owner.
 const SOCKET_FILE_MODE: u32 = 0o600;
@@ -146,7 +146,7 @@ impl Listener {
                 if let Err(error) = admit_no_more(listener.as_fd()) {
                     tracing::debug!(%error, "newcomers may be reset");
                 }
-                HANDSHAKE_TIME
+                HANDSHAKE_TIMEOUT
             }
             Listener::Unix(file, _) => {
                 drop(file.take());

@@ -40,7 +40,7 @@ impl SocketFile {
         if identity(&file.metadata()?) != self.identity {
             return Err(io::Error::new(io::ErrorKind::NotFound, REPLACED));
         }
-        chown(through(&file), Some(uid), Some(gid))
+        chown(proc_path(&file), Some(uid), Some(gid))
     }
 
     /// Another process listens there from now on, so the file stays.
@@ -51,7 +51,7 @@ impl SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if self.creator == own_pid() && is_still(&self.path, self.identity) {
+        if self.creator == own_pid() && is_same_file(&self.path, self.identity) {
             // Not possible for one that has dropped its privileges, unless the directory is its
             // own. Then the next server finds a file that nobody listens on, and replaces it.
             if let Err(error) = fs::remove_file(&self.path) {
@@ -66,7 +66,7 @@ fn identity(metadata: &fs::Metadata) -> Identity {
 }
 
 /// Whether `path` itself, and not what it links to, is still that file.
-fn is_still(path: &Path, expected: Identity) -> bool {
+fn is_same_file(path: &Path, expected: Identity) -> bool {
     fs::symlink_metadata(path).is_ok_and(|found| identity(&found) == expected)
 }
 
@@ -95,7 +95,7 @@ pub(crate) fn bind_unix(path: &Path, mode: u32, backlog: i32) -> io::Result<(Own
     let identity = identity(&metadata);
     let bound = SocketFile { path: path.to_owned(), identity, creator: own_pid() };
     if metadata.permissions().mode() & 0o7777 != mode {
-        fs::set_permissions(through(&file), fs::Permissions::from_mode(mode))?;
+        fs::set_permissions(proc_path(&file), fs::Permissions::from_mode(mode))?;
     }
     listen(&socket, Backlog::new(backlog)?)?;
     Ok((socket, bound))
@@ -108,7 +108,7 @@ fn open_without_access(path: &Path) -> io::Result<File> {
 }
 
 /// A name of the opened file itself, whatever has been put in its place since.
-fn through(file: &File) -> String {
+fn proc_path(file: &File) -> String {
     format!("/proc/self/fd/{}", file.as_raw_fd())
 }
 

@@ -9,17 +9,17 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 /// writes, so that counting a call is a load and a store. All zeroes is a valid value.
 #[repr(C)]
 pub(crate) struct Calls {
-    ever: AtomicU64,
+    total: AtomicU64,
     /// How many of these belong to connections that have ended.
-    before: AtomicU64,
+    total_before: AtomicU64,
     /// The number of the method that is being handled, 0 while it is not known.
     method: AtomicU32,
 }
 
 /// What somebody else sees of it.
-pub(crate) struct CallsLook {
+pub(crate) struct CallsSnapshot {
     /// Calls of all connections that had this slot, the one that runs included.
-    pub(crate) ever: u64,
+    pub(crate) total: u64,
     /// Calls of the connection that has it.
     pub(crate) of_connection: u64,
     /// The number of the method, 0 if none is known.
@@ -31,30 +31,30 @@ impl Calls {
     #[inline]
     pub(crate) fn begin(&self) -> u64 {
         self.method.store(0, Ordering::Relaxed);
-        let call = self.ever.load(Ordering::Relaxed) + 1;
-        self.ever.store(call, Ordering::Relaxed);
+        let call = self.total.load(Ordering::Relaxed) + 1;
+        self.total.store(call, Ordering::Relaxed);
         call
     }
 
     /// Says which method is handled, by its number in the registry, which was made before any fork
     /// and so is the same in every process.
     #[inline]
-    pub(crate) fn enter(&self, method: u32) {
+    pub(crate) fn set_method(&self, method: u32) {
         self.method.store(method, Ordering::Relaxed);
     }
 
     /// Says that the connection has ended. Returns how many calls it had.
     pub(crate) fn end_connection(&self) -> u64 {
-        let ever = self.ever.load(Ordering::Relaxed);
-        ever - self.before.swap(ever, Ordering::AcqRel)
+        let total = self.total.load(Ordering::Relaxed);
+        total - self.total_before.swap(total, Ordering::AcqRel)
     }
 
     /// Best effort: each figure by itself is true at some moment.
-    pub(crate) fn look(&self) -> CallsLook {
+    pub(crate) fn snapshot(&self) -> CallsSnapshot {
         // In this order, since the second never falls behind the first.
-        let before = self.before.load(Ordering::Acquire);
-        let ever = self.ever.load(Ordering::Relaxed);
-        let of_connection = ever.saturating_sub(before);
-        CallsLook { ever, of_connection, method: self.method.load(Ordering::Relaxed) }
+        let total_before = self.total_before.load(Ordering::Acquire);
+        let total = self.total.load(Ordering::Relaxed);
+        let of_connection = total.saturating_sub(total_before);
+        CallsSnapshot { total, of_connection, method: self.method.load(Ordering::Relaxed) }
     }
 }

@@ -46,17 +46,17 @@ const HANDLING: u32 = 1;
 /// The handler's result is the answer.
 const ANSWERING: u32 = 2;
 /// Somebody else has answered; the handler's result must be thrown away.
-const TAKEN: u32 = 3;
+const TAKEN_OVER: u32 = 3;
 
 /// The bits of `Slot::phase` that hold the phase.
-const PHASE: u32 = 3;
+const PHASE_MASK: u32 = 3;
 const ONE_CALL: u32 = 4;
 
 /// How much of what a caller still sends is read before its process ends, in bytes.
 const DRAIN_LEN: usize = 64 * 1024;
 
 /// How often somebody who cannot wait looks again for a slot that another thread holds.
-const MAX_LOOKS: usize = 1000;
+const MAX_TRIES: usize = 1000;
 
 impl Slot {
     /// Publishes that a handler is about to run, and which replies must go out before its own.
@@ -80,24 +80,24 @@ impl Slot {
     #[inline]
     pub(crate) fn finish_handling(&self) -> bool {
         let phase = self.phase.load(Ordering::Acquire);
-        if phase & PHASE != HANDLING {
-            return phase & PHASE == ANSWERING;
+        if phase & PHASE_MASK != HANDLING {
+            return phase & PHASE_MASK == ANSWERING;
         }
-        let answering = phase & !PHASE | ANSWERING;
+        let answering = phase & !PHASE_MASK | ANSWERING;
         let (success, failure) = (Ordering::AcqRel, Ordering::Acquire);
         self.phase.compare_exchange(phase, answering, success, failure).is_ok()
     }
 
     /// Whether somebody else has answered in the handler's place.
     #[inline]
-    pub(crate) fn is_answered(&self) -> bool {
-        self.phase.load(Ordering::Acquire) & PHASE == TAKEN
+    pub(crate) fn is_taken_over(&self) -> bool {
+        self.phase.load(Ordering::Acquire) & PHASE_MASK == TAKEN_OVER
     }
 
     /// Publishes that the connection stands between two calls.
     #[inline]
     pub(crate) fn become_idle(&self) {
-        let call = self.phase.load(Ordering::Relaxed) & !PHASE;
+        let call = self.phase.load(Ordering::Relaxed) & !PHASE_MASK;
         self.phase.store(call | IDLE, Ordering::Release);
     }
 
@@ -126,11 +126,11 @@ impl Slot {
     }
 
     /// Who serves the connection, 0 if there is none, and where in a call it stands.
-    pub(crate) fn look(&self) -> (i32, Activity) {
+    pub(crate) fn snapshot(&self) -> (i32, Activity) {
         let owner = self.owner.load(Ordering::Acquire);
-        let activity = match self.phase.load(Ordering::Acquire) & PHASE {
+        let activity = match self.phase.load(Ordering::Acquire) & PHASE_MASK {
             HANDLING => Activity::Handling,
-            TAKEN => Activity::Lost,
+            TAKEN_OVER => Activity::Lost,
             _ => Activity::Other,
         };
         (owner, activity)
@@ -178,7 +178,7 @@ impl Slot {
 
     /// Ends the reading side of the connection. Async-signal-safe.
     pub(crate) fn stop_reading(&self) {
-        for _ in 0..MAX_LOOKS {
+        for _ in 0..MAX_TRIES {
             let ended = self.with_socket(|fd| {
                 // SAFETY: shutdown(2) takes no pointer. `fd` is this slot's connection in this
                 // process, which does not close it while SOCKET_HELD is set.
@@ -195,14 +195,14 @@ impl Slot {
     /// The phase with the number of its call, if a handler runs.
     fn handling(&self) -> Option<u32> {
         let phase = self.phase.load(Ordering::SeqCst);
-        (phase & PHASE == HANDLING).then_some(phase)
+        (phase & PHASE_MASK == HANDLING).then_some(phase)
     }
 
     /// Answers in place of the handler that runs, whichever call that is. Async-signal-safe.
-    pub(crate) fn answer_any(&self, frame: &[u8], end: End) {
-        for _ in 0..MAX_LOOKS {
+    pub(crate) fn answer_running(&self, frame: &[u8], end: EndOfStream) {
+        for _ in 0..MAX_TRIES {
             match self.handling() {
-                Some(phase) if !self.answer_instead(phase, frame, end) => std::thread::yield_now(),
+                Some(phase) if !self.answer_call(phase, frame, end) => std::thread::yield_now(),
                 _ => return,
             }
         }
@@ -210,45 +210,45 @@ impl Slot {
 
     /// Answers the call whose deadline is before `now`, and says what is to be done about it.
     /// Async-signal-safe.
-    pub(crate) fn answer_late(&self, now: u64) -> Watched {
+    pub(crate) fn answer_expired(&self, now: u64) -> DeadlineCheck {
         const SOON_NS: u64 = 1_000_000;
         // In this order: whoever reads the number of a call does not read the deadline of the one
         // before, and if the number is the same when it is exchanged, not of the one after.
         let Some(phase) = self.handling() else {
-            return Watched::NOTHING;
+            return DeadlineCheck::NOTHING;
         };
         let deadline = self.deadline.load(Ordering::SeqCst);
         if deadline > now {
-            return Watched { next: deadline, has_answered: false };
+            return DeadlineCheck { next: deadline, has_answered: false };
         }
         let frame = DeadlineFrame::new(self.limit_ms.load(Ordering::Relaxed));
-        match self.answer_instead(phase, frame.as_bytes(), End::Now) {
-            true => Watched { next: NEVER, has_answered: true },
+        match self.answer_call(phase, frame.as_bytes(), EndOfStream::Now) {
+            true => DeadlineCheck { next: NEVER, has_answered: true },
             // It may be late still, but somebody is at its descriptor, or it has just changed.
-            false => Watched { next: now + SOON_NS, has_answered: false },
+            false => DeadlineCheck { next: now + SOON_NS, has_answered: false },
         }
     }
 
     /// Answers in the handler's place, if it has not answered the call whose phase was read as
     /// `phase`. Async-signal-safe.
-    fn answer_instead(&self, phase: u32, frame: &[u8], end: End) -> bool {
+    fn answer_call(&self, phase: u32, frame: &[u8], end: EndOfStream) -> bool {
         self.with_socket(|fd| {
-            let taken = phase & !PHASE | TAKEN;
+            let taken_over = phase & !PHASE_MASK | TAKEN_OVER;
             let (success, failure) = (Ordering::AcqRel, Ordering::Acquire);
-            if self.phase.compare_exchange(phase, taken, success, failure).is_err() {
+            if self.phase.compare_exchange(phase, taken_over, success, failure).is_err() {
                 return false;
             }
             let start = self.waiting_start.load(Ordering::Relaxed) as *const u8;
             let len = self.waiting_len.load(Ordering::Relaxed);
             // SAFETY: the owner is this process, so the address is valid here. It was published
             // with the phase HANDLING; while the phase is that, the owner leaves those bytes
-            // alone, and when it finds the phase TAKEN it waits for SOCKET_HELD to go before it
+            // alone, and when it finds the phase TAKEN_OVER it waits for SOCKET_HELD to go before it
             // touches them (`wait_while_held`).
             let waiting = unsafe { std::slice::from_raw_parts(start, len) };
             if send_now(fd, waiting) {
                 send_now(fd, frame);
             }
-            if end == End::Now {
+            if end == EndOfStream::Now {
                 // SAFETY: as in `stop_reading`.
                 unsafe { libc::shutdown(fd, libc::SHUT_WR) };
             }
@@ -276,21 +276,21 @@ pub(crate) enum Activity {
 
 /// When the peer is to see the end of the connection, behind an answer in the handler's place.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum End {
+pub(crate) enum EndOfStream {
     Now,
     /// When the process is gone, so that whoever sees it knows that.
-    WithProcess,
+    AtExit,
 }
 
 /// What came of looking at deadlines.
-pub(crate) struct Watched {
+pub(crate) struct DeadlineCheck {
     /// The nearest that is left.
     pub(crate) next: u64,
     pub(crate) has_answered: bool,
 }
 
-impl Watched {
-    pub(crate) const NOTHING: Watched = Watched { next: NEVER, has_answered: false };
+impl DeadlineCheck {
+    pub(crate) const NOTHING: DeadlineCheck = DeadlineCheck { next: NEVER, has_answered: false };
 }
 
 /// Sends all of `bytes` without waiting, or gives up. Async-signal-safe.
@@ -343,12 +343,12 @@ mod tests {
         let (slot, _socket, mut peer) = slot_and_peer();
         slot.begin_handling(b"what waits");
         slot.set_deadline(LATE, 7);
-        let watched = slot.shared.answer_late(own_pid(), LATE - 1);
-        assert_eq!((watched.next, watched.has_answered), (LATE, false));
-        assert!(slot.shared.answer_late(own_pid(), LATE).has_answered);
-        assert!(!slot.shared.answer_late(own_pid(), LATE).has_answered);
-        slot.answer_any(b"last words", End::Now);
-        assert!(slot.is_answered() && !slot.finish_handling());
+        let check = slot.shared.answer_expired(own_pid(), LATE - 1);
+        assert_eq!((check.next, check.has_answered), (LATE, false));
+        assert!(slot.shared.answer_expired(own_pid(), LATE).has_answered);
+        assert!(!slot.shared.answer_expired(own_pid(), LATE).has_answered);
+        slot.answer_running(b"last words", EndOfStream::Now);
+        assert!(slot.is_taken_over() && !slot.finish_handling());
         let mut told = Vec::new();
         peer.read_to_end(&mut told).unwrap();
         assert_eq!(told, [b"what waits", DeadlineFrame::new(7).as_bytes()].concat());
@@ -362,14 +362,14 @@ mod tests {
         slot.set_deadline(LATE, 7);
         let late = slot.handling().unwrap();
         assert!(slot.finish_handling());
-        assert!(!slot.answer_instead(late, b"?", End::Now), "it has been answered");
+        assert!(!slot.answer_call(late, b"?", EndOfStream::Now), "it has been answered");
         for _ in 0..3 {
             slot.become_idle();
-            assert!(!slot.answer_instead(late, b"?", End::Now), "nothing to answer");
+            assert!(!slot.answer_call(late, b"?", EndOfStream::Now), "nothing to answer");
             slot.begin_handling(b"");
-            assert!(!slot.answer_instead(late, b"?", End::Now), "another call");
-            let watched = slot.shared.answer_late(own_pid(), LATE);
-            assert_eq!((watched.next, watched.has_answered), (NEVER, false), "without a deadline");
+            assert!(!slot.answer_call(late, b"?", EndOfStream::Now), "another call");
+            let check = slot.shared.answer_expired(own_pid(), LATE);
+            assert_eq!((check.next, check.has_answered), (NEVER, false), "without a deadline");
             assert!(slot.finish_handling());
         }
         let nothing = peer.read(&mut [0]).unwrap_err();
@@ -382,9 +382,9 @@ mod tests {
         slot.begin_handling(b"");
         slot.set_deadline(LATE, 7);
         slot.with_socket(|_| {
-            let watched = slot.shared.answer_late(own_pid(), LATE);
-            assert!(!watched.has_answered && watched.next > LATE && watched.next != NEVER);
+            let check = slot.shared.answer_expired(own_pid(), LATE);
+            assert!(!check.has_answered && check.next > LATE && check.next != NEVER);
         });
-        assert!(slot.shared.answer_late(own_pid(), LATE).has_answered);
+        assert!(slot.shared.answer_expired(own_pid(), LATE).has_answered);
     }
 }

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use crate::scoreboard::counters::Counters;
-use crate::scoreboard::slot::{End, Slot, Watched};
+use crate::scoreboard::slot::{DeadlineCheck, EndOfStream, Slot};
 use crate::scoreboard::workers::Workers;
 use crate::sys::mapping::SharedMapping;
 use crate::sys::pid::own_pid;
@@ -57,7 +57,7 @@ pub(crate) struct Scoreboard {
     table: SharedMapping<Table>,
     /// The process that made it, and when.
     pub(crate) creator: i32,
-    pub(crate) born: Instant,
+    pub(crate) created_at: Instant,
     /// The entry of this process among the workers plus one, 0 when it has none.
     pub(crate) own_worker: AtomicUsize,
 }
@@ -66,8 +66,8 @@ impl Scoreboard {
     pub(crate) fn new() -> io::Result<Scoreboard> {
         // SAFETY: a table consists of atomics, for each of which zero is valid.
         let table = unsafe { SharedMapping::new() }?;
-        let (creator, born) = (own_pid(), Instant::now());
-        Ok(Scoreboard { table, creator, born, own_worker: AtomicUsize::new(0) })
+        let (creator, created_at) = (own_pid(), Instant::now());
+        Ok(Scoreboard { table, creator, created_at, own_worker: AtomicUsize::new(0) })
     }
 
     pub(crate) fn counters(&self) -> &Counters {
@@ -125,21 +125,21 @@ impl Scoreboard {
 
     /// Sends `frame` to every caller whose handler runs in `owner`, this process.
     /// Async-signal-safe.
-    pub(crate) fn answer_instead(&self, owner: i32, frame: &[u8], end: End) {
+    pub(crate) fn answer_running(&self, owner: i32, frame: &[u8], end: EndOfStream) {
         for slot in self.slots_of(owner) {
-            slot.answer_any(frame, end);
+            slot.answer_running(frame, end);
         }
     }
 
     /// Answers the calls of `owner`, this process, whose time is up. Async-signal-safe.
-    pub(crate) fn answer_late(&self, owner: i32, now: u64) -> Watched {
-        let mut watched = Watched::NOTHING;
+    pub(crate) fn answer_expired(&self, owner: i32, now: u64) -> DeadlineCheck {
+        let mut check = DeadlineCheck::NOTHING;
         for slot in self.slots_of(owner) {
-            let of_slot = slot.answer_late(now);
-            watched.next = watched.next.min(of_slot.next);
-            watched.has_answered |= of_slot.has_answered;
+            let of_slot = slot.answer_expired(now);
+            check.next = check.next.min(of_slot.next);
+            check.has_answered |= of_slot.has_answered;
         }
-        watched
+        check
     }
 
     /// Frees the slots of a process that has died, and its entry if it was a worker.

@@ -15,10 +15,10 @@ use crate::scoreboard::guard::SlotGuard;
 use crate::scoreboard::slot::Slot;
 use crate::serve::context::Peer;
 use crate::serve::refusal::whole_millis;
-use crate::serve::socket::{NoWait, Socket, after, would_come_later};
+use crate::serve::socket::{NonBlocking, Socket, after, should_retry};
 use crate::stop::control::Control;
 use crate::stop::deadline_timer::arm;
-use crate::stop::signals::{watch_crashes, watch_time};
+use crate::stop::signals::{install_crash_handlers, install_deadline_handler};
 use crate::sys::clock::moment_in;
 use crate::sys::pid::own_pid;
 use crate::sys::stream::unread_len;
@@ -34,9 +34,9 @@ pub(crate) enum Received {
     Bytes,
     EndOfStream,
     /// The idle timeout passed between two frames.
-    NoRequest,
+    IdleTimeout,
     /// The frame timeout passed inside a frame.
-    NoWholeFrame,
+    FrameTimeout,
 }
 
 /// A connection that was accepted and is not served yet. Dropping it closes it without a word;
@@ -47,8 +47,8 @@ pub struct Connection {
     pub(crate) socket: Socket,
     peer: Peer,
     /// Bytes that had come when the stop was noticed and are still to be read.
-    left_at_stop: Cell<Option<usize>>,
-    patience: Cell<Duration>,
+    unread_at_stop: Cell<Option<usize>>,
+    idle_timeout: Cell<Duration>,
     /// Whether reads end after [`SHRINK_AFTER`] instead of the idle timeout.
     waits_briefly: Cell<bool>,
 }
@@ -68,8 +68,8 @@ impl Connection {
                 slot,
                 socket,
                 peer,
-                left_at_stop: Cell::new(None),
-                patience: Cell::new(Duration::ZERO),
+                unread_at_stop: Cell::new(None),
+                idle_timeout: Cell::new(Duration::ZERO),
                 waits_briefly: Cell::new(false),
             }),
             None => Err(socket),
@@ -89,11 +89,11 @@ impl Connection {
 
     /// Makes this process the one that the scoreboard names: a child may be here before its
     /// parent has said so.
-    pub(crate) fn adopt(&self) {
+    pub(crate) fn take_ownership(&self) {
         self.slot.set_owner(own_pid());
         let control = &self.slot.shared;
         if !control.role.has_served.is_set() {
-            watch_crashes(control);
+            install_crash_handlers(control);
             control.role.has_served.set();
         }
     }
@@ -110,8 +110,8 @@ impl Connection {
 
     /// Sets what holds for the whole connection. The slot is published already, so a stop that
     /// comes later finds it; one that came before is made up for here.
-    pub(crate) fn begin(&self, patience: Duration) -> io::Result<()> {
-        self.wait_for_requests(patience)?;
+    pub(crate) fn begin(&self, idle_timeout: Duration) -> io::Result<()> {
+        self.set_idle_timeout(idle_timeout)?;
         if self.control().is_stopping() {
             self.socket.shut_down(Shutdown::Read);
         }
@@ -122,7 +122,7 @@ impl Connection {
     pub(crate) fn limit_call(&self, limit: Duration) -> u64 {
         let deadline = moment_in(limit);
         let control = &self.slot.shared;
-        if control.limits.are_watched.is_set() || watch_time(control) {
+        if control.limits.are_enforced.is_set() || install_deadline_handler(control) {
             let limit_ms = u32::try_from(whole_millis(limit)).unwrap_or(u32::MAX);
             self.slot.set_deadline(deadline, limit_ms);
             arm(deadline);
@@ -131,9 +131,9 @@ impl Connection {
     }
 
     /// How long [`receive`](Connection::receive) waits between two frames from now on.
-    pub(crate) fn wait_for_requests(&self, patience: Duration) -> io::Result<()> {
-        self.patience.set(patience);
-        self.socket.set_read_timeout(patience)
+    pub(crate) fn set_idle_timeout(&self, idle_timeout: Duration) -> io::Result<()> {
+        self.idle_timeout.set(idle_timeout);
+        self.socket.set_read_timeout(idle_timeout)
     }
 
     /// Blocks until bytes have come, at most for that time between two frames and until
@@ -149,16 +149,16 @@ impl Connection {
         frame_timeout: Duration,
     ) -> io::Result<Received> {
         if self.control().is_stopping() {
-            return self.receive_what_had_come(requests);
+            return self.receive_after_stop(requests);
         }
         if requests.buffered_len() > 0 {
             return self.receive_rest(requests, frame_deadline, frame_timeout);
         }
         self.slot.become_idle();
-        let holds_much =
+        let has_large_buffers =
             requests.capacity() > KEPT_BUFFER_LEN || replies.capacity() > KEPT_BUFFER_LEN;
-        if holds_much != self.waits_briefly.get() {
-            self.wait_briefly(holds_much)?;
+        if has_large_buffers != self.waits_briefly.get() {
+            self.wait_briefly(has_large_buffers)?;
         }
         loop {
             match requests.read_from(&mut &self.socket) {
@@ -171,7 +171,7 @@ impl Connection {
                         replies.shrink();
                         self.wait_briefly(false)?;
                     }
-                    io::ErrorKind::WouldBlock => return Ok(Received::NoRequest),
+                    io::ErrorKind::WouldBlock => return Ok(Received::IdleTimeout),
                     _ => return Err(error),
                 },
             }
@@ -183,7 +183,7 @@ impl Connection {
     /// costs one read like any other.
     #[cold]
     fn wait_briefly(&self, briefly: bool) -> io::Result<()> {
-        let timeout = if briefly { SHRINK_AFTER } else { self.patience.get() };
+        let timeout = if briefly { SHRINK_AFTER } else { self.idle_timeout.get() };
         self.socket.set_read_timeout(timeout)?;
         self.waits_briefly.set(briefly);
         Ok(())
@@ -199,7 +199,7 @@ impl Connection {
         frame_timeout: Duration,
     ) -> io::Result<Received> {
         loop {
-            match requests.read_from(&mut NoWait(&self.socket)) {
+            match requests.read_from(&mut NonBlocking(&self.socket)) {
                 Ok(0) => return Ok(Received::EndOfStream),
                 Ok(_) => return Ok(Received::Bytes),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -207,7 +207,7 @@ impl Connection {
                     self.socket.acknowledge_now();
                     let deadline = *frame_deadline.get_or_insert_with(|| after(frame_timeout));
                     if !self.socket.wait_for(PollFlags::POLLIN, deadline)? {
-                        return Ok(Received::NoWholeFrame);
+                        return Ok(Received::FrameTimeout);
                     }
                 }
                 Err(error) => return Err(error),
@@ -223,7 +223,7 @@ impl Connection {
     ) -> io::Result<bool> {
         self.socket.acknowledge_now();
         let came = self.socket.wait_for(PollFlags::POLLIN, deadline)?
-            && requests.read_from(&mut NoWait(&self.socket))? > 0;
+            && requests.read_from(&mut NonBlocking(&self.socket))? > 0;
         Ok(came)
     }
 
@@ -231,16 +231,16 @@ impl Connection {
     /// has ended still takes what comes, so a peer that sends without a pause would be served for
     /// the whole grace.
     #[cold]
-    fn receive_what_had_come(&self, requests: &mut FrameReader) -> io::Result<Received> {
-        let left = match self.left_at_stop.get() {
+    fn receive_after_stop(&self, requests: &mut FrameReader) -> io::Result<Received> {
+        let left = match self.unread_at_stop.get() {
             Some(left) => left,
             None => unread_len(self.socket.as_fd())?,
         };
         let count = match left {
             0 => 0,
-            left => requests.read_from(&mut NoWait(&self.socket).take(left as u64))?,
+            left => requests.read_from(&mut NonBlocking(&self.socket).take(left as u64))?,
         };
-        self.left_at_stop.set(Some(left - count));
+        self.unread_at_stop.set(Some(left - count));
         match count {
             0 => Ok(Received::EndOfStream),
             _ => Ok(Received::Bytes),
@@ -257,7 +257,7 @@ impl Connection {
         match self.socket.write_now(bytes) {
             Ok(count) if count == bytes.len() => {}
             Ok(count) => self.send_rest(&bytes[count..], timeout)?,
-            Err(error) if would_come_later(&error) => self.send_rest(bytes, timeout)?,
+            Err(error) if should_retry(&error) => self.send_rest(bytes, timeout)?,
             Err(error) => return Err(error),
         }
         replies.clear();
@@ -274,7 +274,7 @@ impl Connection {
             }
             match self.socket.write_now(bytes) {
                 Ok(count) => bytes = &bytes[count..],
-                Err(error) if would_come_later(&error) => {}
+                Err(error) if should_retry(&error) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -282,14 +282,14 @@ impl Connection {
     }
 
     /// Says that the server stops.
-    pub(crate) fn close_by_stop(
+    pub(crate) fn send_shutting_down(
         &self,
         replies: &mut FrameWriter,
         timeout: Duration,
     ) -> io::Result<()> {
         tracing::debug!(peer = %self.peer, "connection ended by the stop");
         self.control().scoreboard.counters().count_refused(ErrorCode::ShuttingDown.code());
-        replies.append(|body| io::Write::write_all(body, &self.slot.shared.words.stopping))?;
+        replies.append(|body| io::Write::write_all(body, &self.slot.shared.errors.stopping))?;
         self.send(replies, timeout)
     }
 

@@ -12,7 +12,7 @@ use rpc_proto::{FrameReader, FrameWriter, Request, Response, RpcError};
 use crate::serve::connection::{Connection, Received};
 use crate::serve::context::Context;
 use crate::serve::refusal::{deadline_was_over, timed_out};
-use crate::serve::registry::{Answer, Found};
+use crate::serve::registry::{Found, Responder};
 use crate::serve::service::Service;
 use crate::serve::socket::after;
 use crate::serve::stats::{self, STATS_NUMBER};
@@ -21,14 +21,14 @@ use crate::serve::stats::{self, STATS_NUMBER};
 const FLUSH_LEN: usize = 64 * 1024;
 
 /// How long a first prefix that may be in the wrong byte order waits for what follows it.
-const DOUBT_TIME: Duration = Duration::from_millis(100);
+const PREFIX_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// How a connection ends that did not fail.
 pub(crate) enum Ending {
     /// Everything was said, or there is nobody to say it to.
-    Silent,
+    Close,
     /// The last reply says why, and the peer should be given the time to read it.
-    Refused,
+    Linger,
 }
 
 pub(crate) struct Exchange<'a> {
@@ -50,20 +50,20 @@ impl<'a> Exchange<'a> {
     /// Answers requests until the peer closes the connection, breaks a limit, or the server stops.
     pub(crate) fn run(&mut self, requests: &mut FrameReader) -> io::Result<Ending> {
         let (service, conn) = (self.service, self.conn);
-        let mut patience = service.first_request_timeout.min(service.idle_timeout);
-        conn.begin(patience)?;
+        let mut idle_timeout = service.first_request_timeout.min(service.idle_timeout);
+        conn.begin(idle_timeout)?;
         let mut frame_deadline = None;
-        let mut doubt_deadline = None;
+        let mut prefix_deadline = None;
         let refusal = loop {
             match requests.next_frame() {
                 Ok(Some(body)) => {
                     frame_deadline = None;
-                    if patience < service.idle_timeout {
-                        patience = service.idle_timeout;
-                        conn.wait_for_requests(patience)?;
+                    if idle_timeout < service.idle_timeout {
+                        idle_timeout = service.idle_timeout;
+                        conn.set_idle_timeout(idle_timeout)?;
                     }
                     if !self.answer(body) {
-                        return Ok(Ending::Refused);
+                        return Ok(Ending::Linger);
                     }
                     conn.control().reports.count_call();
                     if self.replies.as_bytes().len() >= FLUSH_LEN {
@@ -74,7 +74,7 @@ impl<'a> Exchange<'a> {
                 Ok(None) => {}
                 Err(broken) => {
                     // A big-endian client may have sent its prefix alone.
-                    let deadline = *doubt_deadline.get_or_insert_with(|| after(DOUBT_TIME));
+                    let deadline = *prefix_deadline.get_or_insert_with(|| after(PREFIX_TIMEOUT));
                     if requests.is_in_doubt() && conn.receive_until(requests, deadline)? {
                         continue;
                     }
@@ -86,17 +86,17 @@ impl<'a> Exchange<'a> {
             match conn.receive(requests, self.replies, &mut frame_deadline, frame_timeout)? {
                 Received::Bytes => {}
                 Received::EndOfStream if conn.control().is_stopping() => {
-                    conn.close_by_stop(self.replies, service.write_timeout)?;
-                    return Ok(Ending::Refused);
+                    conn.send_shutting_down(self.replies, service.write_timeout)?;
+                    return Ok(Ending::Linger);
                 }
                 Received::EndOfStream => {
                     if let Err(error) = requests.end_of_stream() {
                         tracing::debug!(peer = %conn.peer(), %error, "connection broken");
                     }
-                    return Ok(Ending::Silent);
+                    return Ok(Ending::Close);
                 }
-                Received::NoRequest => break timed_out("no request came", patience),
-                Received::NoWholeFrame => {
+                Received::IdleTimeout => break timed_out("no request came", idle_timeout),
+                Received::FrameTimeout => {
                     break timed_out("the rest of a request did not come", frame_timeout);
                 }
             }
@@ -105,7 +105,7 @@ impl<'a> Exchange<'a> {
         conn.control().scoreboard.counters().count_refused(refusal.code);
         Response::append_error(self.replies, &refusal);
         conn.send(self.replies, service.write_timeout)?;
-        Ok(Ending::Refused)
+        Ok(Ending::Linger)
     }
 
     /// Appends the one reply to the request in `body`. `false`: somebody else has answered it, and
@@ -117,7 +117,7 @@ impl<'a> Exchange<'a> {
         let waiting_len = waiting.len();
         slot.begin_handling(waiting);
         let refusal = match catch_unwind(AssertUnwindSafe(|| self.dispatch(body))) {
-            Ok(Ok(())) if slot.is_answered() => {
+            Ok(Ok(())) if slot.is_taken_over() => {
                 slot.wait_while_held();
                 return false;
             }
@@ -133,13 +133,13 @@ impl<'a> Exchange<'a> {
                 RpcError::internal("the handler panicked")
             }
         };
-        let ours = slot.finish_handling();
-        if ours {
+        let is_ours = slot.finish_handling();
+        if is_ours {
             Response::append_error(self.replies, &refusal);
         } else {
             slot.wait_while_held();
         }
-        ours
+        is_ours
     }
 
     /// Finds the handler and calls it. An error is the reason why no handler was called.
@@ -166,7 +166,7 @@ impl<'a> Exchange<'a> {
         let request = Request::parse(body)?;
         let Some(method) = self.service.registry.find(&request.method) else {
             return match self.service.offers_stats && request.method == STATS.name() {
-                true => self.give_stats(request.params.get()),
+                true => self.answer_stats(request.params.get()),
                 false => Err(RpcError::method_not_found(&request.method)),
             };
         };
@@ -182,15 +182,15 @@ impl<'a> Exchange<'a> {
     }
 
     #[cold]
-    fn give_stats(&mut self, params: &str) -> Result<(), RpcError> {
+    fn answer_stats(&mut self, params: &str) -> Result<(), RpcError> {
         if params != "null" {
             return Err(RpcError::invalid_params(format_args!("`{}` takes none", STATS.name())));
         }
         let slot = self.conn.slot();
-        slot.calls.enter(STATS_NUMBER);
+        slot.calls.set_method(STATS_NUMBER);
         let reply_head = &ReplyHead::new(STATS.kind());
-        let stats = stats::look(&self.conn.control().scoreboard, &self.service.registry);
-        Answer { reply_head, slot, replies: self.replies }.give(Ok(stats));
+        let stats = stats::snapshot(&self.conn.control().scoreboard, &self.service.registry);
+        Responder { reply_head, slot, replies: self.replies }.respond(Ok(stats));
         Ok(())
     }
 
@@ -204,7 +204,7 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// The deadline is the nearest of the request's, the method's and the maximum; the default is
+    /// The deadline is the shortest of the request's, the method's and the maximum; the default is
     /// for calls that have neither of the first two.
     #[inline(never)]
     fn begin_limited_time(
@@ -212,8 +212,8 @@ impl<'a> Exchange<'a> {
         asked: Option<Duration>,
         method: &Found<'_>,
     ) -> Result<(), RpcError> {
-        let said = nearest(asked, method.deadline());
-        match nearest(said.or(self.service.default_deadline), self.service.max_deadline) {
+        let own_limit = shortest(asked, method.deadline());
+        match shortest(own_limit.or(self.service.default_deadline), self.service.max_deadline) {
             None => {}
             Some(Duration::ZERO) => return Err(deadline_was_over()),
             Some(limit) => self.context.deadline = Some(self.conn.limit_call(limit)),
@@ -223,7 +223,7 @@ impl<'a> Exchange<'a> {
 }
 
 #[inline]
-fn nearest(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
+fn shortest(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
     one.into_iter().chain(other).min()
 }
 

@@ -62,9 +62,9 @@ struct Entry {
     handler: Box<Handler>,
 }
 
-/// A handler with its types erased: parses the params, runs, gives its result to the [`Answer`].
+/// A handler with its types erased: parses the params, runs, gives its result to the [`Responder`].
 /// An error means that the params do not parse; then the handler did not run.
-type Handler = dyn Fn(&str, &Context, Answer<'_>) -> Result<(), serde_json::Error> + Send + Sync;
+type Handler = dyn Fn(&str, &Context, Responder<'_>) -> Result<(), serde_json::Error> + Send + Sync;
 
 impl Registry {
     /// A registry without methods.
@@ -90,9 +90,9 @@ impl Registry {
         P: DeserializeOwned + 'static,
         R: Serialize + 'static,
     {
-        let erased = move |params: &str, ctx: &Context, answer: Answer<'_>| {
+        let erased = move |params: &str, ctx: &Context, responder: Responder<'_>| {
             let params = parse_json(params)?;
-            answer.give(handler(params, ctx));
+            responder.respond(handler(params, ctx));
             Ok(())
         };
         self.insert(method.name().into(), method.kind().into(), Box::new(erased))
@@ -124,9 +124,9 @@ impl Registry {
         + Sync
         + 'static,
     ) -> Result<(), RegisterError> {
-        let erased = move |params: &str, ctx: &Context, answer: Answer<'_>| {
+        let erased = move |params: &str, ctx: &Context, responder: Responder<'_>| {
             let params = check_json(params)?;
-            answer.give(handler(params, ctx));
+            responder.respond(handler(params, ctx));
             Ok(())
         };
         self.insert(name.into(), kind.into(), Box::new(erased))
@@ -230,23 +230,23 @@ impl Found<'_> {
         slot: &Slot,
         replies: &mut FrameWriter,
     ) -> Result<(), serde_json::Error> {
-        slot.calls.enter(self.number);
+        slot.calls.set_method(self.number);
         let Entry { reply_head, handler, .. } = self.entry;
-        handler(params, ctx, Answer { reply_head, slot, replies })
+        handler(params, ctx, Responder { reply_head, slot, replies })
     }
 }
 
 /// The place for the one answer to one request.
-pub(crate) struct Answer<'a> {
+pub(crate) struct Responder<'a> {
     pub(crate) reply_head: &'a ReplyHead,
     pub(crate) slot: &'a Slot,
     pub(crate) replies: &'a mut FrameWriter,
 }
 
-impl Answer<'_> {
+impl Responder<'_> {
     /// Appends the reply, unless somebody else has answered the request already.
     #[inline]
-    pub(crate) fn give<R: Serialize>(self, result: Result<R, RpcError>) {
+    pub(crate) fn respond<R: Serialize>(self, result: Result<R, RpcError>) {
         if !self.slot.finish_handling() {
             return;
         }

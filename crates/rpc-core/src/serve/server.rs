@@ -16,7 +16,7 @@ use crate::serve::connection::Connection;
 use crate::serve::context::Peer;
 use crate::serve::socket::{Socket, credentials};
 use crate::stop::control::{Control, Shutdown};
-use crate::stop::signals::{give_signals_back, stop_on_signals};
+use crate::stop::signals::{release_signals, stop_on_signals};
 use crate::sys::pid::own_pid;
 
 /// How long requests in flight may take after a stop.
@@ -128,8 +128,8 @@ fn connected(socket: OwnedFd) -> io::Result<(Socket, Peer)> {
 impl Drop for Server {
     fn drop(&mut self) {
         if self.creator == own_pid() {
-            self.control.role.serves_no_more.set();
-            give_signals_back(&self.control);
+            self.control.role.server_is_dropped.set();
+            release_signals(&self.control);
         }
     }
 }

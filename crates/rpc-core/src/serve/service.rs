@@ -136,7 +136,7 @@ impl Service {
     /// Nothing that the peer does ends in an error here: what is wrong with a request is answered,
     /// what is wrong with the connection ends it and is logged at the level `debug`.
     pub fn serve_conn(&self, conn: Connection) {
-        conn.adopt();
+        conn.take_ownership();
         let peer = conn.peer();
         tracing::debug!(%peer, "connection opened");
         let mut buffers = conn.control().spare_buffers.take(self.max_frame_len);
@@ -144,9 +144,9 @@ impl Service {
         let ending = Exchange::new(self, &conn, replies).run(requests);
         conn.control().spare_buffers.give_back(buffers);
         match ending {
-            Ok(Ending::Silent) => {}
-            Ok(Ending::Refused) if conn.control().is_stopping() && !conn.has_unread() => {}
-            Ok(Ending::Refused) => LingeringClose::after_last_reply(conn.into_socket()).wait(),
+            Ok(Ending::Close) => {}
+            Ok(Ending::Linger) if conn.control().is_stopping() && !conn.has_unread() => {}
+            Ok(Ending::Linger) => LingeringClose::after_last_reply(conn.into_socket()).wait(),
             Err(error) => tracing::debug!(%peer, %error, "connection failed"),
         }
         tracing::debug!(%peer, "connection closed");

@@ -79,15 +79,15 @@ impl Read for &Socket {
 }
 
 /// Reads what is there, without waiting.
-pub(crate) struct NoWait<'a>(pub(crate) &'a Socket);
+pub(crate) struct NonBlocking<'a>(pub(crate) &'a Socket);
 
-impl Read for NoWait<'_> {
+impl Read for NonBlocking<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.0.read_now(buffer)
     }
 }
 
-pub(crate) fn would_come_later(error: &io::Error) -> bool {
+pub(crate) fn should_retry(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 

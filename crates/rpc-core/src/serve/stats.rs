@@ -16,11 +16,11 @@ use crate::serve::registry::Registry;
 pub(crate) const STATS_NUMBER: u32 = u32::MAX;
 
 /// What the scoreboard says now. `registry` names the methods.
-pub(crate) fn look(scoreboard: &Scoreboard, registry: &Registry) -> Stats {
+pub(crate) fn snapshot(scoreboard: &Scoreboard, registry: &Registry) -> Stats {
     let uptime_ms = scoreboard.age_ms();
     // Before the slots: calls move from the slot of a connection that ends to its worker, and so
     // may be missed, but are never counted twice.
-    let mut workers = scoreboard.workers().look(uptime_ms);
+    let mut workers = scoreboard.workers().snapshot(uptime_ms);
     let index_of: HashMap<i32, usize> =
         workers.iter().enumerate().map(|(index, worker)| (worker.pid, index)).collect();
     let deaths = scoreboard.counters().exits();
@@ -28,12 +28,12 @@ pub(crate) fn look(scoreboard: &Scoreboard, registry: &Registry) -> Stats {
     let mut open = 0;
     let mut calls = CallStats::default();
     let mut handling = Vec::new();
-    for (place, slot) in scoreboard.used_slots().iter().enumerate() {
+    for (position, slot) in scoreboard.used_slots().iter().enumerate() {
         // The phase before the calls: their number is then that of this call or a later one, so
         // that equal numbers in two looks, both while a handler runs, are one and the same call.
-        let (owner, activity) = slot.look();
-        let of_slot = slot.calls.look();
-        calls.total += of_slot.ever;
+        let (owner, activity) = slot.snapshot();
+        let of_slot = slot.calls.snapshot();
+        calls.total += of_slot.total;
         if owner == 0 {
             continue;
         }
@@ -50,8 +50,8 @@ pub(crate) fn look(scoreboard: &Scoreboard, registry: &Registry) -> Stats {
                 if handling.len() < MAX_HANDLING {
                     let mut call = HandlingStats::default();
                     call.pid = owner;
-                    call.place = place as u32;
-                    call.call = of_slot.ever;
+                    call.place = position as u32;
+                    call.call = of_slot.total;
                     call.method = name_of(of_slot.method, registry).map(str::to_owned);
                     handling.push(call);
                 }
@@ -98,15 +98,15 @@ mod tests {
         let held = SlotGuard::claim(scoreboard, 0).expect("a free slot");
         (0..3).for_each(|_| held.begin_handling(&[]));
         held.set_owner(DEAD);
-        let before = look(scoreboard, &registry);
+        let before = snapshot(scoreboard, &registry);
         assert_eq!((before.connections.open, before.calls.total), (1, 3));
         assert_eq!((before.calls.handling, before.calls.lost), (1, 0));
         assert_eq!((before.handling[0].pid, before.handling[0].call), (DEAD, 3));
 
         scoreboard.release_all_of(DEAD);
-        let after = look(scoreboard, &registry);
+        let after = snapshot(scoreboard, &registry);
         assert_eq!((after.connections.open, after.calls.total), (0, 3));
         assert_eq!((after.calls.handling, after.calls.lost), (0, 0));
-        assert_eq!(held.calls.look().of_connection, 0, "the next connection begins at none");
+        assert_eq!(held.calls.snapshot().of_connection, 0, "the next connection begins at none");
     }
 }

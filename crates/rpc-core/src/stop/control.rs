@@ -16,9 +16,9 @@ use std::time::Duration;
 use nix::libc;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use crate::scoreboard::slot::End;
+use crate::scoreboard::slot::EndOfStream;
 use crate::scoreboard::table::Scoreboard;
-use crate::stop::last_words::LastWords;
+use crate::stop::prepared_errors::PreparedErrors;
 use crate::stop::process_role::{ProcessRole, TimeLimits};
 use crate::stop::shared_listening::SharedListening;
 use crate::stop::status_pipe::StatusReports;
@@ -37,7 +37,7 @@ pub(crate) struct Control {
     pub(crate) listening: SharedListening,
     pub(crate) limits: TimeLimits,
     pub(crate) reports: StatusReports,
-    pub(crate) words: LastWords,
+    pub(crate) errors: PreparedErrors,
     pub(crate) spare_buffers: SpareBuffers,
 }
 
@@ -53,7 +53,7 @@ impl Control {
             listening: SharedListening::none(),
             limits: TimeLimits::none(),
             reports: StatusReports::none(),
-            words: LastWords::new()?,
+            errors: PreparedErrors::new()?,
             spare_buffers: SpareBuffers::none(),
         };
         control.set_grace(grace);
@@ -102,7 +102,7 @@ impl Control {
     /// Tells the callers whose handlers still run in this process that they will get no result.
     /// Async-signal-safe.
     pub(crate) fn answer_unfinished(&self) {
-        self.scoreboard.answer_instead(own_pid(), &self.words.unfinished, End::Now);
+        self.scoreboard.answer_running(own_pid(), &self.errors.unfinished, EndOfStream::Now);
     }
 
     /// Async-signal-safe.
@@ -123,7 +123,7 @@ impl Control {
     }
 
     /// In a process that was just forked: an eventfd is shared by a fork, and it needs its own.
-    pub(crate) fn renew_wake(&self) -> io::Result<()> {
+    pub(crate) fn replace_wake(&self) -> io::Result<()> {
         let wake = OwnedFd::from(new_wake()?);
         // SAFETY: both descriptors are open; the old one is replaced in one step, so that a
         // signal handler never writes into a closed one.

@@ -42,16 +42,16 @@ pub(crate) fn arm(until: u64) {
     {
         return;
     }
-    let mut aim = until;
-    while aim != NEVER {
+    let mut target = until;
+    while target != NEVER {
         // Never zero, which would switch the timer off.
-        let left = aim.saturating_sub(now()).max(1);
+        let left = target.saturating_sub(now()).max(1);
         set_timer(Duration::from_nanos(left));
         let wanted = ARMED_FOR.load(Ordering::SeqCst);
-        if wanted == aim {
+        if wanted == target {
             return;
         }
-        aim = wanted;
+        target = wanted;
     }
 }
 
@@ -63,7 +63,7 @@ pub(crate) fn disarm() {
 }
 
 /// In a new child: timers are not inherited, fork(2).
-pub(crate) fn forget_timer() {
+pub(crate) fn reset_child_timer() {
     // Most have nothing to forget, and to write is to copy a page.
     if ARMED_FOR.load(Ordering::SeqCst) != NEVER {
         ARMED_FOR.store(NEVER, Ordering::SeqCst);
@@ -78,7 +78,7 @@ pub(crate) fn on_alarm(was_sent: bool, handler: &InHandler) {
     let mut next = NEVER;
     let mut grace_is_over = false;
     handler.each_control(|control| {
-        next = next.min(answer_late(control, now));
+        next = next.min(answer_expired(control, now));
         let grace_ends = control.limits.grace_ends.load(Ordering::SeqCst);
         grace_is_over |= grace_ends <= now || was_sent && control.role.is_child.is_set();
         next = next.min(grace_ends);
@@ -94,15 +94,15 @@ pub(crate) fn on_alarm(was_sent: bool, handler: &InHandler) {
 
 /// Answers the calls of this process whose time is up; returns the nearest deadline that is left.
 /// A child that has thereby lost its only thread ends. Async-signal-safe.
-fn answer_late(control: &Control, now: u64) -> u64 {
-    let watched = control.scoreboard.answer_late(own_pid(), now);
-    if watched.has_answered && control.role.is_child.is_set() {
+fn answer_expired(control: &Control, now: u64) -> u64 {
+    let check = control.scoreboard.answer_expired(own_pid(), now);
+    if check.has_answered && control.role.is_child.is_set() {
         if control.role.serves_in_threads.is_set() {
             // A thread is lost, and the other connections must not suffer.
-            control.reports.say(REPLACE);
+            control.reports.send(REPLACE);
         } else {
             exit_now(EXIT_DEADLINE);
         }
     }
-    watched.next
+    check.next
 }

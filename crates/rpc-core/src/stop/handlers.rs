@@ -19,7 +19,7 @@ pub(crate) type Handler = extern "C" fn(libc::c_int, *mut libc::siginfo_t, Conte
 
 /// What the host program had installed, while our handler stands in its place, by the signal's
 /// number. Behind a pointer, since the handler of a crash puts it back and must not lock.
-static BEFORE: [AtomicPtr<libc::sigaction>; 32] = [const { AtomicPtr::new(ptr::null_mut()) }; 32];
+static PREVIOUS: [AtomicPtr<libc::sigaction>; 32] = [const { AtomicPtr::new(ptr::null_mut()) }; 32];
 
 /// For whoever installs handlers or gives them back. Never held while this process forks.
 pub(crate) type SignalsLock = MutexGuard<'static, ()>;
@@ -31,18 +31,18 @@ pub(crate) fn lock_signals() -> SignalsLock {
 
 /// What the host program had installed for `signal`, if our handler stands in its place.
 /// Async-signal-safe.
-pub(crate) fn replaced(signal: libc::c_int) -> Option<libc::sigaction> {
-    let action = BEFORE[signal as usize].load(Ordering::SeqCst);
+pub(crate) fn previous_action(signal: libc::c_int) -> Option<libc::sigaction> {
+    let action = PREVIOUS[signal as usize].load(Ordering::SeqCst);
     // SAFETY: null, or a box that is kept until no handler runs that may have found it.
     unsafe { action.as_ref() }.copied()
 }
 
-pub(crate) fn is_ours(signal: Signal) -> bool {
-    replaced(signal as libc::c_int).is_some()
+pub(crate) fn is_installed(signal: Signal) -> bool {
+    previous_action(signal as libc::c_int).is_some()
 }
 
 /// What is installed for `signal`.
-pub(crate) fn installed(signal: Signal) -> libc::sigaction {
+pub(crate) fn current_action(signal: Signal) -> libc::sigaction {
     // SAFETY: all zeroes is a valid sigaction.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
     // SAFETY: sigaction(2) changes nothing when there is no new action, and `action` is live.
@@ -57,29 +57,29 @@ pub(crate) fn install(
     flags: SaFlags,
     lock: &SignalsLock,
 ) -> io::Result<()> {
-    if is_ours(signal) {
+    if is_installed(signal) {
         return Ok(());
     }
     // First, because the handler may be needed as soon as it is installed.
-    let before = Box::into_raw(Box::new(installed(signal)));
-    BEFORE[signal as usize].store(before, Ordering::SeqCst);
-    let handled = handle(signal, handler, flags);
+    let previous = Box::into_raw(Box::new(current_action(signal)));
+    PREVIOUS[signal as usize].store(previous, Ordering::SeqCst);
+    let handled = set_handler(signal, handler, flags);
     if handled.is_err() {
-        forget(signal, lock);
+        drop_previous(signal, lock);
     }
     handled
 }
 
 /// Installs `handler` for good.
-pub(crate) fn handle(signal: Signal, handler: Handler, flags: SaFlags) -> io::Result<()> {
+pub(crate) fn set_handler(signal: Signal, handler: Handler, flags: SaFlags) -> io::Result<()> {
     let action = SigAction::new(SigHandler::SigAction(handler), flags, SigSet::all());
     // SAFETY: a `Handler` does what a handler may.
     unsafe { sigaction(signal, &action) }.map(drop).map_err(io::Error::from)
 }
 
 /// Gives `signal` back to the host program.
-pub(crate) fn give_back(signal: Signal, lock: &SignalsLock) {
-    if !is_ours(signal) {
+pub(crate) fn uninstall(signal: Signal, lock: &SignalsLock) {
+    if !is_installed(signal) {
         return;
     }
     if signal == Signal::SIGALRM {
@@ -88,20 +88,20 @@ pub(crate) fn give_back(signal: Signal, lock: &SignalsLock) {
         // away thereby (sigaction(2)): the host program must not die of it.
         let _ = unsafe { sigaction(signal, &ignore) };
     }
-    put_back(signal);
-    forget(signal, lock);
+    restore(signal);
+    drop_previous(signal, lock);
 }
 
-fn forget(signal: Signal, _lock: &SignalsLock) {
-    let before = BEFORE[signal as usize].swap(ptr::null_mut(), Ordering::SeqCst);
+fn drop_previous(signal: Signal, _lock: &SignalsLock) {
+    let previous = PREVIOUS[signal as usize].swap(ptr::null_mut(), Ordering::SeqCst);
     wait_for_handlers();
     // SAFETY: it was a box, and no handler looks at it any more.
-    drop(unsafe { Box::from_raw(before) });
+    drop(unsafe { Box::from_raw(previous) });
 }
 
 /// Puts back what was installed before us. Async-signal-safe.
-pub(crate) fn put_back(signal: Signal) {
-    if let Some(action) = replaced(signal as libc::c_int) {
+pub(crate) fn restore(signal: Signal) {
+    if let Some(action) = previous_action(signal as libc::c_int) {
         // SAFETY: the action is the one that the host program had installed.
         unsafe { libc::sigaction(signal as libc::c_int, &action, ptr::null_mut()) };
     }
@@ -112,8 +112,8 @@ pub(crate) fn put_back(signal: Signal) {
 /// as nohup(1) wants it.
 pub fn forget_handlers() {
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGALRM, Signal::SIGHUP] {
-        let before = replaced(signal as libc::c_int).unwrap_or_else(|| installed(signal));
-        let handler = match before.sa_sigaction {
+        let old = previous_action(signal as libc::c_int).unwrap_or_else(|| current_action(signal));
+        let handler = match old.sa_sigaction {
             libc::SIG_IGN => SigHandler::SigIgn,
             _ => SigHandler::SigDfl,
         };

@@ -5,7 +5,7 @@ pub(crate) mod control;
 pub(crate) mod crash;
 pub(crate) mod deadline_timer;
 pub(crate) mod handlers;
-pub(crate) mod last_words;
+pub(crate) mod prepared_errors;
 pub(crate) mod process_role;
 pub(crate) mod registered;
 pub(crate) mod shared_listening;

@@ -16,7 +16,7 @@ pub(crate) struct ProcessRole {
     /// It has begun to serve connections.
     pub(crate) has_served: Flag,
     /// Its server is gone.
-    pub(crate) serves_no_more: Flag,
+    pub(crate) server_is_dropped: Flag,
     pub(crate) was_interrupted: Flag,
     /// The status with which a supervising process ends at once, 0 while it does not.
     ends_at_once: AtomicI32,
@@ -42,17 +42,17 @@ pub(crate) struct TimeLimits {
     /// before the signal.
     pub(crate) grace_ends: AtomicU64,
     /// SIGALRM's handler looks after the deadlines of this process,
-    pub(crate) are_watched: Flag,
+    pub(crate) are_enforced: Flag,
     /// or cannot.
-    pub(crate) are_refused: Flag,
+    pub(crate) are_unenforceable: Flag,
 }
 
 impl TimeLimits {
     pub(crate) fn none() -> TimeLimits {
         TimeLimits {
             grace_ends: AtomicU64::new(NEVER),
-            are_watched: Flag::default(),
-            are_refused: Flag::default(),
+            are_enforced: Flag::default(),
+            are_unenforceable: Flag::default(),
         }
     }
 }

@@ -106,7 +106,7 @@ pub(crate) fn unregister(control: &Control) {
 
 /// In a new child, which serves for this server only: the others are its parent's. Their counts
 /// stay as they are, since to change them is to copy pages.
-pub(crate) fn forget_others(control: &Control) {
+pub(crate) fn unregister_others(control: &Control) {
     for server in &SERVERS {
         let registered = server.load(Ordering::SeqCst);
         if !registered.is_null() && !ptr::eq(registered, control) {

@@ -13,17 +13,18 @@ use nix::libc;
 use nix::sys::signal::{SaFlags, SigSet, Signal};
 
 use crate::stop::control::Control;
-use crate::stop::crash::{CRASHES, happens_again, on_crash, prepare_last_words};
-use crate::stop::deadline_timer::{arm, disarm, forget_timer, on_alarm};
+use crate::stop::crash::{CRASH_SIGNALS, happens_again, on_crash, prepare_crash_frames};
+use crate::stop::deadline_timer::{arm, disarm, on_alarm, reset_child_timer};
 use crate::stop::handlers::{
-    Context, give_back, handle, install, installed, is_ours, lock_signals, replaced,
+    Context, current_action, install, is_installed, lock_signals, previous_action, set_handler,
+    uninstall,
 };
 use crate::stop::registered::{self, InHandler, is_signalled, register, set_signalled};
 use crate::sys::clock::{NEVER, moment_in};
 use crate::sys::exit::{EXIT_INTERRUPTED, EXIT_QUIT, exit_now};
 use crate::sys::pid::own_pid;
 
-const STOPS: [Signal; 2] = [Signal::SIGTERM, Signal::SIGINT];
+const STOP_SIGNALS: [Signal; 2] = [Signal::SIGTERM, Signal::SIGINT];
 
 /// What each signal does in a process that serves, or may. A parent reads the signals that stop it
 /// from a queue instead, and [`obey`]s them.
@@ -44,7 +45,7 @@ extern "C" fn on_signal(signal: libc::c_int, info: *mut libc::siginfo_t, context
         _ => {
             on_crash(signal, &handler);
             if !happens_again(signal, sent.si_code) {
-                die_of(signal, info, context);
+                die_by_signal(signal, info, context);
             }
         }
     }
@@ -59,7 +60,7 @@ pub(crate) fn obey(control: &Control, signal: libc::c_int, is_from_parent: bool)
         // In a child only.
         libc::SIGHUP => control.retire(),
         libc::SIGTERM => stop(control, is_from_parent),
-        libc::SIGINT if control.role.was_interrupted.was_set() => {
+        libc::SIGINT if control.role.was_interrupted.test_and_set() => {
             end_at_once(control, EXIT_INTERRUPTED);
         }
         libc::SIGINT => stop(control, is_from_parent),
@@ -106,8 +107,8 @@ fn is_from_parent(info: &libc::siginfo_t) -> bool {
 /// Ends the process by a crash that does not happen again by itself: somebody has sent it, such as
 /// abort(3). The host program's handler, if it has one, is called and may return, as std's does;
 /// but callers were told of a crash, so there must be one. Async-signal-safe if that handler is.
-fn die_of(signal: libc::c_int, info: *mut libc::siginfo_t, context: Context) {
-    if let Some(action) = replaced(signal)
+fn die_by_signal(signal: libc::c_int, info: *mut libc::siginfo_t, context: Context) {
+    if let Some(action) = previous_action(signal)
         && ![libc::SIG_DFL, libc::SIG_IGN].contains(&action.sa_sigaction)
     {
         if action.sa_flags & libc::SA_SIGINFO != 0 {
@@ -134,8 +135,8 @@ pub(crate) fn stop_on_signals(control: &Arc<Control>) -> io::Result<()> {
     let lock = lock_signals();
     register(control)?;
     set_signalled(Some(control));
-    control.limits.are_watched.set();
-    let signals = STOPS.into_iter().chain([Signal::SIGALRM]);
+    control.limits.are_enforced.set();
+    let signals = STOP_SIGNALS.into_iter().chain([Signal::SIGALRM]);
     for signal in signals.clone() {
         install(signal, on_signal, SaFlags::SA_RESTART, &lock)?;
     }
@@ -146,39 +147,39 @@ pub(crate) fn stop_on_signals(control: &Arc<Control>) -> io::Result<()> {
 /// Prepares for deadlines, at the first one. `false`: the host program has a handler of its own for
 /// SIGALRM and has not given us the signals, so nobody will watch.
 #[cold]
-pub(crate) fn watch_time(control: &Arc<Control>) -> bool {
-    if control.limits.are_refused.is_set() {
+pub(crate) fn install_deadline_handler(control: &Arc<Control>) -> bool {
+    if control.limits.are_unenforceable.is_set() {
         return false;
     }
     let lock = lock_signals();
     let free = [libc::SIG_DFL, libc::SIG_IGN];
-    let may_install =
-        is_ours(Signal::SIGALRM) || free.contains(&installed(Signal::SIGALRM).sa_sigaction);
+    let may_install = is_installed(Signal::SIGALRM)
+        || free.contains(&current_action(Signal::SIGALRM).sa_sigaction);
     if may_install
         && register(control).is_ok()
         && install(Signal::SIGALRM, on_signal, SaFlags::SA_RESTART, &lock).is_ok()
     {
-        control.limits.are_watched.set();
+        control.limits.are_enforced.set();
         return true;
     }
     tracing::error!("SIGALRM belongs to the program: deadlines are not enforced");
-    control.limits.are_refused.set();
+    control.limits.are_unenforceable.set();
     false
 }
 
 /// Prepares for a crash, before the first connection is served, in a process that is ours: a child,
 /// or one whose host program gave us the signals.
 #[cold]
-pub(crate) fn watch_crashes(control: &Control) {
+pub(crate) fn install_crash_handlers(control: &Control) {
     // A child has inherited them, and to lock is to write a page.
-    if !is_signalled(control) || CRASHES.into_iter().all(is_ours) {
+    if !is_signalled(control) || CRASH_SIGNALS.into_iter().all(is_installed) {
         return;
     }
     let lock = lock_signals();
-    prepare_last_words();
-    for signal in CRASHES {
+    prepare_crash_frames();
+    for signal in CRASH_SIGNALS {
         // Whoever ignores such a signal lives on when it is sent.
-        if installed(signal).sa_sigaction != libc::SIG_IGN {
+        if current_action(signal).sa_sigaction != libc::SIG_IGN {
             // A stack that has overflowed has no room for a handler.
             let flags = SaFlags::SA_RESTART | SaFlags::SA_ONSTACK;
             let _ = install(signal, on_signal, flags, &lock);
@@ -189,8 +190,8 @@ pub(crate) fn watch_crashes(control: &Control) {
 /// Calls off the end of the grace and gives the signals back to the host program, which may have
 /// other things to do after it has served. Not before the server and the children are gone, and not
 /// while handlers still run: the signals are for them.
-pub(crate) fn give_signals_back(control: &Control) {
-    let is_needed = !control.role.serves_no_more.is_set()
+pub(crate) fn release_signals(control: &Control) {
+    let is_needed = !control.role.server_is_dropped.is_set()
         || control.role.supervises.is_set()
         || control.scoreboard.has_slot_of(own_pid());
     if is_needed {
@@ -199,34 +200,34 @@ pub(crate) fn give_signals_back(control: &Control) {
     let lock = lock_signals();
     control.limits.grace_ends.store(NEVER, Ordering::SeqCst);
     if is_signalled(control) {
-        STOPS.into_iter().for_each(|signal| give_back(signal, &lock));
+        STOP_SIGNALS.into_iter().for_each(|signal| uninstall(signal, &lock));
         set_signalled(None);
     }
     registered::unregister(control);
     if registered::is_empty() {
         disarm();
-        give_back(Signal::SIGALRM, &lock);
-        CRASHES.into_iter().for_each(|signal| give_back(signal, &lock));
+        uninstall(Signal::SIGALRM, &lock);
+        CRASH_SIGNALS.into_iter().for_each(|signal| uninstall(signal, &lock));
     }
 }
 
 /// In a new child, which has the memory of its parent but not its timer, and serves for this server
 /// only. Signals are blocked.
-pub(crate) fn take_signals_in_child(control: &Arc<Control>) -> io::Result<()> {
-    forget_timer();
+pub(crate) fn reset_child_signals(control: &Arc<Control>) -> io::Result<()> {
+    reset_child_timer();
     control.limits.grace_ends.store(NEVER, Ordering::SeqCst);
-    registered::forget_others(control);
+    registered::unregister_others(control);
     if !is_signalled(control) {
         stop_on_signals(control)?;
     }
     // What was there before is not kept: a child serves until it ends. That would be one more
     // page to copy.
-    handle(Signal::SIGHUP, on_signal, SaFlags::SA_RESTART)
+    set_handler(Signal::SIGHUP, on_signal, SaFlags::SA_RESTART)
 }
 
 /// `mask` without the signals that a child must hear.
 pub fn heard_by_child(mut mask: SigSet) -> SigSet {
-    STOPS
+    STOP_SIGNALS
         .into_iter()
         .chain([Signal::SIGALRM, Signal::SIGHUP])
         .for_each(|signal| mask.remove(signal));
@@ -246,8 +247,8 @@ mod tests {
     }
 
     fn end(control: &Control) {
-        control.role.serves_no_more.set();
-        give_signals_back(control);
+        control.role.server_is_dropped.set();
+        release_signals(control);
     }
 
     /// One test, because signals belong to the whole process.
@@ -257,21 +258,21 @@ mod tests {
         // SAFETY: the handler does nothing.
         unsafe { libc::signal(libc::SIGALRM, of_program) };
         let refused = control();
-        assert!(!watch_time(&refused), "the program uses it");
-        assert!(!watch_time(&refused), "nor later");
+        assert!(!install_deadline_handler(&refused), "the program uses it");
+        assert!(!install_deadline_handler(&refused), "nor later");
         end(&refused);
-        assert_eq!(installed(Signal::SIGALRM).sa_sigaction, of_program);
+        assert_eq!(current_action(Signal::SIGALRM).sa_sigaction, of_program);
 
         for before in [libc::SIG_DFL, libc::SIG_IGN] {
             // SAFETY: no handler is installed.
             unsafe { libc::signal(libc::SIGALRM, before) };
             let (first, second) = (control(), control());
-            assert!(watch_time(&first) && watch_time(&second));
+            assert!(install_deadline_handler(&first) && install_deadline_handler(&second));
             arm(moment_in(Duration::from_secs(60)));
             end(&first);
-            assert_ne!(installed(Signal::SIGALRM).sa_sigaction, before, "one is left");
+            assert_ne!(current_action(Signal::SIGALRM).sa_sigaction, before, "one is left");
             end(&second);
-            assert_eq!(installed(Signal::SIGALRM).sa_sigaction, before);
+            assert_eq!(current_action(Signal::SIGALRM).sa_sigaction, before);
             assert_eq!(Arc::strong_count(&first), 1, "nothing is kept");
             assert_eq!(Arc::strong_count(&second), 1);
             // SAFETY: alarm(2) takes an integer. It shares the timer with setitimer(2).

@@ -43,7 +43,7 @@ impl StatusReports {
 
     /// Says one line. One that cannot be said is dropped: the parent learns the rest from the exit.
     /// Async-signal-safe.
-    pub(crate) fn say(&self, line: &[u8]) {
+    pub(crate) fn send(&self, line: &[u8]) {
         let pipe = self.pipe.load(Ordering::SeqCst);
         // SAFETY: the bytes are live. The descriptor is -1 or the status pipe, which does not block.
         unsafe { libc::write(pipe, line.as_ptr().cast(), line.len()) };
@@ -61,7 +61,7 @@ impl StatusReports {
         if self.calls_left.load(Ordering::Relaxed) != NO_LIMIT
             && self.calls_left.fetch_sub(1, Ordering::Relaxed) == 1
         {
-            self.say(REPLACE);
+            self.send(REPLACE);
         }
     }
 }

@@ -11,7 +11,7 @@ use nix::libc;
 use crate::scoreboard::exit_reason::ExitReason;
 use crate::stop::control::Control;
 use crate::stop::registered::is_signalled;
-use crate::stop::signals::{give_signals_back, obey, take_signals_in_child, watch_crashes};
+use crate::stop::signals::{install_crash_handlers, obey, release_signals, reset_child_signals};
 use crate::sys::clock::NEVER;
 
 /// Held by a process whose children serve: until it is dropped, signals that stop the server are
@@ -37,7 +37,7 @@ impl Supervision {
         // A signal may have come before; the grace is for the children now.
         control.limits.grace_ends.store(NEVER, Ordering::SeqCst);
         // Children inherit the handlers, and need not make their own one by one.
-        watch_crashes(&control);
+        install_crash_handlers(&control);
         Supervision { control }
     }
 
@@ -72,15 +72,15 @@ impl Supervision {
     /// the server's stats show even while it serves nobody.
     pub fn before_fork(&self, generation: Option<u32>) -> ForkEntry {
         let scoreboard = &self.control.scoreboard;
-        let expect = |generation| scoreboard.workers().expect(generation, scoreboard.age_ms());
-        let worker = generation.and_then(expect);
+        let reserve = |generation| scoreboard.workers().reserve(generation, scoreboard.age_ms());
+        let worker = generation.and_then(reserve);
         ForkEntry { control: Arc::clone(&self.control), worker }
     }
 
     /// The child `pid` was told to retire.
     pub fn child_retires(&self, pid: i32) {
         if let Some(worker) = self.control.scoreboard.workers().find(pid) {
-            worker.retire();
+            worker.mark_retiring();
         }
     }
 
@@ -94,7 +94,7 @@ impl Supervision {
 impl Drop for Supervision {
     fn drop(&mut self) {
         self.control.role.supervises.clear();
-        give_signals_back(&self.control);
+        release_signals(&self.control);
     }
 }
 
@@ -110,7 +110,7 @@ impl ForkEntry {
     /// In the parent: the child has this process id.
     pub fn in_parent(self, pid: i32) {
         if let Some(worker) = self.worker {
-            self.control.scoreboard.workers().at(worker).name(pid);
+            self.control.scoreboard.workers().at(worker).set_pid(pid);
         }
     }
 
@@ -144,17 +144,17 @@ impl ServingChild {
     /// When the descriptor or the handlers cannot be had.
     pub fn begin(&self) -> io::Result<()> {
         let role = &self.control.role;
-        self.control.renew_wake()?;
+        self.control.replace_wake()?;
         self.control.listening.forget();
         role.supervises.clear();
         role.is_child.set();
         role.has_served.clear();
-        take_signals_in_child(&self.control)
+        reset_child_signals(&self.control)
     }
 
     /// Says one line to the parent.
     pub fn report(&self, line: &[u8]) {
-        self.control.reports.say(line);
+        self.control.reports.send(line);
     }
 
     /// Lets this process ask for its replacement once it has served so many calls.

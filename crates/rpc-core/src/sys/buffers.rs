@@ -14,7 +14,7 @@ const PAGE_LEN: usize = 4096;
 
 /// How often to ask for a pair on one page. Beyond the holes of the heap, malloc gives pieces that
 /// lie side by side.
-const MOST_TRIED: usize = 64;
+const MAX_TRIES: usize = 64;
 
 /// What a connection reads into and writes from.
 pub(crate) struct Buffers {
@@ -39,7 +39,7 @@ impl SpareBuffers {
     /// The pair, or a new one if another connection has it. For requests of `max_frame_len` bytes.
     pub(crate) fn take(&self, max_frame_len: usize) -> Buffers {
         let pair = self.pair.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let mut buffers = pair.unwrap_or_else(|| from_memory(memory()));
+        let mut buffers = pair.unwrap_or_else(|| from_vectors(new_vectors()));
         buffers.requests.reset(max_frame_len);
         buffers
     }
@@ -66,31 +66,31 @@ pub(crate) fn share_on_one_page<Owner>(
     let mut tried = Vec::new();
     loop {
         let shared = Arc::new(owner);
-        let pair = memory();
+        let pair = new_vectors();
         let begin = ptr::from_ref(&*shared).addr();
-        let places = [
+        let addresses = [
             begin - COUNTS_LEN,
             begin + size_of::<Owner>() - 1,
             pair[0].as_ptr().addr(),
             pair[1].as_ptr().addr(),
         ];
-        let [page, others @ ..] = places.map(|place| place / PAGE_LEN);
-        if others == [page; 3] || tried.len() == MOST_TRIED {
-            spare_buffers(&shared).give_back(from_memory(pair));
+        let [page, others @ ..] = addresses.map(|address| address / PAGE_LEN);
+        if others == [page; 3] || tried.len() == MAX_TRIES {
+            spare_buffers(&shared).give_back(from_vectors(pair));
             return shared;
         }
         owner = Arc::into_inner(shared).expect("nobody else has it yet");
         // Takes the place that was just given back, so that the next one is another.
-        let place = Vec::<u8>::with_capacity(COUNTS_LEN + size_of::<Owner>());
-        tried.push((place, pair));
+        let filler = Vec::<u8>::with_capacity(COUNTS_LEN + size_of::<Owner>());
+        tried.push((filler, pair));
     }
 }
 
-fn memory() -> [Vec<u8>; 2] {
+fn new_vectors() -> [Vec<u8>; 2] {
     [vec![0; INITIAL_BUFFER_LEN], vec![0; INITIAL_BUFFER_LEN]]
 }
 
-fn from_memory([requests, replies]: [Vec<u8>; 2]) -> Buffers {
+fn from_vectors([requests, replies]: [Vec<u8>; 2]) -> Buffers {
     Buffers {
         requests: FrameReader::with_buffer(0, requests),
         replies: FrameWriter::with_buffer(replies),

@@ -21,7 +21,7 @@ impl Flag {
     }
 
     /// Sets it. Whether it was set before.
-    pub(crate) fn was_set(&self) -> bool {
+    pub(crate) fn test_and_set(&self) -> bool {
         self.0.swap(true, Ordering::SeqCst)
     }
 }

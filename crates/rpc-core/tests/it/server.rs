@@ -14,7 +14,7 @@ use serde_json::Value;
 pub(crate) const PING: Method<String, String> = Method::new("ping", "pong");
 
 /// Only a hang takes this long.
-const PATIENCE: Duration = Duration::from_secs(60);
+const READ_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A server that serves one connection after the other in a thread of its own.
 pub(crate) struct Server {
@@ -73,7 +73,7 @@ impl Peer {
     /// One end of a pair, or a connection that was made otherwise.
     pub(crate) fn new(stream: impl Into<OwnedFd>) -> Peer {
         let stream = UnixStream::from(stream.into());
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(READ_TIMEOUT)).unwrap();
         Peer(stream)
     }
 

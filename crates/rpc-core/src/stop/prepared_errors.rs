@@ -8,19 +8,19 @@ use rpc_proto::{ERROR_KIND, ErrorCode, FrameWriter, Response, RpcError};
 use serde_json::json;
 
 /// The words of one server.
-pub(crate) struct LastWords {
+pub(crate) struct PreparedErrors {
     /// The framed error for callers whose handlers run when the grace is over.
     pub(crate) unfinished: Box<[u8]>,
     /// The body of the error for those who are connected and wait for nothing.
     pub(crate) stopping: Box<[u8]>,
 }
 
-impl LastWords {
-    pub(crate) fn new() -> io::Result<LastWords> {
+impl PreparedErrors {
+    pub(crate) fn new() -> io::Result<PreparedErrors> {
         let mut stopping = Vec::new();
         Response::encode(&mut stopping, ERROR_KIND, &shutting_down())?;
         let unfinished = framed(&stopped_before_the_end());
-        Ok(LastWords { unfinished, stopping: stopping.into() })
+        Ok(PreparedErrors { unfinished, stopping: stopping.into() })
     }
 }
 
