@@ -49,28 +49,6 @@ pub struct Acceptor {
 }
 
 impl Acceptor {
-    pub(crate) fn new(
-        listening: ListeningSocket,
-        address: Address,
-    ) -> Result<Acceptor, ServeError> {
-        let server = Server::new()?;
-        Ok(Acceptor {
-            listening: Some(listening),
-            rejecting: Rejecting::new(Arc::clone(&server.control)),
-            hooks: Hooks::default(),
-            address,
-            has_begun: false,
-            allowed_uids: None,
-            is_shared: false,
-            must_poll: false,
-            server,
-        })
-    }
-
-    pub(crate) fn control(&self) -> &Arc<Control> {
-        &self.server.control
-    }
-
     /// Lets SIGTERM and SIGINT stop the server; a second SIGINT ends the process at once.
     ///
     /// Signal handlers belong to the whole process: of several acceptors, the one that asked last
@@ -146,6 +124,43 @@ impl Acceptor {
             .map_err(|source| ServeError::ChangeOwner { address: self.address.clone(), source })
     }
 
+    /// Says that the model serves each connection in a thread of its own and goes on accepting
+    /// meanwhile. A forked process that loses a thread to a handler then lives on for its other
+    /// connections, and ends by its own time when its parent stops it; one that serves in the
+    /// thread that accepts has nothing left to live for.
+    pub fn serve_in_threads(&mut self) {
+        self.control().role.serves_in_threads.set();
+    }
+
+    /// The next connection; `None` when the server was told to stop.
+    ///
+    /// Blocks until one of the two. After `None` this process does not listen any more; in the one
+    /// that bound the socket, peers that were still in the queue have been rejected with -32002,
+    /// and over TCP those that came into it within 10 ms more.
+    ///
+    /// # Errors
+    ///
+    /// [`ServeError`] only when the listening socket itself is broken. Running out of descriptors
+    /// or memory is not an error: new peers are rejected with -32000, and accepting goes on.
+    pub fn accept(&mut self) -> Result<Option<Connection>, ServeError> {
+        self.accept_beside(&mut ())
+    }
+
+    /// Refuses a connection: answers `error`, and closes once the peer has had the time to read
+    /// it. Does not block; the lingering close goes on beside [`accept`](Acceptor::accept).
+    pub fn refuse(&mut self, conn: Connection, error: &RpcError) {
+        tracing::debug!(peer = %conn.peer(), reason = %error, "connection refused");
+        self.rejecting.reject(conn.into_socket(), error);
+    }
+
+    /// Answers the callers whose handlers still run in this process that the server will not wait
+    /// for them: -32002, the handler may have run. Whatever their handlers return is thrown away.
+    ///
+    /// For a model that gives up when the grace is over. Does not block.
+    pub fn answer_unfinished(&self) {
+        self.control().answer_unfinished();
+    }
+
     /// How long requests in flight may take once the server was told to stop. In a worker that
     /// retires, whose connections may go on: without a bound. A stop by signal that comes later has
     /// a timer of its own.
@@ -164,51 +179,6 @@ impl Acceptor {
     /// A handle that stops this server from another thread.
     pub fn shutdown(&self) -> Shutdown {
         self.server.shutdown()
-    }
-
-    /// Says that the model serves each connection in a thread of its own and goes on accepting
-    /// meanwhile. A forked process that loses a thread to a handler then lives on for its other
-    /// connections, and ends by its own time when its parent stops it; one that serves in the
-    /// thread that accepts has nothing left to live for.
-    pub fn serve_in_threads(&mut self) {
-        self.control().role.serves_in_threads.set();
-    }
-
-    /// Prepares the socket for workers, forked from this process, that accept on it side by side:
-    /// each connection wakes one of them. This process itself must not accept any more.
-    ///
-    /// # Errors
-    ///
-    /// [`ServeError::Accept`] when the socket cannot be made blocking.
-    #[doc(hidden)]
-    pub fn share_with_workers(&mut self) -> Result<(), ServeError> {
-        self.is_shared = true;
-        self.set_blocking(true)
-    }
-
-    fn set_blocking(&self, blocking: bool) -> Result<(), ServeError> {
-        let set = |socket: &ListeningSocket| socket.listener.set_blocking(blocking);
-        self.listening.as_ref().map_or(Ok(()), set).map_err(ServeError::Accept)
-    }
-
-    /// Makes this process the parent of others that serve.
-    #[doc(hidden)]
-    pub fn supervise(&self) -> Supervision {
-        Supervision::begin(Arc::clone(self.control()))
-    }
-
-    /// The next connection; `None` when the server was told to stop.
-    ///
-    /// Blocks until one of the two. After `None` this process does not listen any more; in the one
-    /// that bound the socket, peers that were still in the queue have been rejected with -32002,
-    /// and over TCP those that came into it within 10 ms more.
-    ///
-    /// # Errors
-    ///
-    /// [`ServeError`] only when the listening socket itself is broken. Running out of descriptors
-    /// or memory is not an error: new peers are rejected with -32000, and accepting goes on.
-    pub fn accept(&mut self) -> Result<Option<Connection>, ServeError> {
-        self.accept_beside(&mut ())
     }
 
     /// As [`accept`](Acceptor::accept), and meanwhile looks after `events`. After `None` it is for
@@ -261,15 +231,22 @@ impl Acceptor {
         }
     }
 
-    /// The first time that this process accepts. A worker has a master that does this for it.
-    fn begin_accepting(&mut self) -> Result<(), ServeError> {
-        self.has_begun = true;
-        self.control().reports.send(READY);
-        if !self.is_shared && self.is_creator() {
-            self.set_blocking(false)?;
-            self.hooks.announce_accepting();
-        }
-        Ok(())
+    /// Prepares the socket for workers, forked from this process, that accept on it side by side:
+    /// each connection wakes one of them. This process itself must not accept any more.
+    ///
+    /// # Errors
+    ///
+    /// [`ServeError::Accept`] when the socket cannot be made blocking.
+    #[doc(hidden)]
+    pub fn share_with_workers(&mut self) -> Result<(), ServeError> {
+        self.is_shared = true;
+        self.set_blocking(true)
+    }
+
+    /// Makes this process the parent of others that serve.
+    #[doc(hidden)]
+    pub fn supervise(&self) -> Supervision {
+        Supervision::begin(Arc::clone(self.control()))
     }
 
     /// Runs the hook of [`on_accepting`](Acceptor::on_accepting), once: for a model whose children
@@ -279,9 +256,48 @@ impl Acceptor {
         self.hooks.announce_accepting();
     }
 
+    /// The listening socket, as long as there is one.
+    #[doc(hidden)]
+    pub fn listening_on(&self) -> Option<BorrowedFd<'_>> {
+        self.listening.as_ref().map(|listening| listening.listener.as_fd())
+    }
+
+    pub(crate) fn new(
+        listening: ListeningSocket,
+        address: Address,
+    ) -> Result<Acceptor, ServeError> {
+        let server = Server::new()?;
+        Ok(Acceptor {
+            listening: Some(listening),
+            rejecting: Rejecting::new(Arc::clone(&server.control)),
+            hooks: Hooks::default(),
+            address,
+            has_begun: false,
+            allowed_uids: None,
+            is_shared: false,
+            must_poll: false,
+            server,
+        })
+    }
+
+    pub(crate) fn control(&self) -> &Arc<Control> {
+        &self.server.control
+    }
+
     /// Whether this is the process that made the acceptor, not one of its children.
     pub(crate) fn is_creator(&self) -> bool {
         self.server.creator == own_pid()
+    }
+
+    /// The first time that this process accepts. A worker has a master that does this for it.
+    fn begin_accepting(&mut self) -> Result<(), ServeError> {
+        self.has_begun = true;
+        self.control().reports.send(READY);
+        if !self.is_shared && self.is_creator() {
+            self.set_blocking(false)?;
+            self.hooks.announce_accepting();
+        }
+        Ok(())
     }
 
     fn accept_now(&mut self) -> Result<Option<Connection>, ServeError> {
@@ -342,25 +358,9 @@ impl Acceptor {
         matches!(peer, Peer::Unix(credentials) if uids.contains(&credentials.uid))
     }
 
-    /// Refuses a connection: answers `error`, and closes once the peer has had the time to read
-    /// it. Does not block; the lingering close goes on beside [`accept`](Acceptor::accept).
-    pub fn refuse(&mut self, conn: Connection, error: &RpcError) {
-        tracing::debug!(peer = %conn.peer(), reason = %error, "connection refused");
-        self.rejecting.reject(conn.into_socket(), error);
-    }
-
-    /// Answers the callers whose handlers still run in this process that the server will not wait
-    /// for them: -32002, the handler may have run. Whatever their handlers return is thrown away.
-    ///
-    /// For a model that gives up when the grace is over. Does not block.
-    pub fn answer_unfinished(&self) {
-        self.control().answer_unfinished();
-    }
-
-    /// The listening socket, as long as there is one.
-    #[doc(hidden)]
-    pub fn listening_on(&self) -> Option<BorrowedFd<'_>> {
-        self.listening.as_ref().map(|listening| listening.listener.as_fd())
+    fn set_blocking(&self, blocking: bool) -> Result<(), ServeError> {
+        let set = |socket: &ListeningSocket| socket.listener.set_blocking(blocking);
+        self.listening.as_ref().map_or(Ok(()), set).map_err(ServeError::Accept)
     }
 }
 

@@ -58,7 +58,89 @@ const DRAIN_LEN: usize = 64 * 1024;
 /// How often somebody who cannot wait looks again for a slot that another thread holds.
 const MAX_TRIES: usize = 1000;
 
+/// Where in a call a slot stands, for those who only look.
+pub(crate) enum Activity {
+    Handling,
+    /// The handler runs, and somebody else has answered.
+    Lost,
+    Other,
+}
+
+/// When the peer is to see the end of the connection, behind an answer in the handler's place.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EndOfStream {
+    Now,
+    /// When the process is gone, so that whoever sees it knows that.
+    AtExit,
+}
+
+/// What came of looking at deadlines.
+pub(crate) struct DeadlineCheck {
+    /// The nearest that is left.
+    pub(crate) next: u64,
+    pub(crate) has_answered: bool,
+}
+
+impl DeadlineCheck {
+    pub(crate) const NOTHING: DeadlineCheck = DeadlineCheck { next: NEVER, has_answered: false };
+}
+
 impl Slot {
+    /// Whether somebody has the slot.
+    pub(crate) fn is_taken(&self) -> bool {
+        self.owner.load(Ordering::Relaxed) != 0
+    }
+
+    /// Takes the slot for the process `owner`, if it is free.
+    pub(crate) fn claim(&self, owner: i32) -> bool {
+        let (success, failure) = (Ordering::SeqCst, Ordering::Relaxed);
+        self.owner.compare_exchange(0, owner, success, failure).is_ok()
+    }
+
+    /// The process that serves the connection, 0 if there is none.
+    pub(crate) fn owner(&self) -> i32 {
+        self.owner.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn set_owner(&self, pid: i32) {
+        self.owner.store(pid, Ordering::SeqCst);
+    }
+
+    pub(crate) fn set_socket(&self, socket: RawFd) {
+        self.socket.store(socket + 1, Ordering::SeqCst);
+    }
+
+    /// Waits until nobody else uses the descriptor and makes it unknown. It may then be closed.
+    pub(crate) fn forget_socket(&self) {
+        loop {
+            self.wait_while_held();
+            let socket = self.socket.load(Ordering::SeqCst) & !SOCKET_HELD;
+            let (success, failure) = (Ordering::SeqCst, Ordering::SeqCst);
+            if self.socket.compare_exchange(socket, 0, success, failure).is_ok() {
+                return;
+            }
+        }
+    }
+
+    /// Frees the slot of a process that has died.
+    pub(crate) fn clear(&self) {
+        self.calls.end_connection();
+        self.phase.store(IDLE, Ordering::SeqCst);
+        self.socket.store(0, Ordering::SeqCst);
+        self.set_owner(0);
+    }
+
+    /// Who serves the connection, 0 if there is none, and where in a call it stands.
+    pub(crate) fn snapshot(&self) -> (i32, Activity) {
+        let owner = self.owner.load(Ordering::Acquire);
+        let activity = match self.phase.load(Ordering::Acquire) & PHASE_MASK {
+            HANDLING => Activity::Handling,
+            TAKEN_OVER => Activity::Lost,
+            _ => Activity::Other,
+        };
+        (owner, activity)
+    }
+
     /// Publishes that a handler is about to run, and which replies must go out before its own.
     #[inline]
     pub(crate) fn begin_handling(&self, waiting: &[u8]) {
@@ -101,79 +183,11 @@ impl Slot {
         self.phase.store(call | IDLE, Ordering::Release);
     }
 
-    /// Whether somebody has the slot.
-    pub(crate) fn is_taken(&self) -> bool {
-        self.owner.load(Ordering::Relaxed) != 0
-    }
-
-    /// Takes the slot for the process `owner`, if it is free.
-    pub(crate) fn claim(&self, owner: i32) -> bool {
-        let (success, failure) = (Ordering::SeqCst, Ordering::Relaxed);
-        self.owner.compare_exchange(0, owner, success, failure).is_ok()
-    }
-
-    /// The process that serves the connection, 0 if there is none.
-    pub(crate) fn owner(&self) -> i32 {
-        self.owner.load(Ordering::SeqCst)
-    }
-
-    /// Frees the slot of a process that has died.
-    pub(crate) fn clear(&self) {
-        self.calls.end_connection();
-        self.phase.store(IDLE, Ordering::SeqCst);
-        self.socket.store(0, Ordering::SeqCst);
-        self.set_owner(0);
-    }
-
-    /// Who serves the connection, 0 if there is none, and where in a call it stands.
-    pub(crate) fn snapshot(&self) -> (i32, Activity) {
-        let owner = self.owner.load(Ordering::Acquire);
-        let activity = match self.phase.load(Ordering::Acquire) & PHASE_MASK {
-            HANDLING => Activity::Handling,
-            TAKEN_OVER => Activity::Lost,
-            _ => Activity::Other,
-        };
-        (owner, activity)
-    }
-
-    pub(crate) fn set_owner(&self, pid: i32) {
-        self.owner.store(pid, Ordering::SeqCst);
-    }
-
-    pub(crate) fn set_socket(&self, socket: RawFd) {
-        self.socket.store(socket + 1, Ordering::SeqCst);
-    }
-
-    /// Waits until nobody else uses the descriptor and makes it unknown. It may then be closed.
-    pub(crate) fn forget_socket(&self) {
-        loop {
-            self.wait_while_held();
-            let socket = self.socket.load(Ordering::SeqCst) & !SOCKET_HELD;
-            let (success, failure) = (Ordering::SeqCst, Ordering::SeqCst);
-            if self.socket.compare_exchange(socket, 0, success, failure).is_ok() {
-                return;
-            }
+    /// Waits until nobody else uses the descriptor, or the replies that were published with it.
+    pub(crate) fn wait_while_held(&self) {
+        while self.socket.load(Ordering::SeqCst) & SOCKET_HELD != 0 {
+            std::thread::yield_now();
         }
-    }
-
-    /// Runs `action` on the descriptor, unless there is none, somebody else is at it, or the slot
-    /// no longer belongs to this process. Async-signal-safe if `action` is.
-    fn with_socket<Outcome>(&self, action: impl FnOnce(RawFd) -> Outcome) -> Option<Outcome> {
-        let socket = self.socket.load(Ordering::SeqCst);
-        if socket == 0 || socket & SOCKET_HELD != 0 {
-            return None;
-        }
-        let held = socket | SOCKET_HELD;
-        let (success, failure) = (Ordering::SeqCst, Ordering::SeqCst);
-        if self.socket.compare_exchange(socket, held, success, failure).is_err() {
-            return None;
-        }
-        // The slot may have been given back and taken by another process, with an equal number,
-        // since the caller looked. Now that it is held it cannot be given back.
-        let is_ours = self.owner() == own_pid();
-        let outcome = is_ours.then(|| action(socket - 1));
-        self.socket.store(socket, Ordering::SeqCst);
-        outcome
     }
 
     /// Ends the reading side of the connection. Async-signal-safe.
@@ -190,12 +204,6 @@ impl Slot {
             }
             std::thread::yield_now();
         }
-    }
-
-    /// The phase with the number of its call, if a handler runs.
-    fn handling(&self) -> Option<u32> {
-        let phase = self.phase.load(Ordering::SeqCst);
-        (phase & PHASE_MASK == HANDLING).then_some(phase)
     }
 
     /// Answers in place of the handler that runs, whichever call that is. Async-signal-safe.
@@ -229,6 +237,12 @@ impl Slot {
         }
     }
 
+    /// The phase with the number of its call, if a handler runs.
+    fn handling(&self) -> Option<u32> {
+        let phase = self.phase.load(Ordering::SeqCst);
+        (phase & PHASE_MASK == HANDLING).then_some(phase)
+    }
+
     /// Answers in the handler's place, if it has not answered the call whose phase was read as
     /// `phase`. Async-signal-safe.
     fn answer_call(&self, phase: u32, frame: &[u8], end: EndOfStream) -> bool {
@@ -258,39 +272,25 @@ impl Slot {
         .unwrap_or(false)
     }
 
-    /// Waits until nobody else uses the descriptor, or the replies that were published with it.
-    pub(crate) fn wait_while_held(&self) {
-        while self.socket.load(Ordering::SeqCst) & SOCKET_HELD != 0 {
-            std::thread::yield_now();
+    /// Runs `action` on the descriptor, unless there is none, somebody else is at it, or the slot
+    /// no longer belongs to this process. Async-signal-safe if `action` is.
+    fn with_socket<Outcome>(&self, action: impl FnOnce(RawFd) -> Outcome) -> Option<Outcome> {
+        let socket = self.socket.load(Ordering::SeqCst);
+        if socket == 0 || socket & SOCKET_HELD != 0 {
+            return None;
         }
+        let held = socket | SOCKET_HELD;
+        let (success, failure) = (Ordering::SeqCst, Ordering::SeqCst);
+        if self.socket.compare_exchange(socket, held, success, failure).is_err() {
+            return None;
+        }
+        // The slot may have been given back and taken by another process, with an equal number,
+        // since the caller looked. Now that it is held it cannot be given back.
+        let is_ours = self.owner() == own_pid();
+        let outcome = is_ours.then(|| action(socket - 1));
+        self.socket.store(socket, Ordering::SeqCst);
+        outcome
     }
-}
-
-/// Where in a call a slot stands, for those who only look.
-pub(crate) enum Activity {
-    Handling,
-    /// The handler runs, and somebody else has answered.
-    Lost,
-    Other,
-}
-
-/// When the peer is to see the end of the connection, behind an answer in the handler's place.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum EndOfStream {
-    Now,
-    /// When the process is gone, so that whoever sees it knows that.
-    AtExit,
-}
-
-/// What came of looking at deadlines.
-pub(crate) struct DeadlineCheck {
-    /// The nearest that is left.
-    pub(crate) next: u64,
-    pub(crate) has_answered: bool,
-}
-
-impl DeadlineCheck {
-    pub(crate) const NOTHING: DeadlineCheck = DeadlineCheck { next: NEVER, has_answered: false };
 }
 
 /// Sends all of `bytes` without waiting, or gives up. Async-signal-safe.

@@ -176,24 +176,6 @@ impl<'a> Exchange<'a> {
         })
     }
 
-    #[inline]
-    fn call(&mut self, method: &Found<'_>, params: &str) -> Result<(), serde_json::Error> {
-        method.call(params, &self.context, self.conn.slot(), self.replies)
-    }
-
-    #[cold]
-    fn answer_stats(&mut self, params: &str) -> Result<(), RpcError> {
-        if params != "null" {
-            return Err(RpcError::invalid_params(format_args!("`{}` takes none", STATS.name())));
-        }
-        let slot = self.conn.slot();
-        slot.calls.set_method(STATS_NUMBER);
-        let reply_head = &ReplyHead::new(STATS.kind());
-        let stats = stats::snapshot(&self.conn.control().scoreboard, &self.service.registry);
-        Responder { reply_head, slot, replies: self.replies }.respond(Ok(stats));
-        Ok(())
-    }
-
     /// Begins the time of a call, if it has a deadline. An error: it is over already.
     #[inline]
     fn begin_time(&mut self, asked: Option<Duration>, method: &Found<'_>) -> Result<(), RpcError> {
@@ -218,6 +200,24 @@ impl<'a> Exchange<'a> {
             Some(Duration::ZERO) => return Err(deadline_was_over()),
             Some(limit) => self.context.deadline = Some(self.conn.limit_call(limit)),
         }
+        Ok(())
+    }
+
+    #[inline]
+    fn call(&mut self, method: &Found<'_>, params: &str) -> Result<(), serde_json::Error> {
+        method.call(params, &self.context, self.conn.slot(), self.replies)
+    }
+
+    #[cold]
+    fn answer_stats(&mut self, params: &str) -> Result<(), RpcError> {
+        if params != "null" {
+            return Err(RpcError::invalid_params(format_args!("`{}` takes none", STATS.name())));
+        }
+        let slot = self.conn.slot();
+        slot.calls.set_method(STATS_NUMBER);
+        let reply_head = &ReplyHead::new(STATS.kind());
+        let stats = stats::snapshot(&self.conn.control().scoreboard, &self.service.registry);
+        Responder { reply_head, slot, replies: self.replies }.respond(Ok(stats));
         Ok(())
     }
 }

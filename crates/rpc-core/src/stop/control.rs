@@ -26,6 +26,40 @@ use crate::sys::buffers::{SpareBuffers, share_on_one_page};
 use crate::sys::flag::Flag;
 use crate::sys::pid::own_pid;
 
+/// Stops one server, from any thread.
+///
+/// ```
+/// # use rpc_core::{Acceptor, Address};
+/// let acceptor = Acceptor::bind(&"127.0.0.1:0".parse()?)?;
+/// let shutdown = acceptor.shutdown();
+/// let controlling_thread = std::thread::spawn(move || shutdown.stop());
+/// # controlling_thread.join().unwrap();
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Shutdown {
+    control: Arc<Control>,
+}
+
+impl Shutdown {
+    pub(crate) fn new(control: Arc<Control>) -> Shutdown {
+        Shutdown { control }
+    }
+
+    /// Tells the server to stop, and returns at once.
+    ///
+    /// It accepts nobody any more, ends idle connections, and answers the requests that it has
+    /// received. `serve` returns when that is done. A second call changes nothing.
+    pub fn stop(&self) {
+        self.control.stop();
+    }
+
+    /// Whether the server was told to stop.
+    pub fn is_stopping(&self) -> bool {
+        self.control.is_stopping()
+    }
+}
+
 pub(crate) struct Control {
     stopping: Flag,
     /// Set in a worker that accepts no more and goes when its last connection has ended.
@@ -105,13 +139,6 @@ impl Control {
         self.scoreboard.answer_running(own_pid(), &self.errors.unfinished, EndOfStream::Now);
     }
 
-    /// Async-signal-safe.
-    fn wake_up(&self) {
-        let one = 1_u64.to_ne_bytes();
-        // SAFETY: `one` is eight live bytes; the descriptor is open as long as `self`.
-        unsafe { libc::write(self.wake.as_raw_fd(), one.as_ptr().cast(), one.len()) };
-    }
-
     /// The descriptor that becomes readable when the server is told to stop.
     pub(crate) fn wake(&self) -> BorrowedFd<'_> {
         self.wake.as_fd()
@@ -132,39 +159,12 @@ impl Control {
         }
         Ok(())
     }
-}
 
-/// Stops one server, from any thread.
-///
-/// ```
-/// # use rpc_core::{Acceptor, Address};
-/// let acceptor = Acceptor::bind(&"127.0.0.1:0".parse()?)?;
-/// let shutdown = acceptor.shutdown();
-/// let controlling_thread = std::thread::spawn(move || shutdown.stop());
-/// # controlling_thread.join().unwrap();
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Clone, Debug)]
-pub struct Shutdown {
-    control: Arc<Control>,
-}
-
-impl Shutdown {
-    pub(crate) fn new(control: Arc<Control>) -> Shutdown {
-        Shutdown { control }
-    }
-
-    /// Tells the server to stop, and returns at once.
-    ///
-    /// It accepts nobody any more, ends idle connections, and answers the requests that it has
-    /// received. `serve` returns when that is done. A second call changes nothing.
-    pub fn stop(&self) {
-        self.control.stop();
-    }
-
-    /// Whether the server was told to stop.
-    pub fn is_stopping(&self) -> bool {
-        self.control.is_stopping()
+    /// Async-signal-safe.
+    fn wake_up(&self) {
+        let one = 1_u64.to_ne_bytes();
+        // SAFETY: `one` is eight live bytes; the descriptor is open as long as `self`.
+        unsafe { libc::write(self.wake.as_raw_fd(), one.as_ptr().cast(), one.len()) };
     }
 }
 

@@ -70,15 +70,6 @@ pub(crate) fn obey(control: &Control, signal: libc::c_int, is_from_parent: bool)
     }
 }
 
-/// Whoever has children must take them along, which is not for a signal handler.
-fn end_at_once(control: &Control, status: i32) {
-    if !control.role.supervises.is_set() {
-        exit_now(status);
-    }
-    control.role.end_at_once(status);
-    control.stop();
-}
-
 fn stop(control: &Control, is_from_parent: bool) {
     // A parent that tells its child to stop also ends it when the grace is over. Should the
     // parent die before, the kernel sends the signal once more, and then it is not the parent's.
@@ -94,6 +85,15 @@ fn stop(control: &Control, is_from_parent: bool) {
         grace_ends.store(ends, Ordering::SeqCst);
         arm(ends);
     }
+    control.stop();
+}
+
+/// Whoever has children must take them along, which is not for a signal handler.
+fn end_at_once(control: &Control, status: i32) {
+    if !control.role.supervises.is_set() {
+        exit_now(status);
+    }
+    control.role.end_at_once(status);
     control.stop();
 }
 
