@@ -23,13 +23,13 @@ use crate::sys::clock::moment_in;
 use crate::sys::pid::own_pid;
 use crate::sys::stream::unread_len;
 
-/// Buffers above this many bytes are given back when the connection falls silent.
+/// Buffers larger than this, in bytes, are shrunk when the connection falls silent.
 const KEPT_BUFFER_LEN: usize = 64 * 1024;
 
-/// How long a connection with large buffers must be silent before it gives them back.
+/// How long a connection with large buffers must be silent before they are shrunk.
 const SHRINK_AFTER: Duration = Duration::from_millis(100);
 
-/// What a wait for more bytes came to.
+/// The outcome of waiting for more bytes.
 pub(crate) enum Received {
     Bytes,
     EndOfStream,
@@ -39,17 +39,18 @@ pub(crate) enum Received {
     FrameTimeout,
 }
 
-/// A connection that was accepted and is not served yet. Dropping it closes it without a word;
-/// [`Acceptor::refuse`](crate::Acceptor::refuse) says why.
+/// A connection that was accepted and is not served yet. Dropping it closes it without an answer;
+/// [`Acceptor::refuse`](crate::Acceptor::refuse) answers with an error first.
 pub struct Connection {
-    // Dropped first: the scoreboard must not name a descriptor that is closed.
+    // First, so that it is dropped first: the scoreboard must not name a closed descriptor.
     slot: SlotGuard<Control>,
     pub(crate) socket: Socket,
     peer: Peer,
-    /// Bytes that had come when the stop was noticed and are still to be read.
+    /// How many of the bytes that were there when the stop was noticed are still unread.
     unread_at_stop: Cell<Option<usize>>,
+    /// How long a read may block between two frames.
     idle_timeout: Cell<Duration>,
-    /// Whether reads end after [`SHRINK_AFTER`] instead of the idle timeout.
+    /// Whether reads time out after [`SHRINK_AFTER`] instead of the idle timeout.
     waits_briefly: Cell<bool>,
 }
 
@@ -60,7 +61,7 @@ impl fmt::Debug for Connection {
 }
 
 impl Connection {
-    /// `Err` gives the socket back: every slot is taken.
+    /// `Err` returns the socket when all slots are taken.
     pub(crate) fn new(socket: Socket, peer: Peer, control: &Arc<Control>) -> Result<Self, Socket> {
         control.scoreboard.counters().count_accepted();
         match SlotGuard::claim(control, socket.as_fd().as_raw_fd()) {
@@ -76,7 +77,7 @@ impl Connection {
         }
     }
 
-    /// Who is at the other end.
+    /// The peer of this connection.
     pub fn peer(&self) -> Peer {
         self.peer
     }
@@ -87,8 +88,8 @@ impl Connection {
         self.slot.set_owner(pid);
     }
 
-    /// Makes this process the one that the scoreboard names: a child may be here before its
-    /// parent has said so.
+    /// Makes this process the owner on the scoreboard. A child may come here before its parent has
+    /// set it.
     pub(crate) fn take_ownership(&self) {
         self.slot.set_owner(own_pid());
         let control = &self.slot.shared;
@@ -108,8 +109,8 @@ impl Connection {
         &self.slot
     }
 
-    /// Sets what holds for the whole connection. The slot is published already, so a stop that
-    /// comes later finds it; one that came before is made up for here.
+    /// Prepares the connection for its first request. A stop that comes later finds the published
+    /// slot; the effect of one that came before is applied here.
     pub(crate) fn begin(&self, idle_timeout: Duration) -> io::Result<()> {
         self.set_idle_timeout(idle_timeout)?;
         if self.control().is_stopping() {
@@ -118,7 +119,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Gives the call that is being handled so much time from now on, and returns when it is over.
+    /// Sets the deadline of the call that is being handled to `limit` from now, and returns it as
+    /// [`now`](crate::sys::clock::now) counts.
     pub(crate) fn limit_call(&self, limit: Duration) -> u64 {
         let deadline = moment_in(limit);
         let control = &self.slot.shared;
@@ -130,14 +132,14 @@ impl Connection {
         deadline
     }
 
-    /// How long [`receive`](Connection::receive) waits between two frames from now on.
+    /// Sets how long [`receive`](Connection::receive) waits between two frames.
     pub(crate) fn set_idle_timeout(&self, idle_timeout: Duration) -> io::Result<()> {
         self.idle_timeout.set(idle_timeout);
         self.socket.set_read_timeout(idle_timeout)
     }
 
-    /// Blocks until bytes have come, at most for that time between two frames and until
-    /// `frame_deadline` inside one, which begins here.
+    /// Blocks until bytes have come: at most for the idle timeout between two frames, and until
+    /// `frame_deadline` inside a frame, which is set at the first wait for the rest of it.
     ///
     /// Between two frames this is one read. Only a frame that comes in pieces costs more.
     #[inline]
@@ -178,9 +180,8 @@ impl Connection {
         }
     }
 
-    /// Whether the next reads wait only until large buffers are to be given back, or for as long
-    /// as the peer may be silent. Changed twice in a burst of large calls, so that each of them
-    /// costs one read like any other.
+    /// Lets reads time out after [`SHRINK_AFTER`], or after the idle timeout. Changes twice in a
+    /// burst of large calls, so that each of them costs one read like any other.
     #[cold]
     fn wait_briefly(&self, briefly: bool) -> io::Result<()> {
         let timeout = if briefly { SHRINK_AFTER } else { self.idle_timeout.get() };
@@ -189,8 +190,8 @@ impl Connection {
         Ok(())
     }
 
-    /// The wait for the rest of a frame: by the clock, so that a peer which sends a byte now and
-    /// then gains nothing.
+    /// Waits for the rest of a frame until a fixed deadline, so that a peer gains no time by
+    /// sending single bytes.
     #[cold]
     fn receive_rest(
         &self,
@@ -215,7 +216,7 @@ impl Connection {
         }
     }
 
-    /// Reads once more, if something comes before the deadline; `false` if nothing did.
+    /// Reads once more if bytes come before the deadline; `false` if none came. Blocks until then.
     pub(crate) fn receive_until(
         &self,
         requests: &mut FrameReader,
@@ -227,9 +228,9 @@ impl Connection {
         Ok(came)
     }
 
-    /// After a stop: the rest of what was there when it was noticed. A socket whose reading side
-    /// has ended still takes what comes, so a peer that sends without a pause would be served for
-    /// the whole grace.
+    /// Receives after a stop: only the bytes that were there when the stop was noticed. A socket
+    /// whose reading side was shut down still accepts bytes, so a peer that never stops sending
+    /// would otherwise be served for the whole grace.
     #[cold]
     fn receive_after_stop(&self, requests: &mut FrameReader) -> io::Result<Received> {
         let left = match self.unread_at_stop.get() {
@@ -247,7 +248,7 @@ impl Connection {
         }
     }
 
-    /// Writes all replies that wait; one write if the peer reads. Blocks at most for `timeout`.
+    /// Writes all pending replies; one write if the peer reads. Blocks at most for `timeout`.
     #[inline]
     pub(crate) fn send(&self, replies: &mut FrameWriter, timeout: Duration) -> io::Result<()> {
         let bytes = replies.as_bytes();
@@ -269,7 +270,7 @@ impl Connection {
         let deadline = after(timeout);
         while !bytes.is_empty() {
             if !self.socket.wait_for(PollFlags::POLLOUT, deadline)? {
-                let message = format!("the peer did not take its replies within {timeout:?}");
+                let message = format!("the peer did not read its replies within {timeout:?}");
                 return Err(io::Error::new(io::ErrorKind::TimedOut, message));
             }
             match self.socket.write_now(bytes) {
@@ -281,7 +282,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Says that the server stops.
+    /// Sends the error that says that the server stops. Blocks at most for `timeout`.
     pub(crate) fn send_shutting_down(
         &self,
         replies: &mut FrameWriter,
@@ -293,7 +294,7 @@ impl Connection {
         self.send(replies, timeout)
     }
 
-    /// Whether bytes wait that nobody will read: closing now would reset the connection.
+    /// Whether unread bytes wait in the socket: closing it now would reset the connection.
     pub(crate) fn has_unread(&self) -> bool {
         unread_len(self.socket.as_fd()).is_ok_and(|len| len > 0)
     }

@@ -17,20 +17,23 @@ use crate::serve::service::Service;
 use crate::serve::socket::after;
 use crate::serve::stats::{self, STATS_NUMBER};
 
-/// Replies are written when this many bytes wait, even if more requests are there already.
+/// Pending replies are written at this many bytes, even if more requests have been received.
 const FLUSH_LEN: usize = 64 * 1024;
 
-/// How long a first prefix that may be in the wrong byte order waits for what follows it.
+/// How long a first length prefix that may be in the wrong byte order waits for more bytes, which
+/// show whether it is.
 const PREFIX_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// How a connection ends that did not fail.
+/// How to close a connection that did not fail.
 pub(crate) enum Ending {
-    /// Everything was said, or there is nobody to say it to.
+    /// At once: the peer got everything, or has closed.
     Close,
-    /// The last reply says why, and the peer should be given the time to read it.
+    /// After a while: the last reply says why the connection ends, and the peer needs time to read
+    /// it.
     Linger,
 }
 
+/// The state of one connection while it is served.
 pub(crate) struct Exchange<'a> {
     service: &'a Service,
     conn: &'a Connection,
@@ -48,6 +51,7 @@ impl<'a> Exchange<'a> {
     }
 
     /// Answers requests until the peer closes the connection, breaks a limit, or the server stops.
+    /// Blocks until then.
     pub(crate) fn run(&mut self, requests: &mut FrameReader) -> io::Result<Ending> {
         let (service, conn) = (self.service, self.conn);
         let mut idle_timeout = service.first_request_timeout.min(service.idle_timeout);
@@ -108,8 +112,8 @@ impl<'a> Exchange<'a> {
         Ok(Ending::Linger)
     }
 
-    /// Appends the one reply to the request in `body`. `false`: somebody else has answered it, and
-    /// the connection is theirs.
+    /// Appends the one reply to the request in `body`. `false` if another thread or a signal
+    /// handler has answered it: then nothing more may be sent on the connection.
     #[inline]
     fn answer(&mut self, body: &[u8]) -> bool {
         let slot = self.conn.slot();
@@ -127,7 +131,7 @@ impl<'a> Exchange<'a> {
                 log_panic(&*panic);
                 let has_replied = self.replies.as_bytes().len() > waiting_len;
                 if has_replied {
-                    // A destructor of the result panicked, behind its reply.
+                    // A destructor of the result panicked after the reply was written.
                     return true;
                 }
                 RpcError::internal("the handler panicked")
@@ -142,11 +146,11 @@ impl<'a> Exchange<'a> {
         is_ours
     }
 
-    /// Finds the handler and calls it. An error is the reason why no handler was called.
+    /// Finds the handler and calls it. An error says why no handler was called.
     #[inline]
     fn dispatch(&mut self, body: &[u8]) -> Result<(), RpcError> {
         // One pass over the params: the handler's own type parses them and thereby checks that
-        // the body is JSON. Whatever is unusual or wrong takes the way below.
+        // the body is JSON. Every unusual or wrong request takes the slow path below.
         if let Ok(text) = std::str::from_utf8(body)
             && let Some((name, asked, params)) = split_request(text)
             && let Some(method) = self.service.registry.find(name)
@@ -158,8 +162,8 @@ impl<'a> Exchange<'a> {
         self.dispatch_unusual(body)
     }
 
-    /// Not inlined, so that a usual request needs little stack: a child of a fork copies each page
-    /// of it that it writes.
+    /// Not inlined, so that a usual request needs little stack: a forked child copies each page of
+    /// the stack that it writes.
     #[cold]
     #[inline(never)]
     fn dispatch_unusual(&mut self, body: &[u8]) -> Result<(), RpcError> {
@@ -176,7 +180,8 @@ impl<'a> Exchange<'a> {
         })
     }
 
-    /// Begins the time of a call, if it has a deadline. An error: it is over already.
+    /// Sets the deadline of the call, if it has one; `asked` is the request's. An error if it has
+    /// passed already.
     #[inline]
     fn begin_time(&mut self, asked: Option<Duration>, method: &Found<'_>) -> Result<(), RpcError> {
         self.context.deadline = None;
@@ -186,8 +191,8 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// The deadline is the shortest of the request's, the method's and the maximum; the default is
-    /// for calls that have neither of the first two.
+    /// The shortest of the request's, the method's and the maximum counts; the default is for calls
+    /// without either of the first two.
     #[inline(never)]
     fn begin_limited_time(
         &mut self,

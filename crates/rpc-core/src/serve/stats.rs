@@ -1,7 +1,7 @@
 //! The reply to `rpc.stats`: one walk over the scoreboard.
 //!
-//! It takes no lock and waits for nobody, so it answers while other processes and threads hang,
-//! and a process that died in the middle of a call is one more slot.
+//! It takes no lock and waits for no other process or thread, so it answers while those hang, and a
+//! process that died in the middle of a call is one more slot.
 
 use std::collections::HashMap;
 
@@ -11,15 +11,15 @@ use crate::scoreboard::slot::Activity;
 use crate::scoreboard::table::Scoreboard;
 use crate::serve::registry::Registry;
 
-/// The number under which the call of `rpc.stats` itself shows on the scoreboard. Those of
-/// registered methods count from 1.
+/// The method number of `rpc.stats` itself on the scoreboard. Those of registered methods count
+/// from 1.
 pub(crate) const STATS_NUMBER: u32 = u32::MAX;
 
-/// What the scoreboard says now. `registry` names the methods.
+/// Reads the whole scoreboard. `registry` gives the names of the methods.
 pub(crate) fn snapshot(scoreboard: &Scoreboard, registry: &Registry) -> Stats {
     let uptime_ms = scoreboard.age_ms();
-    // Before the slots: calls move from the slot of a connection that ends to its worker, and so
-    // may be missed, but are never counted twice.
+    // Before the slots: when a connection ends, its calls move from its slot to its worker. In
+    // this order they may be missed, but are never counted twice.
     let mut workers = scoreboard.workers().snapshot(uptime_ms);
     let index_of: HashMap<i32, usize> =
         workers.iter().enumerate().map(|(index, worker)| (worker.pid, index)).collect();
@@ -29,8 +29,8 @@ pub(crate) fn snapshot(scoreboard: &Scoreboard, registry: &Registry) -> Stats {
     let mut calls = CallStats::default();
     let mut handling = Vec::new();
     for (position, slot) in scoreboard.used_slots().iter().enumerate() {
-        // The phase before the calls: their number is then that of this call or a later one, so
-        // that equal numbers in two looks, both while a handler runs, are one and the same call.
+        // The phase before the calls: the number is then that of this call or a later one. Equal
+        // numbers in two snapshots, both while a handler runs, therefore mean the same call.
         let (owner, activity) = slot.snapshot();
         let of_slot = slot.calls.snapshot();
         calls.total += of_slot.total;
@@ -58,7 +58,7 @@ pub(crate) fn snapshot(scoreboard: &Scoreboard, registry: &Registry) -> Stats {
             }
         }
     }
-    // After the slots, so that no more seem to be open than ever came.
+    // After the slots, so that never more connections seem open than were accepted.
     let mut connections = scoreboard.counters().connections();
     connections.open = open;
     let mut stats = Stats::default();
@@ -92,7 +92,7 @@ mod tests {
     const DEAD: i32 = i32::MAX;
 
     #[test]
-    fn calls_of_the_dead_count_and_belong_to_nobody() {
+    fn calls_of_a_dead_process_count_and_belong_to_no_connection() {
         let scoreboard = &Arc::new(Scoreboard::new().expect("memory"));
         let registry = Registry::new();
         let held = SlotGuard::claim(scoreboard, 0).expect("a free slot");
@@ -107,6 +107,6 @@ mod tests {
         let after = snapshot(scoreboard, &registry);
         assert_eq!((after.connections.open, after.calls.total), (0, 3));
         assert_eq!((after.calls.handling, after.calls.lost), (0, 0));
-        assert_eq!(held.calls.snapshot().of_connection, 0, "the next connection begins at none");
+        assert_eq!(held.calls.snapshot().of_connection, 0, "the next connection begins at zero");
     }
 }

@@ -1,9 +1,8 @@
 //! What a server, its connections and the signal handlers share within one process: whether to
 //! stop, and the parts that a stop needs.
 //!
-//! A stop is a flag, a walk over the process's own slots, and a wake-up for the accept loop. All
-//! three are async-signal-safe, so a signal handler does what [`Shutdown`] does and no polling
-//! interval exists.
+//! A stop sets a flag, walks the process's own slots, and wakes the accept loop. All three are
+//! async-signal-safe, so a signal handler does the same as [`Shutdown::stop`], and nothing polls.
 #![allow(unsafe_code)]
 
 use std::fmt;
@@ -26,7 +25,7 @@ use crate::sys::buffers::{SpareBuffers, share_on_one_page};
 use crate::sys::flag::Flag;
 use crate::sys::pid::own_pid;
 
-/// Stops one server, from any thread.
+/// Stops one server from any thread.
 ///
 /// ```
 /// # use rpc_core::{Acceptor, Address};
@@ -46,15 +45,15 @@ impl Shutdown {
         Shutdown { control }
     }
 
-    /// Tells the server to stop, and returns at once.
+    /// Begins to stop the server. Does not block.
     ///
-    /// It accepts nobody any more, ends idle connections, and answers the requests that it has
-    /// received. `serve` returns when that is done. A second call changes nothing.
+    /// The server accepts no more connections, ends idle ones, and answers the requests that it has
+    /// received. `serve` returns when that is done. A second call has no effect.
     pub fn stop(&self) {
         self.control.stop();
     }
 
-    /// Whether the server was told to stop.
+    /// Whether the server has begun to stop.
     pub fn is_stopping(&self) -> bool {
         self.control.is_stopping()
     }
@@ -62,7 +61,7 @@ impl Shutdown {
 
 pub(crate) struct Control {
     stopping: Flag,
-    /// Set in a worker that accepts no more and goes when its last connection has ended.
+    /// Set in a worker that accepts no more and exits when its last connection has ended.
     retiring: Flag,
     grace_ms: AtomicU64,
     wake: EventFd,
@@ -111,13 +110,13 @@ impl Control {
         self.retiring.is_set()
     }
 
-    /// Whether this process was told to stop, or to retire.
+    /// Whether this process stops or retires.
     pub(crate) fn accepts_no_more(&self) -> bool {
         self.is_stopping() || self.is_retiring()
     }
 
-    /// Async-signal-safe. The flag is set before the walk, and a connection publishes its slot
-    /// before it looks at the flag, so none is missed.
+    /// Begins to stop this process. Async-signal-safe. The flag is set before the walk, and a
+    /// connection publishes its slot before it reads the flag, so no connection is missed.
     pub(crate) fn stop(&self) {
         self.stopping.set();
         self.scoreboard.stop_reading(own_pid());
@@ -125,7 +124,7 @@ impl Control {
         self.listening.end(self.wake(), libc::SIGTERM);
     }
 
-    /// Accepts no more in this worker; its connections go on until they end by themselves.
+    /// Ends accepting in this worker; its connections continue until they end by themselves.
     /// Async-signal-safe.
     pub(crate) fn retire(&self) {
         self.retiring.set();
@@ -133,27 +132,27 @@ impl Control {
         self.listening.end(self.wake(), libc::SIGHUP);
     }
 
-    /// Tells the callers whose handlers still run in this process that they will get no result.
-    /// Async-signal-safe.
+    /// Answers the callers whose handlers still run in this process with -32002: they will get no
+    /// result. Async-signal-safe.
     pub(crate) fn answer_unfinished(&self) {
         self.scoreboard.answer_running(own_pid(), &self.errors.unfinished, EndOfStream::Now);
     }
 
-    /// The descriptor that becomes readable when the server is told to stop.
+    /// The descriptor that becomes readable when the server stops.
     pub(crate) fn wake(&self) -> BorrowedFd<'_> {
         self.wake.as_fd()
     }
 
-    /// Makes the descriptor unreadable again after a wake-up that meant nothing.
+    /// Makes the descriptor unreadable again.
     pub(crate) fn clear_wake(&self) {
         let _ = self.wake.read();
     }
 
-    /// In a process that was just forked: an eventfd is shared by a fork, and it needs its own.
+    /// Called in a new child, which shares its parent's eventfd after the fork and needs its own.
     pub(crate) fn replace_wake(&self) -> io::Result<()> {
         let wake = OwnedFd::from(new_wake()?);
-        // SAFETY: both descriptors are open; the old one is replaced in one step, so that a
-        // signal handler never writes into a closed one.
+        // SAFETY: both descriptors are open. The old one is replaced in one step, so that a signal
+        // handler never writes to a closed one.
         if unsafe { libc::dup3(wake.as_raw_fd(), self.wake.as_raw_fd(), libc::O_CLOEXEC) } < 0 {
             return Err(io::Error::last_os_error());
         }

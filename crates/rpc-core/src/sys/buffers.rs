@@ -1,4 +1,4 @@
-//! The buffers of a connection, and a pair that is kept for the next one.
+//! The buffers of a connection, and a spare pair for the next one.
 
 use std::ptr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,27 +6,27 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rpc_proto::internal::INITIAL_BUFFER_LEN;
 use rpc_proto::{FrameReader, FrameWriter};
 
-/// Buffers above this many bytes are given back to the system and not kept.
+/// Buffers larger than this, in bytes, are freed and not kept.
 const KEPT_LEN: usize = 4096;
 
-/// The page of most machines, in bytes.
+/// The page size of most machines, in bytes.
 const PAGE_LEN: usize = 4096;
 
-/// How often to ask for a pair on one page. Beyond the holes of the heap, malloc gives pieces that
-/// lie side by side.
+/// How often to try to get a pair on one page. Once the holes in the heap are filled, malloc
+/// returns adjacent pieces.
 const MAX_TRIES: usize = 64;
 
-/// What a connection reads into and writes from.
+/// The buffers that a connection reads into and writes from.
 pub(crate) struct Buffers {
     pub(crate) requests: FrameReader,
     pub(crate) replies: FrameWriter,
 }
 
-/// One pair of buffers, for whoever serves the next connection.
+/// One pair of buffers for the next connection.
 ///
-/// It is there before the first fork, so a child needs nothing from malloc for its own work: each
-/// page of the heap that it writes is copied, and malloc writes many. A process that serves one
-/// connection after the other uses the same pair each time.
+/// It is allocated before the first fork, so a child needs no malloc for its own work: each page of
+/// the heap that it writes is copied, and malloc writes many. A process that serves one connection
+/// after the other always uses the same pair.
 pub(crate) struct SpareBuffers {
     pair: Mutex<Option<Buffers>>,
 }
@@ -36,7 +36,8 @@ impl SpareBuffers {
         SpareBuffers { pair: Mutex::new(None) }
     }
 
-    /// The pair, or a new one if another connection has it. For requests of `max_frame_len` bytes.
+    /// The pair, or a new one if another connection has it. It accepts requests of up to
+    /// `max_frame_len` bytes.
     pub(crate) fn take(&self, max_frame_len: usize) -> Buffers {
         let pair = self.pair.lock().unwrap_or_else(PoisonError::into_inner).take();
         let mut buffers = pair.unwrap_or_else(|| from_vectors(new_vectors()));
@@ -44,7 +45,7 @@ impl SpareBuffers {
         buffers
     }
 
-    /// Keeps the pair for the next connection, unless it is large or there is one already.
+    /// Keeps the pair for the next connection, unless it is large or another one is kept already.
     pub(crate) fn give_back(&self, mut buffers: Buffers) {
         if buffers.requests.capacity().max(buffers.replies.capacity()) > KEPT_LEN {
             return;
@@ -54,14 +55,14 @@ impl SpareBuffers {
     }
 }
 
-/// Shares `owner`, and fills its spare buffers with a pair that begins on the same page, so that a
-/// child which writes all three copies one. malloc gives what it happens to have, so this asks
-/// until they fit, and gives the others back.
+/// Puts `owner` into an `Arc`, and fills its spare buffers with a pair that begins on the same
+/// page, so that a child which writes all three copies one page. Since malloc decides on the
+/// addresses, this allocates until they fit, and frees the others.
 pub(crate) fn share_on_one_page<Owner>(
     mut owner: Owner,
     spare_buffers: impl Fn(&Owner) -> &SpareBuffers,
 ) -> Arc<Owner> {
-    /// The two counts in front of what an `Arc` shares.
+    /// The two reference counts before the value of an `Arc`.
     const COUNTS_LEN: usize = 2 * size_of::<usize>();
     let mut tried = Vec::new();
     loop {
@@ -79,8 +80,8 @@ pub(crate) fn share_on_one_page<Owner>(
             spare_buffers(&shared).give_back(from_vectors(pair));
             return shared;
         }
-        owner = Arc::into_inner(shared).expect("nobody else has it yet");
-        // Takes the place that was just given back, so that the next one is another.
+        owner = Arc::into_inner(shared).expect("it was not cloned yet");
+        // Fills the memory that was just freed, so that the next try gets another address.
         let filler = Vec::<u8>::with_capacity(COUNTS_LEN + size_of::<Owner>());
         tried.push((filler, pair));
     }
