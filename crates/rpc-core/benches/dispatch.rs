@@ -1,8 +1,8 @@
-//! What a call costs through the whole connection loop: a thread that serves one end of a pair of
-//! sockets, and a peer that keeps so many requests in flight.
+//! What a call costs in the whole connection loop: a thread serves one end of a pair of sockets,
+//! and a peer keeps a number of requests in flight.
 //!
-//! With one in flight this measures the kernel and its scheduler; with 128 it measures this crate.
-//! `cargo xtask bench` compares models; this is for those who change the loop.
+//! With one request in flight this measures the kernel and its scheduler, with 128 this crate.
+//! `cargo xtask bench` compares models; this benchmark is for changes of the loop.
 
 #![expect(clippy::disallowed_methods, reason = "the crate starts no thread, its tests do")]
 
@@ -20,7 +20,7 @@ const PING: Method<String, String> = Method::new("ping", "pong");
 
 const TEXT: &str = "123456789";
 
-/// Calls in one iteration: a multiple of every number of calls in flight.
+/// Calls in one iteration: a multiple of each number in [`IN_FLIGHT`].
 const CALLS: usize = 1024;
 
 const IN_FLIGHT: [usize; 3] = [1, 16, 128];
@@ -29,7 +29,7 @@ fn main() {
     divan::main();
 }
 
-/// The handler takes and gives a `String`.
+/// The handler takes and returns a `String`.
 #[divan::bench(args = IN_FLIGHT)]
 fn typed(bencher: Bencher<'_, '_>, in_flight: usize) {
     let mut registry = Registry::new();
@@ -37,7 +37,7 @@ fn typed(bencher: Bencher<'_, '_>, in_flight: usize) {
     call(bencher, registry, in_flight);
 }
 
-/// The handler gives back the JSON that it was given.
+/// The handler returns the JSON text that it got.
 #[divan::bench(args = IN_FLIGHT)]
 fn raw(bencher: Bencher<'_, '_>, in_flight: usize) {
     let mut registry = Registry::new();

@@ -1,7 +1,7 @@
-//! Answers `ping` with a loop of its own, where the `rpc-server-*` crates bring theirs.
+//! Answers `ping` with its own accept loop, where the `rpc-server-*` crates bring theirs.
 //!
-//! `cargo run --package rpc-core --example ping-core -- 127.0.0.1:8080` listens there, without an
-//! address on a port of the kernel's choice.
+//! `cargo run --package rpc-core --example ping-core -- 127.0.0.1:8080` listens on that address;
+//! default: 127.0.0.1 and a port that the kernel chooses.
 //! SIGTERM and SIGINT (Ctrl-C) stop it.
 
 use std::env;

@@ -1,4 +1,4 @@
-//! What can keep a server from serving. Nothing that a client does is among it.
+//! The errors that keep a server from serving. No client can cause one.
 
 use std::error::Error;
 use std::io;
@@ -6,19 +6,20 @@ use std::time::Duration;
 
 use rpc_proto::Address;
 
-/// Why a server cannot serve, or no longer.
+/// Why a server cannot serve, or cannot go on.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServeError {
-    /// The address cannot be bound: in use by another server, not allowed, not of this machine.
+    /// The address cannot be bound: another server uses it, the process may not bind it, or it does
+    /// not belong to this machine.
     #[error("cannot listen on {address}")]
     Bind {
-        /// The address that was asked for.
+        /// The requested address.
         address: Address,
-        /// What the system said.
+        /// The error of the system call.
         source: io::Error,
     },
-    /// The socket that was given cannot be used as a listening one.
+    /// The given socket cannot be used as a listening socket.
     #[error("cannot listen on the socket that was passed on")]
     Socket(#[source] io::Error),
     /// The file of a Unix socket cannot be given to another user.
@@ -26,30 +27,30 @@ pub enum ServeError {
     ChangeOwner {
         /// Where the server listens.
         address: Address,
-        /// What the system said.
+        /// The error of the system call.
         source: io::Error,
     },
-    /// The memory or the descriptors that a server shares with its children cannot be had.
+    /// The shared memory or the descriptors of the server cannot be created.
     #[error("cannot set up the server's shared state")]
     Setup(#[source] io::Error),
-    /// The handlers for stop signals cannot be installed.
+    /// The signal handlers cannot be installed.
     #[error("cannot install signal handlers")]
     Signals(#[source] io::Error),
     /// The listening socket is broken.
     #[error("cannot accept connections")]
     Accept(#[source] io::Error),
-    /// What can keep one model from serving. The source is of a type of that model's crate.
+    /// An error that only one model has. The source is a type of that model's crate.
     #[error("cannot serve in this model")]
     Model(#[source] Box<dyn Error + Send + Sync>),
     /// The children or the listening socket cannot be watched.
     #[error("cannot wait for events")]
     Watch(#[source] io::Error),
-    /// The server stopped, but not everything that it had begun was finished within the grace.
+    /// The server stopped, but some calls were not finished within the grace.
     #[error("stopped with {count} unfinished after a grace of {grace:?}")]
     Unfinished {
-        /// How many threads or processes were still at work.
+        /// How many threads or processes were still working.
         count: usize,
-        /// How long they were given.
+        /// How long they could have taken.
         grace: Duration,
     },
 }

@@ -1,5 +1,5 @@
-//! What blocking RPC servers share: the method registry, the connection loop, the acceptor,
-//! deadlines, the graceful stop, and the scoreboard that the processes of a server share.
+//! The parts that blocking RPC servers share: the method registry, the connection loop, the
+//! acceptor, deadlines, the graceful stop, and the scoreboard that all processes of a server use.
 //!
 //! ```text
 //!   Acceptor ── accept() ──▶ Connection ── serve_conn() ──▶ Service ──▶ Registry ──▶ handler
@@ -9,19 +9,20 @@
 //! ```
 //!
 //! This crate owns no accept loop, spawns no thread and prints nothing. A *model* is a loop that
-//! pulls connections from an [`Acceptor`] and runs [`Service::serve_conn`] somewhere: in the same
-//! thread (`rpc-server-single`), in another one (`rpc-server-thread`), in a child process
-//! (`rpc-server-fork`), in one of several processes forked ahead (`rpc-server-prefork`).
+//! pulls connections from an [`Acceptor`] and runs [`Service::serve_conn`] for each: in the same
+//! thread (`rpc-server-single`), in another thread (`rpc-server-thread`), in a child process
+//! (`rpc-server-fork`), or in one of several processes that were forked in advance
+//! (`rpc-server-prefork`).
 //!
 //! # When to use it
 //!
-//! Depend on it to write a model of your own. To serve with one of the four, depend on that crate;
-//! it re-exports what a program needs from here.
+//! Depend on this crate to write your own model. To serve with one of the four, depend on that
+//! model's crate, which re-exports what a program needs from here.
 //!
-//! It is the wrong choice for thousands of connections that are mostly active at once (take an
-//! asynchronous runtime), and on anything but Linux: eventfds and the behaviour of
-//! `shutdown(SHUT_RD)` are Linux's. For servers with child processes take `rpc-process` as well,
-//! and `rpc-daemon` for what a service manager wants.
+//! It is the wrong choice for thousands of connections that are mostly active at the same time (use
+//! an asynchronous runtime), and on any system but Linux: eventfds and this behaviour of
+//! `shutdown(SHUT_RD)` exist only there. A server with child processes also needs `rpc-process`;
+//! `rpc-daemon` has what a service manager expects.
 //!
 //! # Example
 //!
@@ -47,7 +48,7 @@
 //! # Where to read next
 //!
 //! [`Acceptor`], then [`Service`]; [`Server`] for connections that did not come from a listening
-//! socket; `docs/architecture.md` in the repository for the rooms of this house.
+//! socket; `docs/architecture.md` in the repository for a map of the code.
 
 mod accept;
 mod error;
@@ -72,7 +73,7 @@ pub use sys::exit::{EXIT_DEADLINE, EXIT_GRACE_EXPIRED};
 pub use rpc_proto::stats::WorkerState;
 pub use rpc_proto::{Address, ErrorCode, Method, RpcError};
 
-/// What only our own crates need of each other.
+/// What only the crates of this workspace need from each other.
 #[doc(hidden)]
 pub mod internal {
     pub use crate::accept::wait::EventSource;

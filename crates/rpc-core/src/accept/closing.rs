@@ -1,4 +1,4 @@
-//! The end of the listening: nobody new gets in, and peers that wait in the queue are rejected.
+//! The end of listening: no new connection is admitted, and peers in the queue are rejected.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -10,38 +10,38 @@ use crate::accept::acceptor::Acceptor;
 use crate::accept::listener::Listener;
 use crate::serve::lingering_close::LingeringClose;
 use crate::serve::socket::poll_timeout;
-use crate::stop::last_words::shutting_down;
+use crate::stop::prepared_errors::shutting_down;
 
-/// Connections that are rejected at a stop before they were accepted.
+/// How many queued connections are rejected at a stop, at most.
 const MAX_QUEUED: usize = 8192;
 
-/// A listening socket, and whose it is.
+/// A listening socket, and whether other processes listen on it too.
 pub(crate) struct ListeningSocket {
     pub(crate) listener: Listener,
-    /// Whether nobody else listens on it. Its creator then answers for what is left in its queue at
-    /// the end.
-    is_ours_alone: bool,
-    /// Set at a stop: until then somebody may still come into the queue.
-    last_handshake: Option<Instant>,
+    /// Whether no other server listens on it. At the end its creator then rejects the peers that
+    /// are left in its queue.
+    is_exclusive: bool,
+    /// Set at a stop: until this moment connections may still enter the queue.
+    handshakes_end: Option<Instant>,
 }
 
 impl ListeningSocket {
-    pub(crate) fn new(listener: Listener, is_ours_alone: bool) -> ListeningSocket {
-        ListeningSocket { listener, is_ours_alone, last_handshake: None }
+    pub(crate) fn new(listener: Listener, is_exclusive: bool) -> ListeningSocket {
+        ListeningSocket { listener, is_exclusive, handshakes_end: None }
     }
 
     fn admit_no_more(&mut self, grace: Duration) {
-        if self.is_ours_alone && self.last_handshake.is_none() {
+        if self.is_exclusive && self.handshakes_end.is_none() {
             let handshakes = self.listener.admit_no_more();
-            // A server in such a hurry waits for nobody, or its grace would be over meanwhile.
+            // With a grace this short there is no time to wait for handshakes.
             let has_time = grace > 2 * handshakes;
             let wait = if has_time { handshakes } else { Duration::ZERO };
-            self.last_handshake = Some(Instant::now() + wait);
+            self.handshakes_end = Some(Instant::now() + wait);
         }
     }
 
     fn reject_queue(&self) {
-        if !self.is_ours_alone || self.listener.set_blocking(false).is_err() {
+        if !self.is_exclusive || self.listener.set_blocking(false).is_err() {
             return;
         }
         for _ in 0..MAX_QUEUED {
@@ -56,27 +56,27 @@ impl ListeningSocket {
         }
     }
 
-    /// For how long somebody may still come into the queue; `None` if nobody does any more.
+    /// How much longer connections may enter the queue; `None` if they no longer can.
     fn awaits_handshakes(&self) -> Option<Duration> {
-        let left = self.last_handshake?.saturating_duration_since(Instant::now());
+        let left = self.handshakes_end?.saturating_duration_since(Instant::now());
         (!left.is_zero()).then_some(left)
     }
 }
 
 impl Acceptor {
-    /// Says that another process, which has inherited the socket, listens on it from now on: at
-    /// the end this one neither answers the peers in its queue nor removes its file.
+    /// Declares that another process, which has inherited the socket, listens on it from now on. At
+    /// the end this process neither answers the peers in the queue nor removes the socket file.
     pub fn leave_socket_to_others(&mut self) {
-        // The server goes on there.
+        // The service continues in that process.
         self.hooks.on_closing = None;
         if let Some(listening) = &mut self.listening {
-            listening.is_ours_alone = false;
+            listening.is_exclusive = false;
             listening.listener.leave_to_others();
         }
     }
 
-    /// Lets nobody into the queue any more, unless others listen on the socket. Workers may still
-    /// accept the connections that are in it.
+    /// Admits no more connections to the queue, unless others listen on the socket. Workers may
+    /// still accept the connections that are in it.
     #[doc(hidden)]
     pub fn admit_no_more(&mut self) {
         let (is_creator, grace) = (self.is_creator(), self.control().grace());
@@ -85,8 +85,8 @@ impl Acceptor {
         }
     }
 
-    /// Rejects the peers that wait in the queue, in the process that bound the socket, unless others
-    /// listen on it. Nobody new gets into it.
+    /// Admits no more connections and rejects the peers in the queue, in the process that bound the
+    /// socket and unless others listen on it.
     #[doc(hidden)]
     pub fn reject_queue(&mut self) {
         if !self.is_creator() {
@@ -94,20 +94,20 @@ impl Acceptor {
         }
         self.hooks.announce_closing();
         self.admit_no_more();
-        // One descriptor is enough to tell one after the other.
-        self.rejecting.reserve = None;
+        // One free descriptor is enough to reject one peer after the other.
+        self.rejecting.reserve_fd = None;
         if let Some(listening) = &self.listening {
             listening.reject_queue();
         }
     }
 
-    /// For how long somebody may still come into the queue; `None` if nobody does any more.
+    /// How much longer connections may enter the queue; `None` if they no longer can.
     #[doc(hidden)]
     pub fn awaits_handshakes(&self) -> Option<Duration> {
         self.listening.as_ref()?.awaits_handshakes()
     }
 
-    /// Ends the listening. At a stop this waits for handshakes.
+    /// Ends listening. At a stop this waits for handshakes, 10 ms at most.
     pub(crate) fn end_listening(&mut self) {
         self.reject_queue();
         while self.control().is_stopping()
@@ -126,19 +126,20 @@ impl Acceptor {
         self.listening = None;
     }
 
-    /// Ends the listening without a stop: peers that wait in the queue are rejected with -32002,
-    /// unless others listen on the socket. Connections that were accepted go on.
+    /// Ends listening without a stop: peers in the queue are rejected with -32002, unless others
+    /// listen on the socket. Accepted connections continue.
     ///
     /// Blocks for 10 ms at most, and only after a stop. An acceptor that is dropped instead closes
-    /// its socket, and the kernel resets whoever waits.
+    /// its socket, and the kernel resets the peers in the queue.
     pub fn close(mut self) {
         self.end_listening();
     }
 
-    /// In a child that serves a connection: closes its copies of what only its parent needs.
+    /// For a child that serves a connection: closes its copies of the descriptors that only its
+    /// parent needs.
     ///
-    /// As dropping does, and frees no memory: that would copy pages which the child otherwise
-    /// shares with its parent, only to end a little later.
+    /// Like dropping, but frees no memory: that would copy pages which the child otherwise shares
+    /// with its parent, shortly before it exits.
     pub fn leave_to_parent(&mut self) {
         self.rejecting.end();
         self.close_socket();

@@ -1,13 +1,12 @@
-//! The two moments in the life of a server that others wait for: accepting has begun, and the
-//! listening ends.
+//! The program's hooks for two moments of a server: accepting has begun, and listening ends.
 
-/// What a program does at such a moment.
+/// What the program runs at such a moment.
 pub(crate) type Hook = Box<dyn FnOnce() + Send + Sync>;
 
 #[derive(Default)]
 pub(crate) struct Hooks {
     pub(crate) on_accepting: Option<Hook>,
-    /// Runs only behind the first.
+    /// Runs only if accepting has begun.
     pub(crate) on_closing: Option<Hook>,
     has_begun: bool,
 }

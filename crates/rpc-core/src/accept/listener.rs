@@ -17,26 +17,26 @@ use crate::serve::context::Peer;
 use crate::serve::socket::{Socket, credentials};
 use crate::sys::syn_filter::admit_no_more;
 
-/// Connections that the kernel completes and keeps until they are accepted; it lowers this to
+/// How many connections the kernel keeps until they are accepted; it lowers this to
 /// net.core.somaxconn (listen(2)).
 const BACKLOG: i32 = 4096;
 
-/// How long the handshake of a connection may take that has begun when a stop comes: a round trip
-/// in a local network, or the time for which a busy machine lets one of its processes wait. Who
-/// needs longer is reset by the close(2) of the listening socket.
-const HANDSHAKE_TIME: Duration = Duration::from_millis(10);
+/// How long a handshake that has begun before a stop may take: a round trip in a local network, or
+/// the time that a process waits for its turn on a busy machine. The close(2) of the listening
+/// socket resets connections that need longer.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_millis(10);
 
-/// Who may connect to a Unix socket unless told otherwise: its owner.
+/// The default mode of a socket file: only its owner may connect.
 const SOCKET_FILE_MODE: u32 = 0o600;
 
-/// The permissions that a file can have, without set-user-id and the like.
+/// All permission bits of a file, without set-user-id and the like.
 const PERMISSIONS: u32 = 0o777;
 
 pub(crate) enum Listener {
     Tcp(TcpListener),
-    /// The file is dropped first. Were nobody listening while it is still there, a server that
-    /// starts just then could replace it, get the same inode number, and lose its own file to us.
-    /// There is none to look after if the socket was inherited.
+    /// The file comes first because it must be dropped first. If the socket were closed while the
+    /// file is still there, a server that starts just then could replace the file, get the same
+    /// inode number, and lose its own file to us. `None` if the socket was inherited.
     Unix(Option<SocketFile>, UnixListener),
 }
 
@@ -51,7 +51,7 @@ impl Listener {
                 // std sets SO_REUSEADDR: on Linux it lets a server start again while connections
                 // of the last one linger, and still refuses two that listen (socket(7)).
                 let listener = TcpListener::bind(host_and_port.as_str())?;
-                // A second listen(2) changes nothing but the length of the queue.
+                // A second listen(2) only changes the length of the queue.
                 listen(&listener, Backlog::new(BACKLOG)?)?;
                 Listener::tcp(listener)
             }
@@ -64,14 +64,14 @@ impl Listener {
                 Ok(Listener::Unix(Some(file), UnixListener::from(socket)))
             }
             other => {
-                let message = format!("no way to listen on {other}");
+                let message = format!("unsupported kind of address: {other}");
                 Err(io::Error::new(io::ErrorKind::Unsupported, message))
             }
         }
     }
 
-    /// Takes a listening socket that somebody else has bound. Whether it blocks stays as it is,
-    /// because that belongs to all who have it.
+    /// Takes a listening socket that was bound elsewhere. It stays blocking or non-blocking as it
+    /// is, because all processes that share it share this.
     pub(crate) fn from_socket(socket: OwnedFd) -> io::Result<Listener> {
         if getsockopt(&socket, sockopt::SockType)? != SockType::Stream
             || !getsockopt(&socket, sockopt::AcceptConn)?
@@ -92,12 +92,12 @@ impl Listener {
     }
 
     fn tcp(listener: TcpListener) -> io::Result<Listener> {
-        // Connections inherit it.
+        // Accepted connections inherit this option.
         setsockopt(&listener, sockopt::TcpNoDelay, &true)?;
         Ok(Listener::Tcp(listener))
     }
 
-    /// Where it really listens: port 0 has become the port that the kernel chose.
+    /// The address that it listens on; port 0 is replaced by the port that the kernel chose.
     pub(crate) fn local_address(&self) -> io::Result<Address> {
         match self {
             Listener::Tcp(listener) => Ok(Address::Tcp(listener.local_addr()?.to_string())),
@@ -106,7 +106,7 @@ impl Listener {
                 let name = local_name(listener)?;
                 let path = name.as_unix_addr().and_then(UnixAddr::path);
                 let path = path.ok_or_else(|| {
-                    // Nothing says who may connect to one: unix(7), abstract sockets.
+                    // Nothing limits who may connect to one: unix(7), abstract sockets.
                     invalid("it is a Unix socket without a file, which has no permissions")
                 })?;
                 Ok(Address::unix(path))
@@ -114,7 +114,7 @@ impl Listener {
         }
     }
 
-    /// Whether `accept` waits. The processes that share the socket share this.
+    /// Whether `accept` blocks, in all processes that share the socket.
     pub(crate) fn set_blocking(&self, blocking: bool) -> io::Result<()> {
         match self {
             Listener::Tcp(listener) => listener.set_nonblocking(!blocking),
@@ -130,23 +130,24 @@ impl Listener {
         }
     }
 
-    /// Another process listens on it from now on, so its file stays.
+    /// Another process listens on the socket from now on, so its file stays.
     pub(crate) fn leave_to_others(&mut self) {
         if let Listener::Unix(Some(file), _) = self {
             file.leave_to_others();
         }
     }
 
-    /// Nobody can begin to connect from now on, so that the queue can be emptied for good: whoever
-    /// comes into it between the last look and the close(2) would be reset. What cannot be done
-    /// here is left to that close. Returns how long somebody may still come who has begun before.
+    /// No peer can begin to connect from now on, so that the queue can be emptied for good: a
+    /// connection that entered it between the last accept(2) and the close(2) would be reset. If
+    /// this fails, such connections are reset. Returns how long connections that have begun before
+    /// may still enter the queue.
     pub(crate) fn admit_no_more(&mut self) -> Duration {
         match self {
             Listener::Tcp(listener) => {
                 if let Err(error) = admit_no_more(listener.as_fd()) {
-                    tracing::debug!(%error, "newcomers may be reset");
+                    tracing::debug!(%error, "new connections may be reset");
                 }
-                HANDSHAKE_TIME
+                HANDSHAKE_TIMEOUT
             }
             Listener::Unix(file, _) => {
                 drop(file.take());

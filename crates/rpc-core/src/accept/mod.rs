@@ -1,5 +1,5 @@
-//! Where connections come from: the listening socket, waiting for it, turning peers away, and the
-//! end of the listening. What is done with a connection that was accepted does not belong here.
+//! Where connections come from: binding the listening socket, waiting for connections, rejecting
+//! peers, and the end of listening. What happens on an accepted connection does not belong here.
 
 pub(crate) mod acceptor;
 pub(crate) mod bind;

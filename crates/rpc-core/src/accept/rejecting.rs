@@ -1,5 +1,5 @@
-//! Peers that are not served: they read why, and nobody waits for them. And what to do when the
-//! system is out of something.
+//! Rejecting peers without blocking: each can read why before its connection is closed. Also what
+//! accepting does when the system is out of descriptors or memory.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -15,20 +15,20 @@ use crate::serve::refusal::out_of_resources;
 use crate::serve::socket::Socket;
 use crate::stop::control::Control;
 
-/// How long accepting pauses when the system is out of something and nobody can even be told.
+/// How long accepting pauses when the system has no resources left, not even to reject a peer.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Lingering closes at a time. The oldest makes room.
+/// How many connections linger at a time. The oldest is closed to make room.
 pub(crate) const MAX_LINGERING: usize = 64;
 
-/// The least time between two warnings about connections that are not served.
-const WARN_EVERY: Duration = Duration::from_secs(10);
+/// The shortest time between two warnings about rejected connections.
+const WARN_INTERVAL: Duration = Duration::from_secs(10);
 
 pub(crate) struct Rejecting {
     control: Arc<Control>,
     pub(crate) lingering: Vec<LingeringClose>,
-    /// Given up for a moment when descriptors run out, so that the next peer can be told.
-    pub(crate) reserve: Option<OwnedFd>,
+    /// Closed for a moment when descriptors run out, so that the next peer can be rejected.
+    pub(crate) reserve_fd: Option<OwnedFd>,
     pub(crate) paused_until: Option<Instant>,
     next_warning: Option<Instant>,
 }
@@ -38,24 +38,25 @@ impl Rejecting {
         let mut rejecting = Rejecting {
             control,
             lingering: Vec::new(),
-            reserve: None,
+            reserve_fd: None,
             paused_until: None,
             next_warning: None,
         };
-        rejecting.restore_reserve();
+        rejecting.restore_reserve_fd();
         rejecting
     }
 
-    pub(crate) fn has_nothing_to_do(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.lingering.is_empty() && self.paused_until.is_none()
     }
 
-    /// Closes the connections that have lingered.
-    pub(crate) fn go_on(&mut self) {
+    /// Reads what peers that linger have sent, and closes the connections that are done. Does not
+    /// block.
+    pub(crate) fn drain_lingering(&mut self) {
         self.lingering.retain_mut(|close| !close.drain());
     }
 
-    /// Answers `error` and closes once the peer has had the time to read it. Does not block.
+    /// Answers `error` and closes once the peer has had time to read it. Does not block.
     pub(crate) fn reject(&mut self, socket: Socket, error: &RpcError) {
         self.warn("refusing connections", &error.message);
         self.control.scoreboard.counters().count_refused(error.code);
@@ -69,18 +70,18 @@ impl Rejecting {
         self.lingering.push(close);
     }
 
-    /// Out of descriptors or memory: answers the next peer `busy` with the descriptor that is kept
-    /// for this, and pauses if even that fails.
+    /// Handles running out of descriptors or memory: frees the reserved descriptor to reject the
+    /// next peer as `busy`, and pauses if even that fails.
     pub(crate) fn reject_next(&mut self, listener: &Listener, error: &io::Error) {
-        const WHAT: &str = "cannot accept, refusing";
-        self.warn(WHAT, error);
+        const MESSAGE: &str = "cannot accept, refusing";
+        self.warn(MESSAGE, error);
         self.lingering.clear();
         if !connection_waits(listener) {
-            // accept(2) finds out that there is no descriptor before it looks into the queue.
-            return self.pause(WHAT, error);
+            // accept(2) fails for want of a descriptor before it looks into the queue.
+            return self.pause(MESSAGE, error);
         }
-        self.reserve = None;
-        let was_told = match listener.accept() {
+        self.reserve_fd = None;
+        let was_answered = match listener.accept() {
             Ok((socket, _)) => {
                 let refusal = out_of_resources("the server cannot take another connection", error);
                 self.control.scoreboard.counters().count_accepted();
@@ -90,33 +91,33 @@ impl Rejecting {
             }
             Err(error) => error.kind() == io::ErrorKind::WouldBlock,
         };
-        self.restore_reserve();
-        if !was_told || self.reserve.is_none() {
-            self.pause(WHAT, error);
+        self.restore_reserve_fd();
+        if !was_answered || self.reserve_fd.is_none() {
+            self.pause(MESSAGE, error);
         }
     }
 
-    /// Accepts nobody for a moment.
-    pub(crate) fn pause(&mut self, what: &str, error: &io::Error) {
-        self.warn(what, error);
+    /// Stops accepting for a moment, [`PAUSE`].
+    pub(crate) fn pause(&mut self, message: &str, error: &io::Error) {
+        self.warn(message, error);
         self.paused_until = Some(Instant::now() + PAUSE);
     }
 
-    /// Closes all at once, and gives up what is kept for more.
+    /// Closes all lingering connections and the reserved descriptor.
     pub(crate) fn end(&mut self) {
         self.lingering.clear();
-        self.reserve = None;
+        self.reserve_fd = None;
     }
 
-    fn restore_reserve(&mut self) {
-        self.reserve = self.control.wake().try_clone_to_owned().ok();
+    fn restore_reserve_fd(&mut self) {
+        self.reserve_fd = self.control.wake().try_clone_to_owned().ok();
     }
 
-    fn warn(&mut self, what: &str, reason: &dyn std::fmt::Display) {
+    fn warn(&mut self, message: &str, reason: &dyn std::fmt::Display) {
         let now = Instant::now();
         if self.next_warning.is_none_or(|next| now >= next) {
-            tracing::warn!(%reason, "{what}");
-            self.next_warning = Some(now + WARN_EVERY);
+            tracing::warn!(%reason, "{message}");
+            self.next_warning = Some(now + WARN_INTERVAL);
         }
     }
 }

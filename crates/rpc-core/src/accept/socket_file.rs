@@ -16,16 +16,17 @@ use nix::sys::stat::{Mode, fchmod};
 
 use crate::sys::pid::own_pid;
 
-const REPLACED: &str = "somebody has replaced the file of the socket";
+const REPLACED: &str = "the socket file was replaced by another process";
 
-/// Which file it is, whatever its name: device and inode, as stat(2) tells them.
+/// Device and inode number of a file (stat(2)), which identify it under any name.
 type Identity = (u64, u64);
 
-/// The file of a Unix socket; removed on drop by the process that made it, if it is still the same.
+/// The file of a Unix socket. The process that created it removes it on drop, unless another file
+/// stands there by then.
 pub(crate) struct SocketFile {
     path: PathBuf,
     identity: Identity,
-    /// 0 when the file was left to others.
+    /// The process that created the file; 0 when the file was left to others.
     creator: i32,
 }
 
@@ -34,13 +35,13 @@ impl SocketFile {
         &self.path
     }
 
-    /// Gives the file to another user and group, which only root may; chown(2).
+    /// Gives the file to another user and group, which only root may do; chown(2).
     pub(crate) fn change_owner(&self, uid: u32, gid: u32) -> io::Result<()> {
         let file = open_without_access(&self.path)?;
         if identity(&file.metadata()?) != self.identity {
             return Err(io::Error::new(io::ErrorKind::NotFound, REPLACED));
         }
-        chown(through(&file), Some(uid), Some(gid))
+        chown(proc_path(&file), Some(uid), Some(gid))
     }
 
     /// Another process listens there from now on, so the file stays.
@@ -51,11 +52,11 @@ impl SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if self.creator == own_pid() && is_still(&self.path, self.identity) {
-            // Not possible for one that has dropped its privileges, unless the directory is its
-            // own. Then the next server finds a file that nobody listens on, and replaces it.
+        if self.creator == own_pid() && is_same_file(&self.path, self.identity) {
+            // A process that has dropped its privileges may fail here, unless it owns the
+            // directory. The next server then finds a stale file and replaces it.
             if let Err(error) = fs::remove_file(&self.path) {
-                tracing::debug!(path = %self.path.display(), %error, "socket file stays");
+                tracing::debug!(path = %self.path.display(), %error, "socket file not removed");
             }
         }
     }
@@ -65,26 +66,26 @@ fn identity(metadata: &fs::Metadata) -> Identity {
     (metadata.dev(), metadata.ino())
 }
 
-/// Whether `path` itself, and not what it links to, is still that file.
-fn is_still(path: &Path, expected: Identity) -> bool {
+/// Whether `path` itself, and not the target of a link, is still that file.
+fn is_same_file(path: &Path, expected: Identity) -> bool {
     fs::symlink_metadata(path).is_ok_and(|found| identity(&found) == expected)
 }
 
-/// Binds `path` and listens; the file has exactly the permissions `mode`, never more. A socket
-/// file that nobody listens on is replaced, one that somebody does never.
+/// Binds `path` and listens; the file has exactly the permissions `mode`, never more. A stale
+/// socket file is replaced; one with a live listener never is. Blocks for 1 s at most.
 pub(crate) fn bind_unix(path: &Path, mode: u32, backlog: i32) -> io::Result<(OwnedFd, SocketFile)> {
     let directory = match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
     };
-    // Between the look at the old file and the bind nobody else may do the same. The lock is on
-    // the directory, so that no lock file stays behind; it ends with this function.
+    // No other server may do the same between the check of the old file and the bind. The lock is
+    // on the directory, so that no lock file stays behind; it is released when this function ends.
     let _lock = lock_directory(directory)?;
     remove_stale(path)?;
     let flags = SockFlag::SOCK_CLOEXEC;
     let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
-    // The file gets the mode of the socket without what the umask takes away (unix(7)), so it
-    // never has more than it should.
+    // The file gets the mode of the socket minus the umask (unix(7)), so it never has more
+    // permissions than `mode`.
     fchmod(&socket, Mode::from_bits_truncate(mode))?;
     bind(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
     let file = open_without_access(path)?;
@@ -95,24 +96,25 @@ pub(crate) fn bind_unix(path: &Path, mode: u32, backlog: i32) -> io::Result<(Own
     let identity = identity(&metadata);
     let bound = SocketFile { path: path.to_owned(), identity, creator: own_pid() };
     if metadata.permissions().mode() & 0o7777 != mode {
-        fs::set_permissions(through(&file), fs::Permissions::from_mode(mode))?;
+        fs::set_permissions(proc_path(&file), fs::Permissions::from_mode(mode))?;
     }
     listen(&socket, Backlog::new(backlog)?)?;
     Ok((socket, bound))
 }
 
-/// Opens what stands at `path`, be it a link or a socket, without the right to read or write it.
+/// Opens the file at `path` itself, even a link or a socket, without access to its contents.
 fn open_without_access(path: &Path) -> io::Result<File> {
     let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW;
     OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)
 }
 
-/// A name of the opened file itself, whatever has been put in its place since.
-fn through(file: &File) -> String {
+/// A path to the opened file, even if another file has replaced it since.
+fn proc_path(file: &File) -> String {
     format!("/proc/self/fd/{}", file.as_raw_fd())
 }
 
-/// Waits a second at most: whoever can open the directory can also lock it for ever.
+/// Blocks for 1 s at most: any process that can open the directory can hold a lock on it without a
+/// bound.
 fn lock_directory(directory: &Path) -> io::Result<Flock<File>> {
     let mut directory = File::open(directory)?;
     for _ in 0..100 {
@@ -121,7 +123,7 @@ fn lock_directory(directory: &Path) -> io::Result<Flock<File>> {
             Err((unlocked, Errno::EWOULDBLOCK)) => directory = unlocked,
             Err((_, errno)) => return Err(errno.into()),
         }
-        // The end of another's lock is no event that poll(2) knows.
+        // poll(2) cannot wait for the release of a lock.
         let _ = poll(&mut [], PollTimeout::from(10_u8));
     }
     let message = "another process holds a lock on the directory of the socket";
@@ -136,7 +138,7 @@ fn remove_stale(path: &Path) -> io::Result<()> {
         let message = "the path exists and is not a socket";
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
     }
-    // Without waiting: connect(2) says EAGAIN when somebody listens whose queue is full.
+    // Non-blocking: connect(2) fails with EAGAIN when there is a listener whose queue is full.
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let probe = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
     match connect(probe.as_raw_fd(), &UnixAddr::new(path)?) {

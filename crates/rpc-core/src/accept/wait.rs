@@ -1,4 +1,4 @@
-//! What an accept loop waits for.
+//! What an accept loop waits for: connections, a stop, events of the model, lingering peers.
 
 use std::array;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -13,25 +13,25 @@ use crate::serve::lingering_close::LingeringClose;
 use crate::serve::socket::poll_timeout;
 use crate::stop::control::Control;
 
-/// The wake-up, the events, the listening socket, and the connections that linger.
+/// The wake-up, the events, the listening socket, and the lingering connections.
 const MAX_POLLED: usize = 3 + MAX_LINGERING;
 
-/// What a wait came to.
+/// What is ready after a wait.
 pub(crate) struct Ready {
     pub(crate) connection: bool,
     pub(crate) event: bool,
 }
 
-/// What an accept loop looks after while it waits for connections.
+/// Events that an accept loop handles while it waits for connections.
 pub trait EventSource {
-    /// Readable when there is something to do.
+    /// Becomes readable when there is an event; `None` if there are never any.
     fn fd(&self) -> Option<BorrowedFd<'_>>;
 
-    /// Does it, without blocking.
+    /// Handles the events. Must not block.
     fn on_event(&mut self);
 }
 
-/// Nothing.
+/// No events.
 impl EventSource for () {
     fn fd(&self) -> Option<BorrowedFd<'_>> {
         None
@@ -40,10 +40,10 @@ impl EventSource for () {
     fn on_event(&mut self) {}
 }
 
-/// Blocks until there is something to do; for `listener` there is nothing while accepting pauses.
+/// Blocks until there is something to do. Ignores `listener` while accepting pauses.
 ///
-/// Allocates nothing: a parent does this before every fork, and each page that it writes between two
-/// forks is copied.
+/// Allocates nothing: a parent runs this before every fork, and each page that it writes between
+/// two forks is copied.
 #[inline(never)]
 pub(crate) fn wait(
     control: &Control,

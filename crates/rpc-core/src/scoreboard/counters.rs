@@ -1,7 +1,7 @@
-//! What is counted for all processes of a server together, in the shared memory of the scoreboard.
+//! Counters for all processes of a server together, in the shared memory of the scoreboard.
 //!
-//! Nothing here is written in the course of a call: an addition for a connection or for the death
-//! of a process may cost the few cycles of an atomic one.
+//! None of them is written during a call, only once per connection or per process that ends, where
+//! an atomic addition is cheap enough.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,7 +15,7 @@ use crate::scoreboard::exit_reason::ExitReason;
 #[repr(C)]
 pub(crate) struct Counters {
     accepted: AtomicU64,
-    /// In the order of `ErrorCode::ALL`, and one for the codes of others.
+    /// In the order of `ErrorCode::ALL`, and one for all other codes.
     refused: [AtomicU64; ErrorCode::ALL.len() + 1],
     /// In the order of `ExitReason::NAMES`.
     exits: [AtomicU64; ExitReason::NAMES.len()],
@@ -38,7 +38,7 @@ impl Counters {
     pub(crate) fn connections(&self) -> ConnectionStats {
         let names = ErrorCode::ALL.iter().map(|code| code.text()).chain(["other"]);
         let mut stats = ConnectionStats::default();
-        // Read before `accepted`, so that no more seem to be refused than ever came.
+        // Read before `accepted`, so that never more connections seem refused than accepted.
         stats.refused = by_name(names, &self.refused);
         stats.accepted = self.accepted.load(Ordering::Relaxed);
         stats

@@ -1,5 +1,5 @@
-//! The framed answer to a call whose handler runs for too long. Written without help from the
-//! allocator, since it is a signal handler that needs it.
+//! The framed answer to a call whose deadline has passed. It is built without the allocator, since
+//! a signal handler sends it.
 
 use std::io::Write;
 
@@ -13,7 +13,7 @@ pub(crate) struct DeadlineFrame {
 }
 
 impl DeadlineFrame {
-    /// Async-signal-safe: to write a number into an array allocates nothing and takes no lock.
+    /// Async-signal-safe: writing a number into an array allocates nothing and takes no lock.
     pub(crate) fn new(limit_ms: u32) -> DeadlineFrame {
         let mut bytes = [0; MAX_LEN];
         let (prefix, mut rest) = bytes.split_at_mut(PREFIX_LEN);

@@ -1,14 +1,14 @@
-//! Why a process of a server ended, as a table of names: counters and statistics have one each.
+//! The reasons why a process of a server ends, as a table of names for counters and statistics.
 
 /// Why a child of a server ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ExitReason {
-    /// It was done and left with status 0, untold.
+    /// It exited with status 0 without being asked to.
     Clean,
-    /// It had asked for its replacement and left when that was ready.
+    /// It had asked for a replacement, and exited when that was ready.
     Recycled,
-    /// A reload replaced it, or one worker less was wanted.
+    /// A reload replaced it, or the number of workers was reduced.
     Retired,
     /// The server stops.
     Stopped,
@@ -20,19 +20,20 @@ pub enum ExitReason {
     Panicked,
     /// It exited with another status than 0 after it was ready.
     Exited,
-    /// A signal ended it, which its parent did not send.
+    /// A signal that its parent did not send ended it.
     Signal,
-    /// SIGKILL that its parent did not send: the kernel when memory runs out, or a person.
+    /// A SIGKILL that its parent did not send ended it: from the kernel when memory runs out, or
+    /// from a person.
     KilledByOthers,
     /// Its parent killed it.
     Killed,
-    /// It left when it was told to, since it had been stopped (SIGSTOP) for too long.
+    /// It exited on its parent's signal, after it had been stopped (SIGSTOP) for too long.
     Hung,
-    /// A handler still ran when the grace was over; its caller was told.
+    /// A handler still ran when the grace was over; its caller got an error.
     GraceExpired,
-    /// A handler was past its deadline; its caller was told.
+    /// A handler ran past its deadline; its caller got an error.
     Deadline,
-    /// Somebody else has waited for it, or SIGCHLD is ignored.
+    /// Its status is lost: other code in the process has waited for it, or SIGCHLD is ignored.
     Unknown,
 }
 

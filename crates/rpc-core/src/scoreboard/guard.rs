@@ -1,4 +1,5 @@
-//! The slot of one connection, and with it what the connection shares with its server.
+//! The guard of one connection's slot, which also holds what the connection shares with its
+//! server.
 
 use std::ops::Deref;
 use std::os::fd::RawFd;
@@ -8,11 +9,11 @@ use crate::scoreboard::slot::Slot;
 use crate::scoreboard::table::Scoreboard;
 use crate::sys::pid::own_pid;
 
-/// A slot that is held for a connection and given back on drop, if it still belongs to this
+/// A slot that a connection holds. Dropping the guard frees the slot, if it still belongs to this
 /// process.
 ///
-/// It counts as one reference to whatever has the scoreboard: each count is a page that is written,
-/// and after a fork copied.
+/// The guard is the connection's only reference to the owner of the scoreboard: each change of a
+/// reference count writes a page, which after a fork has to be copied.
 pub(crate) struct SlotGuard<S: AsRef<Scoreboard>> {
     pub(crate) shared: Arc<S>,
     index: usize,

@@ -1,6 +1,6 @@
-//! What all processes of a server share: a slot for each connection, an entry for each worker,
-//! counters. Who may write what, and the answers that others may give in a handler's place. Why
-//! and when a server stops does not belong here.
+//! What all processes of a server share: a slot for each connection, an entry for each worker, and
+//! counters; which process may write which field; and answering a call in its handler's place. When
+//! and why a server stops or a process answers so does not belong here.
 
 pub(crate) mod calls;
 pub(crate) mod counters;

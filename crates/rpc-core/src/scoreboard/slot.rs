@@ -1,7 +1,8 @@
-//! One slot: which process serves a connection, through which descriptor, and where in a call it
-//! stands.
+//! One slot: which process serves a connection, through which descriptor, and which phase of a call
+//! it is in.
 //!
-//! One compare-and-swap on the phase decides whether the handler or somebody else answers.
+//! One compare-and-swap on the phase decides who answers: the handler, or another thread or a
+//! signal handler in its place.
 #![allow(unsafe_code)]
 
 use std::os::fd::RawFd;
@@ -14,94 +15,82 @@ use crate::scoreboard::deadline_frame::DeadlineFrame;
 use crate::sys::clock::NEVER;
 use crate::sys::pid::own_pid;
 
-/// The state of one connection. A cache line of its own, so that neighbours do not slow it down.
+/// The state of one connection. Aligned to cache lines, so that neighbours do not slow it down.
 #[repr(C, align(64))]
 pub(crate) struct Slot {
     /// The process that serves the connection, 0 when the slot is free.
     owner: AtomicI32,
     /// The descriptor plus one, 0 when there is none; see [`SOCKET_HELD`].
     socket: AtomicI32,
-    /// One of the four below, and above its bits the number of the call: whoever finds a call too
-    /// late must not answer the next one in its place.
+    /// One of the four phases below, and in the higher bits the number of the call, so that an
+    /// answer to a call that is late cannot go to the next one.
     phase: AtomicU32,
-    /// How long the call may take, in milliseconds, and when that time is up, as
-    /// [`now`](crate::sys::clock::now) counts; [`NEVER`] when it has no deadline.
+    /// How long the call may take, in milliseconds.
     limit_ms: AtomicU32,
+    /// The deadline of the call, as [`now`](crate::sys::clock::now) counts; [`NEVER`] without one.
     deadline: AtomicU64,
-    /// Replies that are finished but not yet written, for the last words to send first.
-    /// The address means something in the owner's process only.
+    /// Replies that are finished but not yet written. An answer in the handler's place sends them
+    /// first. The address is valid in the owner's process only.
     waiting_start: AtomicUsize,
     waiting_len: AtomicUsize,
     pub(crate) calls: Calls,
 }
 
-/// Set in `Slot::socket` while somebody else than the owner uses the descriptor. The owner waits
-/// for it before it closes the descriptor, so nobody ever touches a number that was used again.
+/// Set in `Slot::socket` while another thread or a signal handler uses the descriptor. The owner
+/// waits until it is cleared before it closes the descriptor, so no one uses a descriptor number
+/// that was reused meanwhile.
 const SOCKET_HELD: i32 = 1 << 30;
 
 /// Between two calls, or receiving a request.
 const IDLE: u32 = 0;
-/// The handler runs; nobody has answered.
+/// The handler runs, and the call is not answered.
 const HANDLING: u32 = 1;
 /// The handler's result is the answer.
 const ANSWERING: u32 = 2;
-/// Somebody else has answered; the handler's result must be thrown away.
-const TAKEN: u32 = 3;
+/// The call was answered in the handler's place; the handler's result must be thrown away.
+const TAKEN_OVER: u32 = 3;
 
 /// The bits of `Slot::phase` that hold the phase.
-const PHASE: u32 = 3;
+const PHASE_MASK: u32 = 3;
 const ONE_CALL: u32 = 4;
 
-/// How much of what a caller still sends is read before its process ends, in bytes.
+/// How much of what a caller still sends is read after an answer in the handler's place, in bytes.
 const DRAIN_LEN: usize = 64 * 1024;
 
-/// How often somebody who cannot wait looks again for a slot that another thread holds.
-const MAX_LOOKS: usize = 1000;
+/// How often a stop or an answer, which may run in a signal handler, tries again while another
+/// thread uses the descriptor.
+const MAX_TRIES: usize = 1000;
+
+/// What the connection of a slot does, as a snapshot shows it.
+pub(crate) enum Activity {
+    Handling,
+    /// The handler runs, but the call was answered in its place.
+    Lost,
+    Other,
+}
+
+/// When the peer sees the end of the stream after an answer in the handler's place.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EndOfStream {
+    Now,
+    /// When the process is gone, so that the end of the stream tells the peer that.
+    AtExit,
+}
+
+/// The outcome of a check of deadlines.
+pub(crate) struct DeadlineCheck {
+    /// The nearest deadline that is left, [`NEVER`] without one.
+    pub(crate) next: u64,
+    /// Whether a call was answered in its handler's place.
+    pub(crate) has_answered: bool,
+}
+
+impl DeadlineCheck {
+    pub(crate) const NOTHING: DeadlineCheck = DeadlineCheck { next: NEVER, has_answered: false };
+}
 
 impl Slot {
-    /// Publishes that a handler is about to run, and which replies must go out before its own.
-    #[inline]
-    pub(crate) fn begin_handling(&self, waiting: &[u8]) {
-        self.waiting_start.store(waiting.as_ptr() as usize, Ordering::Relaxed);
-        self.waiting_len.store(waiting.len(), Ordering::Relaxed);
-        self.deadline.store(NEVER, Ordering::Relaxed);
-        let call = (self.calls.begin() as u32).wrapping_mul(ONE_CALL);
-        self.phase.store(call | HANDLING, Ordering::Release);
-    }
-
-    /// Publishes when the time of the call that is being handled is up. Whoever does so must then
-    /// arm the alarm; `arm` in `stop/deadline_timer.rs` says why that is never missed.
-    pub(crate) fn set_deadline(&self, deadline: u64, limit_ms: u32) {
-        self.limit_ms.store(limit_ms, Ordering::Relaxed);
-        self.deadline.store(deadline, Ordering::Release);
-    }
-
-    /// Claims the right to answer for the handler. `false`: somebody else has answered.
-    #[inline]
-    pub(crate) fn finish_handling(&self) -> bool {
-        let phase = self.phase.load(Ordering::Acquire);
-        if phase & PHASE != HANDLING {
-            return phase & PHASE == ANSWERING;
-        }
-        let answering = phase & !PHASE | ANSWERING;
-        let (success, failure) = (Ordering::AcqRel, Ordering::Acquire);
-        self.phase.compare_exchange(phase, answering, success, failure).is_ok()
-    }
-
-    /// Whether somebody else has answered in the handler's place.
-    #[inline]
-    pub(crate) fn is_answered(&self) -> bool {
-        self.phase.load(Ordering::Acquire) & PHASE == TAKEN
-    }
-
-    /// Publishes that the connection stands between two calls.
-    #[inline]
-    pub(crate) fn become_idle(&self) {
-        let call = self.phase.load(Ordering::Relaxed) & !PHASE;
-        self.phase.store(call | IDLE, Ordering::Release);
-    }
-
-    /// Whether somebody has the slot.
+    /// Whether a process has the slot.
     pub(crate) fn is_taken(&self) -> bool {
         self.owner.load(Ordering::Relaxed) != 0
     }
@@ -117,25 +106,6 @@ impl Slot {
         self.owner.load(Ordering::SeqCst)
     }
 
-    /// Frees the slot of a process that has died.
-    pub(crate) fn clear(&self) {
-        self.calls.end_connection();
-        self.phase.store(IDLE, Ordering::SeqCst);
-        self.socket.store(0, Ordering::SeqCst);
-        self.set_owner(0);
-    }
-
-    /// Who serves the connection, 0 if there is none, and where in a call it stands.
-    pub(crate) fn look(&self) -> (i32, Activity) {
-        let owner = self.owner.load(Ordering::Acquire);
-        let activity = match self.phase.load(Ordering::Acquire) & PHASE {
-            HANDLING => Activity::Handling,
-            TAKEN => Activity::Lost,
-            _ => Activity::Other,
-        };
-        (owner, activity)
-    }
-
     pub(crate) fn set_owner(&self, pid: i32) {
         self.owner.store(pid, Ordering::SeqCst);
     }
@@ -144,7 +114,8 @@ impl Slot {
         self.socket.store(socket + 1, Ordering::SeqCst);
     }
 
-    /// Waits until nobody else uses the descriptor and makes it unknown. It may then be closed.
+    /// Waits until no other thread uses the descriptor, and removes it from the slot. It may then
+    /// be closed.
     pub(crate) fn forget_socket(&self) {
         loop {
             self.wait_while_held();
@@ -156,29 +127,77 @@ impl Slot {
         }
     }
 
-    /// Runs `action` on the descriptor, unless there is none, somebody else is at it, or the slot
-    /// no longer belongs to this process. Async-signal-safe if `action` is.
-    fn with_socket<Outcome>(&self, action: impl FnOnce(RawFd) -> Outcome) -> Option<Outcome> {
-        let socket = self.socket.load(Ordering::SeqCst);
-        if socket == 0 || socket & SOCKET_HELD != 0 {
-            return None;
+    /// Frees the slot of a process that has died.
+    pub(crate) fn clear(&self) {
+        self.calls.end_connection();
+        self.phase.store(IDLE, Ordering::SeqCst);
+        self.socket.store(0, Ordering::SeqCst);
+        self.set_owner(0);
+    }
+
+    /// The process that serves the connection, 0 if there is none, and what the connection does.
+    pub(crate) fn snapshot(&self) -> (i32, Activity) {
+        let owner = self.owner.load(Ordering::Acquire);
+        let activity = match self.phase.load(Ordering::Acquire) & PHASE_MASK {
+            HANDLING => Activity::Handling,
+            TAKEN_OVER => Activity::Lost,
+            _ => Activity::Other,
+        };
+        (owner, activity)
+    }
+
+    /// Publishes that a handler is about to run, and which replies must be sent before its own.
+    #[inline]
+    pub(crate) fn begin_handling(&self, waiting: &[u8]) {
+        self.waiting_start.store(waiting.as_ptr() as usize, Ordering::Relaxed);
+        self.waiting_len.store(waiting.len(), Ordering::Relaxed);
+        self.deadline.store(NEVER, Ordering::Relaxed);
+        let call = (self.calls.begin() as u32).wrapping_mul(ONE_CALL);
+        self.phase.store(call | HANDLING, Ordering::Release);
+    }
+
+    /// Publishes the deadline of the call that is being handled. The caller must then arm the
+    /// timer; `arm` in `stop/deadline_timer.rs` says why no deadline is missed.
+    pub(crate) fn set_deadline(&self, deadline: u64, limit_ms: u32) {
+        self.limit_ms.store(limit_ms, Ordering::Relaxed);
+        self.deadline.store(deadline, Ordering::Release);
+    }
+
+    /// Claims the right to answer for the handler. `false` if the call was answered in its place.
+    #[inline]
+    pub(crate) fn finish_handling(&self) -> bool {
+        let phase = self.phase.load(Ordering::Acquire);
+        if phase & PHASE_MASK != HANDLING {
+            return phase & PHASE_MASK == ANSWERING;
         }
-        let held = socket | SOCKET_HELD;
-        let (success, failure) = (Ordering::SeqCst, Ordering::SeqCst);
-        if self.socket.compare_exchange(socket, held, success, failure).is_err() {
-            return None;
+        let answering = phase & !PHASE_MASK | ANSWERING;
+        let (success, failure) = (Ordering::AcqRel, Ordering::Acquire);
+        self.phase.compare_exchange(phase, answering, success, failure).is_ok()
+    }
+
+    /// Whether the call was answered in the handler's place.
+    #[inline]
+    pub(crate) fn is_taken_over(&self) -> bool {
+        self.phase.load(Ordering::Acquire) & PHASE_MASK == TAKEN_OVER
+    }
+
+    /// Publishes that the connection is between two calls.
+    #[inline]
+    pub(crate) fn become_idle(&self) {
+        let call = self.phase.load(Ordering::Relaxed) & !PHASE_MASK;
+        self.phase.store(call | IDLE, Ordering::Release);
+    }
+
+    /// Waits until no other thread uses the descriptor or the published replies.
+    pub(crate) fn wait_while_held(&self) {
+        while self.socket.load(Ordering::SeqCst) & SOCKET_HELD != 0 {
+            std::thread::yield_now();
         }
-        // The slot may have been given back and taken by another process, with an equal number,
-        // since the caller looked. Now that it is held it cannot be given back.
-        let is_ours = self.owner() == own_pid();
-        let outcome = is_ours.then(|| action(socket - 1));
-        self.socket.store(socket, Ordering::SeqCst);
-        outcome
     }
 
     /// Ends the reading side of the connection. Async-signal-safe.
     pub(crate) fn stop_reading(&self) {
-        for _ in 0..MAX_LOOKS {
+        for _ in 0..MAX_TRIES {
             let ended = self.with_socket(|fd| {
                 // SAFETY: shutdown(2) takes no pointer. `fd` is this slot's connection in this
                 // process, which does not close it while SOCKET_HELD is set.
@@ -192,63 +211,63 @@ impl Slot {
         }
     }
 
-    /// The phase with the number of its call, if a handler runs.
-    fn handling(&self) -> Option<u32> {
-        let phase = self.phase.load(Ordering::SeqCst);
-        (phase & PHASE == HANDLING).then_some(phase)
-    }
-
-    /// Answers in place of the handler that runs, whichever call that is. Async-signal-safe.
-    pub(crate) fn answer_any(&self, frame: &[u8], end: End) {
-        for _ in 0..MAX_LOOKS {
+    /// Answers the running call, if there is one, in its handler's place. Async-signal-safe.
+    pub(crate) fn answer_running(&self, frame: &[u8], end: EndOfStream) {
+        for _ in 0..MAX_TRIES {
             match self.handling() {
-                Some(phase) if !self.answer_instead(phase, frame, end) => std::thread::yield_now(),
+                Some(phase) if !self.answer_call(phase, frame, end) => std::thread::yield_now(),
                 _ => return,
             }
         }
     }
 
-    /// Answers the call whose deadline is before `now`, and says what is to be done about it.
-    /// Async-signal-safe.
-    pub(crate) fn answer_late(&self, now: u64) -> Watched {
+    /// Answers the running call in its handler's place if its deadline is not after `now`, and
+    /// returns when to check again. Async-signal-safe.
+    pub(crate) fn answer_expired(&self, now: u64) -> DeadlineCheck {
         const SOON_NS: u64 = 1_000_000;
-        // In this order: whoever reads the number of a call does not read the deadline of the one
-        // before, and if the number is the same when it is exchanged, not of the one after.
+        // In this order: after the number of a call was read, the deadline cannot be that of the
+        // call before; and if the number is unchanged at the exchange, not that of the call after.
         let Some(phase) = self.handling() else {
-            return Watched::NOTHING;
+            return DeadlineCheck::NOTHING;
         };
         let deadline = self.deadline.load(Ordering::SeqCst);
         if deadline > now {
-            return Watched { next: deadline, has_answered: false };
+            return DeadlineCheck { next: deadline, has_answered: false };
         }
         let frame = DeadlineFrame::new(self.limit_ms.load(Ordering::Relaxed));
-        match self.answer_instead(phase, frame.as_bytes(), End::Now) {
-            true => Watched { next: NEVER, has_answered: true },
-            // It may be late still, but somebody is at its descriptor, or it has just changed.
-            false => Watched { next: now + SOON_NS, has_answered: false },
+        match self.answer_call(phase, frame.as_bytes(), EndOfStream::Now) {
+            true => DeadlineCheck { next: NEVER, has_answered: true },
+            // Another thread uses the descriptor, or the call has just changed: check again soon.
+            false => DeadlineCheck { next: now + SOON_NS, has_answered: false },
         }
     }
 
-    /// Answers in the handler's place, if it has not answered the call whose phase was read as
-    /// `phase`. Async-signal-safe.
-    fn answer_instead(&self, phase: u32, frame: &[u8], end: End) -> bool {
+    /// The phase, with the number of the call, if a handler runs.
+    fn handling(&self) -> Option<u32> {
+        let phase = self.phase.load(Ordering::SeqCst);
+        (phase & PHASE_MASK == HANDLING).then_some(phase)
+    }
+
+    /// Answers in the handler's place. `false` if the phase is no longer `phase`, so that call has
+    /// been answered, or if the descriptor cannot be used. Async-signal-safe.
+    fn answer_call(&self, phase: u32, frame: &[u8], end: EndOfStream) -> bool {
         self.with_socket(|fd| {
-            let taken = phase & !PHASE | TAKEN;
+            let taken_over = phase & !PHASE_MASK | TAKEN_OVER;
             let (success, failure) = (Ordering::AcqRel, Ordering::Acquire);
-            if self.phase.compare_exchange(phase, taken, success, failure).is_err() {
+            if self.phase.compare_exchange(phase, taken_over, success, failure).is_err() {
                 return false;
             }
             let start = self.waiting_start.load(Ordering::Relaxed) as *const u8;
             let len = self.waiting_len.load(Ordering::Relaxed);
             // SAFETY: the owner is this process, so the address is valid here. It was published
-            // with the phase HANDLING; while the phase is that, the owner leaves those bytes
-            // alone, and when it finds the phase TAKEN it waits for SOCKET_HELD to go before it
-            // touches them (`wait_while_held`).
+            // with the phase HANDLING, in which the owner does not touch those bytes. When it finds
+            // the phase TAKEN_OVER, it waits until SOCKET_HELD is cleared before it touches them
+            // (`wait_while_held`).
             let waiting = unsafe { std::slice::from_raw_parts(start, len) };
             if send_now(fd, waiting) {
                 send_now(fd, frame);
             }
-            if end == End::Now {
+            if end == EndOfStream::Now {
                 // SAFETY: as in `stop_reading`.
                 unsafe { libc::shutdown(fd, libc::SHUT_WR) };
             }
@@ -258,42 +277,28 @@ impl Slot {
         .unwrap_or(false)
     }
 
-    /// Waits until nobody else uses the descriptor, or the replies that were published with it.
-    pub(crate) fn wait_while_held(&self) {
-        while self.socket.load(Ordering::SeqCst) & SOCKET_HELD != 0 {
-            std::thread::yield_now();
+    /// Runs `action` on the descriptor, unless there is none, another thread uses it, or the slot
+    /// no longer belongs to this process. Async-signal-safe if `action` is.
+    fn with_socket<Outcome>(&self, action: impl FnOnce(RawFd) -> Outcome) -> Option<Outcome> {
+        let socket = self.socket.load(Ordering::SeqCst);
+        if socket == 0 || socket & SOCKET_HELD != 0 {
+            return None;
         }
+        let held = socket | SOCKET_HELD;
+        let (success, failure) = (Ordering::SeqCst, Ordering::SeqCst);
+        if self.socket.compare_exchange(socket, held, success, failure).is_err() {
+            return None;
+        }
+        // Since the caller looked, the slot may have been freed and taken by another process with
+        // the same descriptor number. While the descriptor is held, the slot cannot be freed.
+        let is_ours = self.owner() == own_pid();
+        let outcome = is_ours.then(|| action(socket - 1));
+        self.socket.store(socket, Ordering::SeqCst);
+        outcome
     }
 }
 
-/// Where in a call a slot stands, for those who only look.
-pub(crate) enum Activity {
-    Handling,
-    /// The handler runs, and somebody else has answered.
-    Lost,
-    Other,
-}
-
-/// When the peer is to see the end of the connection, behind an answer in the handler's place.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum End {
-    Now,
-    /// When the process is gone, so that whoever sees it knows that.
-    WithProcess,
-}
-
-/// What came of looking at deadlines.
-pub(crate) struct Watched {
-    /// The nearest that is left.
-    pub(crate) next: u64,
-    pub(crate) has_answered: bool,
-}
-
-impl Watched {
-    pub(crate) const NOTHING: Watched = Watched { next: NEVER, has_answered: false };
-}
-
-/// Sends all of `bytes` without waiting, or gives up. Async-signal-safe.
+/// Sends `bytes` without blocking; `false` if not all of them were sent. Async-signal-safe.
 fn send_now(fd: RawFd, bytes: &[u8]) -> bool {
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
     // SAFETY: the pointer and the length are those of one live slice.
@@ -301,9 +306,9 @@ fn send_now(fd: RawFd, bytes: &[u8]) -> bool {
     usize::try_from(sent) == Ok(bytes.len())
 }
 
-/// Throws away what has come without waiting for more: closing while unread bytes wait would
-/// reset the connection, and a reset can destroy the answer. In small pieces, since the stack may
-/// be one for signals. Async-signal-safe.
+/// Throws away received bytes without blocking: closing a connection with unread bytes would reset
+/// it, and a reset can destroy the answer. Reads small pieces, since a signal stack may be small.
+/// Async-signal-safe.
 fn drain_now(fd: RawFd) {
     let mut sink = [0_u8; 512];
     for _ in 0..DRAIN_LEN / sink.len() {
@@ -316,7 +321,7 @@ fn drain_now(fd: RawFd) {
     }
 }
 
-/// One slot, one peer, and no server: who answers, and which call.
+/// One slot and one peer without a server: who answers, and which call.
 #[cfg(test)]
 mod tests {
     use std::io::{self, Read};
@@ -339,37 +344,37 @@ mod tests {
     }
 
     #[test]
-    fn a_late_call_is_answered_once_and_behind_what_waits() {
+    fn a_late_call_is_answered_once_and_after_pending_replies() {
         let (slot, _socket, mut peer) = slot_and_peer();
-        slot.begin_handling(b"what waits");
+        slot.begin_handling(b"pending");
         slot.set_deadline(LATE, 7);
-        let watched = slot.shared.answer_late(own_pid(), LATE - 1);
-        assert_eq!((watched.next, watched.has_answered), (LATE, false));
-        assert!(slot.shared.answer_late(own_pid(), LATE).has_answered);
-        assert!(!slot.shared.answer_late(own_pid(), LATE).has_answered);
-        slot.answer_any(b"last words", End::Now);
-        assert!(slot.is_answered() && !slot.finish_handling());
-        let mut told = Vec::new();
-        peer.read_to_end(&mut told).unwrap();
-        assert_eq!(told, [b"what waits", DeadlineFrame::new(7).as_bytes()].concat());
+        let check = slot.shared.answer_expired(own_pid(), LATE - 1);
+        assert_eq!((check.next, check.has_answered), (LATE, false));
+        assert!(slot.shared.answer_expired(own_pid(), LATE).has_answered);
+        assert!(!slot.shared.answer_expired(own_pid(), LATE).has_answered);
+        slot.answer_running(b"too late", EndOfStream::Now);
+        assert!(slot.is_taken_over() && !slot.finish_handling());
+        let mut received = Vec::new();
+        peer.read_to_end(&mut received).unwrap();
+        assert_eq!(received, [b"pending", DeadlineFrame::new(7).as_bytes()].concat());
     }
 
-    /// Somebody finds a call too late, and by the time that they answer it is over.
+    /// A call is found to be late, but it ends before it is answered in its handler's place.
     #[test]
-    fn nobody_answers_the_next_call_in_place_of_the_last() {
+    fn the_answer_to_a_late_call_never_goes_to_the_next_one() {
         let (slot, _socket, mut peer) = slot_and_peer();
         slot.begin_handling(b"");
         slot.set_deadline(LATE, 7);
         let late = slot.handling().unwrap();
         assert!(slot.finish_handling());
-        assert!(!slot.answer_instead(late, b"?", End::Now), "it has been answered");
+        assert!(!slot.answer_call(late, b"?", EndOfStream::Now), "it has been answered");
         for _ in 0..3 {
             slot.become_idle();
-            assert!(!slot.answer_instead(late, b"?", End::Now), "nothing to answer");
+            assert!(!slot.answer_call(late, b"?", EndOfStream::Now), "nothing to answer");
             slot.begin_handling(b"");
-            assert!(!slot.answer_instead(late, b"?", End::Now), "another call");
-            let watched = slot.shared.answer_late(own_pid(), LATE);
-            assert_eq!((watched.next, watched.has_answered), (NEVER, false), "without a deadline");
+            assert!(!slot.answer_call(late, b"?", EndOfStream::Now), "another call");
+            let check = slot.shared.answer_expired(own_pid(), LATE);
+            assert_eq!((check.next, check.has_answered), (NEVER, false), "without a deadline");
             assert!(slot.finish_handling());
         }
         let nothing = peer.read(&mut [0]).unwrap_err();
@@ -377,14 +382,14 @@ mod tests {
     }
 
     #[test]
-    fn a_call_whose_descriptor_is_in_use_is_looked_at_again() {
+    fn a_call_whose_descriptor_is_in_use_is_checked_again() {
         let (slot, _socket, _peer) = slot_and_peer();
         slot.begin_handling(b"");
         slot.set_deadline(LATE, 7);
         slot.with_socket(|_| {
-            let watched = slot.shared.answer_late(own_pid(), LATE);
-            assert!(!watched.has_answered && watched.next > LATE && watched.next != NEVER);
+            let check = slot.shared.answer_expired(own_pid(), LATE);
+            assert!(!check.has_answered && check.next > LATE && check.next != NEVER);
         });
-        assert!(slot.shared.answer_late(own_pid(), LATE).has_answered);
+        assert!(slot.shared.answer_expired(own_pid(), LATE).has_answered);
     }
 }

@@ -1,17 +1,17 @@
-//! The scoreboard: one slot a connection, in memory that every process of the server shares.
+//! The scoreboard: one slot per connection, in memory that all processes of the server share.
 //!
-//! A slot says which process serves a connection, through which descriptor, and where in a call
-//! it stands. It is what makes a stop instant and an answer unique:
+//! A slot says which process serves a connection, through which descriptor, and which phase of a
+//! call it is in. This makes a stop immediate, and ensures that each call is answered once:
 //!
-//! - **Stop.** Whoever learns that it is time to stop walks the slots of its own process and calls
-//!   `shutdown(fd, SHUT_RD)` on each. A blocked read returns at once; what was received before is
-//!   still read and answered.
-//! - **Deadlines.** A call whose time is up is answered while its handler still runs.
-//! - **Last words.** A process that must end while handlers run answers in their place.
-//! - **Stats.** Whoever is asked reads all slots, and counts and shows what it finds (`stats.rs`).
+//! - **Stop.** A process that stops walks its own slots and calls `shutdown(fd, SHUT_RD)` on each.
+//!   A blocked read returns at once; bytes that were received before are still read and answered.
+//! - **Deadlines.** A call whose deadline passes is answered while its handler still runs.
+//! - **Crashes and the end of the grace.** A process that must exit while handlers run answers in
+//!   their place.
+//! - **Stats.** The process that answers `rpc.stats` reads all slots (`stats.rs`).
 //!
-//! Only atomics, no locks that outlive a process, and no pointer that another process follows, so
-//! a process that dies at any instruction leaves the table usable.
+//! The table consists of atomics, without locks and without pointers that another process follows,
+//! so a process that dies at any instruction leaves it usable.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -19,21 +19,21 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use crate::scoreboard::counters::Counters;
-use crate::scoreboard::slot::{End, Slot, Watched};
+use crate::scoreboard::slot::{DeadlineCheck, EndOfStream, Slot};
 use crate::scoreboard::workers::Workers;
 use crate::sys::mapping::SharedMapping;
 use crate::sys::pid::own_pid;
 
-/// Connections that one server can serve at a time, over all its threads and processes.
+/// How many connections one server can serve at a time, in all its threads and processes.
 ///
-/// The table is 1.2 MiB of address space; only the pages that were ever used take memory.
+/// The table is 1.2 MiB of address space; only pages that were ever used take memory.
 pub const MAX_CONNECTIONS: usize = 16_384;
 
 #[repr(C)]
 struct Table {
-    /// Slots from here on were never used; a walk ends here.
+    /// Slots from this index on were never used; a walk ends here.
     used: AtomicUsize,
-    /// Where the search for a free slot starts: low slots are used again first.
+    /// Where the search for a free slot starts. Low slots are reused first.
     hint: AtomicUsize,
     counters: Counters,
     slots: [Slot; MAX_CONNECTIONS],
@@ -46,19 +46,19 @@ impl Table {
         if slot.is_taken() {
             return false;
         }
-        // First, so that a process which dies in between leaves no slot that no walk reaches.
+        // First, so that a process that dies in between leaves no slot that walks do not reach.
         self.used.fetch_max(index + 1, Ordering::SeqCst);
         slot.claim(owner)
     }
 }
 
-/// The table of slots. Made before any fork; every process of the server then sees the same one.
+/// The table of slots. It is created before any fork, so all processes of the server share it.
 pub(crate) struct Scoreboard {
     table: SharedMapping<Table>,
-    /// The process that made it, and when.
+    /// The process that created it.
     pub(crate) creator: i32,
-    pub(crate) born: Instant,
-    /// The entry of this process among the workers plus one, 0 when it has none.
+    pub(crate) created_at: Instant,
+    /// The index of this process's entry among the workers plus one, 0 when it has none.
     pub(crate) own_worker: AtomicUsize,
 }
 
@@ -66,8 +66,8 @@ impl Scoreboard {
     pub(crate) fn new() -> io::Result<Scoreboard> {
         // SAFETY: a table consists of atomics, for each of which zero is valid.
         let table = unsafe { SharedMapping::new() }?;
-        let (creator, born) = (own_pid(), Instant::now());
-        Ok(Scoreboard { table, creator, born, own_worker: AtomicUsize::new(0) })
+        let (creator, created_at) = (own_pid(), Instant::now());
+        Ok(Scoreboard { table, creator, created_at, own_worker: AtomicUsize::new(0) })
     }
 
     pub(crate) fn counters(&self) -> &Counters {
@@ -78,7 +78,7 @@ impl Scoreboard {
         &self.table.workers
     }
 
-    /// Those that were ever used; the others are free.
+    /// The slots that were ever used; all others are free.
     pub(crate) fn used_slots(&self) -> &[Slot] {
         let table = &self.table;
         &table.slots[..table.used.load(Ordering::SeqCst).min(MAX_CONNECTIONS)]
@@ -100,7 +100,7 @@ impl Scoreboard {
         &self.table.slots[index]
     }
 
-    /// Gives a slot back, unless it was left to another process. The descriptor may be closed then.
+    /// Frees a slot, unless it was left to another process. The descriptor may then be closed.
     pub(crate) fn release(&self, index: usize) {
         let slot = self.slot(index);
         if slot.owner() == own_pid() {
@@ -115,7 +115,7 @@ impl Scoreboard {
         }
     }
 
-    /// Ends the reading side of every connection that `owner`, this process, serves.
+    /// Ends the reading side of all connections of `owner`, which must be this process.
     /// Async-signal-safe.
     pub(crate) fn stop_reading(&self, owner: i32) {
         for slot in self.slots_of(owner) {
@@ -123,23 +123,24 @@ impl Scoreboard {
         }
     }
 
-    /// Sends `frame` to every caller whose handler runs in `owner`, this process.
+    /// Sends `frame` to all callers whose handlers run in `owner`, which must be this process.
     /// Async-signal-safe.
-    pub(crate) fn answer_instead(&self, owner: i32, frame: &[u8], end: End) {
+    pub(crate) fn answer_running(&self, owner: i32, frame: &[u8], end: EndOfStream) {
         for slot in self.slots_of(owner) {
-            slot.answer_any(frame, end);
+            slot.answer_running(frame, end);
         }
     }
 
-    /// Answers the calls of `owner`, this process, whose time is up. Async-signal-safe.
-    pub(crate) fn answer_late(&self, owner: i32, now: u64) -> Watched {
-        let mut watched = Watched::NOTHING;
+    /// Answers the calls of `owner`, which must be this process, whose deadlines have passed.
+    /// Async-signal-safe.
+    pub(crate) fn answer_expired(&self, owner: i32, now: u64) -> DeadlineCheck {
+        let mut check = DeadlineCheck::NOTHING;
         for slot in self.slots_of(owner) {
-            let of_slot = slot.answer_late(now);
-            watched.next = watched.next.min(of_slot.next);
-            watched.has_answered |= of_slot.has_answered;
+            let of_slot = slot.answer_expired(now);
+            check.next = check.next.min(of_slot.next);
+            check.has_answered |= of_slot.has_answered;
         }
-        watched
+        check
     }
 
     /// Frees the slots of a process that has died, and its entry if it was a worker.

@@ -15,41 +15,42 @@ use crate::scoreboard::guard::SlotGuard;
 use crate::scoreboard::slot::Slot;
 use crate::serve::context::Peer;
 use crate::serve::refusal::whole_millis;
-use crate::serve::socket::{NoWait, Socket, after, would_come_later};
+use crate::serve::socket::{NonBlocking, Socket, after, should_retry};
 use crate::stop::control::Control;
 use crate::stop::deadline_timer::arm;
-use crate::stop::signals::{watch_crashes, watch_time};
+use crate::stop::signals::{install_crash_handlers, install_deadline_handler};
 use crate::sys::clock::moment_in;
 use crate::sys::pid::own_pid;
 use crate::sys::stream::unread_len;
 
-/// Buffers above this many bytes are given back when the connection falls silent.
+/// Buffers larger than this, in bytes, are shrunk when the connection falls silent.
 const KEPT_BUFFER_LEN: usize = 64 * 1024;
 
-/// How long a connection with large buffers must be silent before it gives them back.
+/// How long a connection with large buffers must be silent before they are shrunk.
 const SHRINK_AFTER: Duration = Duration::from_millis(100);
 
-/// What a wait for more bytes came to.
+/// The outcome of waiting for more bytes.
 pub(crate) enum Received {
     Bytes,
     EndOfStream,
     /// The idle timeout passed between two frames.
-    NoRequest,
+    IdleTimeout,
     /// The frame timeout passed inside a frame.
-    NoWholeFrame,
+    FrameTimeout,
 }
 
-/// A connection that was accepted and is not served yet. Dropping it closes it without a word;
-/// [`Acceptor::refuse`](crate::Acceptor::refuse) says why.
+/// A connection that was accepted and is not served yet. Dropping it closes it without an answer;
+/// [`Acceptor::refuse`](crate::Acceptor::refuse) answers with an error first.
 pub struct Connection {
-    // Dropped first: the scoreboard must not name a descriptor that is closed.
+    // First, so that it is dropped first: the scoreboard must not name a closed descriptor.
     slot: SlotGuard<Control>,
     pub(crate) socket: Socket,
     peer: Peer,
-    /// Bytes that had come when the stop was noticed and are still to be read.
-    left_at_stop: Cell<Option<usize>>,
-    patience: Cell<Duration>,
-    /// Whether reads end after [`SHRINK_AFTER`] instead of the idle timeout.
+    /// How many of the bytes that were there when the stop was noticed are still unread.
+    unread_at_stop: Cell<Option<usize>>,
+    /// How long a read may block between two frames.
+    idle_timeout: Cell<Duration>,
+    /// Whether reads time out after [`SHRINK_AFTER`] instead of the idle timeout.
     waits_briefly: Cell<bool>,
 }
 
@@ -60,7 +61,7 @@ impl fmt::Debug for Connection {
 }
 
 impl Connection {
-    /// `Err` gives the socket back: every slot is taken.
+    /// `Err` returns the socket when all slots are taken.
     pub(crate) fn new(socket: Socket, peer: Peer, control: &Arc<Control>) -> Result<Self, Socket> {
         control.scoreboard.counters().count_accepted();
         match SlotGuard::claim(control, socket.as_fd().as_raw_fd()) {
@@ -68,15 +69,15 @@ impl Connection {
                 slot,
                 socket,
                 peer,
-                left_at_stop: Cell::new(None),
-                patience: Cell::new(Duration::ZERO),
+                unread_at_stop: Cell::new(None),
+                idle_timeout: Cell::new(Duration::ZERO),
                 waits_briefly: Cell::new(false),
             }),
             None => Err(socket),
         }
     }
 
-    /// Who is at the other end.
+    /// The peer of this connection.
     pub fn peer(&self) -> Peer {
         self.peer
     }
@@ -87,13 +88,13 @@ impl Connection {
         self.slot.set_owner(pid);
     }
 
-    /// Makes this process the one that the scoreboard names: a child may be here before its
-    /// parent has said so.
-    pub(crate) fn adopt(&self) {
+    /// Makes this process the owner on the scoreboard. A child may come here before its parent has
+    /// set it.
+    pub(crate) fn take_ownership(&self) {
         self.slot.set_owner(own_pid());
         let control = &self.slot.shared;
         if !control.role.has_served.is_set() {
-            watch_crashes(control);
+            install_crash_handlers(control);
             control.role.has_served.set();
         }
     }
@@ -108,21 +109,22 @@ impl Connection {
         &self.slot
     }
 
-    /// Sets what holds for the whole connection. The slot is published already, so a stop that
-    /// comes later finds it; one that came before is made up for here.
-    pub(crate) fn begin(&self, patience: Duration) -> io::Result<()> {
-        self.wait_for_requests(patience)?;
+    /// Prepares the connection for its first request. A stop that comes later finds the published
+    /// slot; the effect of one that came before is applied here.
+    pub(crate) fn begin(&self, idle_timeout: Duration) -> io::Result<()> {
+        self.set_idle_timeout(idle_timeout)?;
         if self.control().is_stopping() {
             self.socket.shut_down(Shutdown::Read);
         }
         Ok(())
     }
 
-    /// Gives the call that is being handled so much time from now on, and returns when it is over.
+    /// Sets the deadline of the call that is being handled to `limit` from now, and returns it as
+    /// [`now`](crate::sys::clock::now) counts.
     pub(crate) fn limit_call(&self, limit: Duration) -> u64 {
         let deadline = moment_in(limit);
         let control = &self.slot.shared;
-        if control.limits.are_watched.is_set() || watch_time(control) {
+        if control.limits.are_enforced.is_set() || install_deadline_handler(control) {
             let limit_ms = u32::try_from(whole_millis(limit)).unwrap_or(u32::MAX);
             self.slot.set_deadline(deadline, limit_ms);
             arm(deadline);
@@ -130,14 +132,14 @@ impl Connection {
         deadline
     }
 
-    /// How long [`receive`](Connection::receive) waits between two frames from now on.
-    pub(crate) fn wait_for_requests(&self, patience: Duration) -> io::Result<()> {
-        self.patience.set(patience);
-        self.socket.set_read_timeout(patience)
+    /// Sets how long [`receive`](Connection::receive) waits between two frames.
+    pub(crate) fn set_idle_timeout(&self, idle_timeout: Duration) -> io::Result<()> {
+        self.idle_timeout.set(idle_timeout);
+        self.socket.set_read_timeout(idle_timeout)
     }
 
-    /// Blocks until bytes have come, at most for that time between two frames and until
-    /// `frame_deadline` inside one, which begins here.
+    /// Blocks until bytes have come: at most for the idle timeout between two frames, and until
+    /// `frame_deadline` inside a frame, which is set at the first wait for the rest of it.
     ///
     /// Between two frames this is one read. Only a frame that comes in pieces costs more.
     #[inline]
@@ -149,16 +151,16 @@ impl Connection {
         frame_timeout: Duration,
     ) -> io::Result<Received> {
         if self.control().is_stopping() {
-            return self.receive_what_had_come(requests);
+            return self.receive_after_stop(requests);
         }
         if requests.buffered_len() > 0 {
             return self.receive_rest(requests, frame_deadline, frame_timeout);
         }
         self.slot.become_idle();
-        let holds_much =
+        let has_large_buffers =
             requests.capacity() > KEPT_BUFFER_LEN || replies.capacity() > KEPT_BUFFER_LEN;
-        if holds_much != self.waits_briefly.get() {
-            self.wait_briefly(holds_much)?;
+        if has_large_buffers != self.waits_briefly.get() {
+            self.wait_briefly(has_large_buffers)?;
         }
         loop {
             match requests.read_from(&mut &self.socket) {
@@ -171,26 +173,25 @@ impl Connection {
                         replies.shrink();
                         self.wait_briefly(false)?;
                     }
-                    io::ErrorKind::WouldBlock => return Ok(Received::NoRequest),
+                    io::ErrorKind::WouldBlock => return Ok(Received::IdleTimeout),
                     _ => return Err(error),
                 },
             }
         }
     }
 
-    /// Whether the next reads wait only until large buffers are to be given back, or for as long
-    /// as the peer may be silent. Changed twice in a burst of large calls, so that each of them
-    /// costs one read like any other.
+    /// Lets reads time out after [`SHRINK_AFTER`], or after the idle timeout. Changes twice in a
+    /// burst of large calls, so that each of them costs one read like any other.
     #[cold]
     fn wait_briefly(&self, briefly: bool) -> io::Result<()> {
-        let timeout = if briefly { SHRINK_AFTER } else { self.patience.get() };
+        let timeout = if briefly { SHRINK_AFTER } else { self.idle_timeout.get() };
         self.socket.set_read_timeout(timeout)?;
         self.waits_briefly.set(briefly);
         Ok(())
     }
 
-    /// The wait for the rest of a frame: by the clock, so that a peer which sends a byte now and
-    /// then gains nothing.
+    /// Waits for the rest of a frame until a fixed deadline, so that a peer gains no time by
+    /// sending single bytes.
     #[cold]
     fn receive_rest(
         &self,
@@ -199,7 +200,7 @@ impl Connection {
         frame_timeout: Duration,
     ) -> io::Result<Received> {
         loop {
-            match requests.read_from(&mut NoWait(&self.socket)) {
+            match requests.read_from(&mut NonBlocking(&self.socket)) {
                 Ok(0) => return Ok(Received::EndOfStream),
                 Ok(_) => return Ok(Received::Bytes),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -207,7 +208,7 @@ impl Connection {
                     self.socket.acknowledge_now();
                     let deadline = *frame_deadline.get_or_insert_with(|| after(frame_timeout));
                     if !self.socket.wait_for(PollFlags::POLLIN, deadline)? {
-                        return Ok(Received::NoWholeFrame);
+                        return Ok(Received::FrameTimeout);
                     }
                 }
                 Err(error) => return Err(error),
@@ -215,7 +216,7 @@ impl Connection {
         }
     }
 
-    /// Reads once more, if something comes before the deadline; `false` if nothing did.
+    /// Reads once more if bytes come before the deadline; `false` if none came. Blocks until then.
     pub(crate) fn receive_until(
         &self,
         requests: &mut FrameReader,
@@ -223,31 +224,31 @@ impl Connection {
     ) -> io::Result<bool> {
         self.socket.acknowledge_now();
         let came = self.socket.wait_for(PollFlags::POLLIN, deadline)?
-            && requests.read_from(&mut NoWait(&self.socket))? > 0;
+            && requests.read_from(&mut NonBlocking(&self.socket))? > 0;
         Ok(came)
     }
 
-    /// After a stop: the rest of what was there when it was noticed. A socket whose reading side
-    /// has ended still takes what comes, so a peer that sends without a pause would be served for
-    /// the whole grace.
+    /// Receives after a stop: only the bytes that were there when the stop was noticed. A socket
+    /// whose reading side was shut down still accepts bytes, so a peer that never stops sending
+    /// would otherwise be served for the whole grace.
     #[cold]
-    fn receive_what_had_come(&self, requests: &mut FrameReader) -> io::Result<Received> {
-        let left = match self.left_at_stop.get() {
+    fn receive_after_stop(&self, requests: &mut FrameReader) -> io::Result<Received> {
+        let left = match self.unread_at_stop.get() {
             Some(left) => left,
             None => unread_len(self.socket.as_fd())?,
         };
         let count = match left {
             0 => 0,
-            left => requests.read_from(&mut NoWait(&self.socket).take(left as u64))?,
+            left => requests.read_from(&mut NonBlocking(&self.socket).take(left as u64))?,
         };
-        self.left_at_stop.set(Some(left - count));
+        self.unread_at_stop.set(Some(left - count));
         match count {
             0 => Ok(Received::EndOfStream),
             _ => Ok(Received::Bytes),
         }
     }
 
-    /// Writes all replies that wait; one write if the peer reads. Blocks at most for `timeout`.
+    /// Writes all pending replies; one write if the peer reads. Blocks at most for `timeout`.
     #[inline]
     pub(crate) fn send(&self, replies: &mut FrameWriter, timeout: Duration) -> io::Result<()> {
         let bytes = replies.as_bytes();
@@ -257,7 +258,7 @@ impl Connection {
         match self.socket.write_now(bytes) {
             Ok(count) if count == bytes.len() => {}
             Ok(count) => self.send_rest(&bytes[count..], timeout)?,
-            Err(error) if would_come_later(&error) => self.send_rest(bytes, timeout)?,
+            Err(error) if should_retry(&error) => self.send_rest(bytes, timeout)?,
             Err(error) => return Err(error),
         }
         replies.clear();
@@ -269,31 +270,31 @@ impl Connection {
         let deadline = after(timeout);
         while !bytes.is_empty() {
             if !self.socket.wait_for(PollFlags::POLLOUT, deadline)? {
-                let message = format!("the peer did not take its replies within {timeout:?}");
+                let message = format!("the peer did not read its replies within {timeout:?}");
                 return Err(io::Error::new(io::ErrorKind::TimedOut, message));
             }
             match self.socket.write_now(bytes) {
                 Ok(count) => bytes = &bytes[count..],
-                Err(error) if would_come_later(&error) => {}
+                Err(error) if should_retry(&error) => {}
                 Err(error) => return Err(error),
             }
         }
         Ok(())
     }
 
-    /// Says that the server stops.
-    pub(crate) fn close_by_stop(
+    /// Sends the error that says that the server stops. Blocks at most for `timeout`.
+    pub(crate) fn send_shutting_down(
         &self,
         replies: &mut FrameWriter,
         timeout: Duration,
     ) -> io::Result<()> {
         tracing::debug!(peer = %self.peer, "connection ended by the stop");
         self.control().scoreboard.counters().count_refused(ErrorCode::ShuttingDown.code());
-        replies.append(|body| io::Write::write_all(body, &self.slot.shared.words.stopping))?;
+        replies.append(|body| io::Write::write_all(body, &self.slot.shared.errors.stopping))?;
         self.send(replies, timeout)
     }
 
-    /// Whether bytes wait that nobody will read: closing now would reset the connection.
+    /// Whether unread bytes wait in the socket: closing it now would reset the connection.
     pub(crate) fn has_unread(&self) -> bool {
         unread_len(self.socket.as_fd()).is_ok_and(|len| len > 0)
     }

@@ -1,4 +1,4 @@
-//! What a handler may know about its call.
+//! What a handler can learn about its call: its peer and its deadline.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::sys::clock::{moment_in, now};
 
-/// Who is at the other end of a connection.
+/// The peer of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Peer {
@@ -16,16 +16,16 @@ pub enum Peer {
     Unix(Credentials),
 }
 
-/// Who connected to a Unix socket, as the kernel saw it at the peer's connect(2): SO_PEERCRED,
-/// unix(7). A peer may have given its end of the connection to another process since.
+/// The process that connected to a Unix socket, as the kernel recorded it at the peer's connect(2):
+/// SO_PEERCRED, unix(7). The peer may have passed its end to another process since.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Credentials {
-    /// The process; it may have ended, and its number may belong to another by now.
+    /// Its process id. The process may have ended, and another one may have this id by now.
     pub pid: i32,
-    /// Its effective user; `u32::MAX` if the kernel does not tell.
+    /// Its effective user id; `u32::MAX` if unknown.
     pub uid: u32,
-    /// Its effective group.
+    /// Its effective group id; `u32::MAX` if unknown.
     pub gid: u32,
 }
 
@@ -38,42 +38,42 @@ impl fmt::Display for Peer {
     }
 }
 
-/// What a handler may look at besides its params.
+/// What a handler gets besides its params.
 #[derive(Debug)]
 pub struct Context {
     peer: Peer,
-    /// As [`now`] counts.
+    /// In nanoseconds, as [`now`] counts; `None` without a deadline.
     pub(crate) deadline: Option<u64>,
 }
 
 impl Context {
-    /// The context of a call from `peer` without a deadline, for a test of a handler. Those of real
-    /// calls are made by [`Service::serve_conn`](crate::Service::serve_conn).
+    /// The context of a call from `peer` without a deadline, for tests of a handler.
+    /// [`Service::serve_conn`](crate::Service::serve_conn) creates the contexts of real calls.
     pub fn new(peer: Peer) -> Context {
         Context { peer, deadline: None }
     }
 
-    /// The same call, whose time is up after `limit`.
+    /// The same context with a deadline `limit` from now.
     #[must_use]
     pub fn with_deadline(self, limit: Duration) -> Context {
         Context { deadline: Some(moment_in(limit)), ..self }
     }
 
-    /// Who sent the request.
+    /// The peer that sent the request.
     pub fn peer(&self) -> Peer {
         self.peer
     }
 
-    /// When the caller will be told that the call took too long, and the result be thrown away;
-    /// `None` when the call has no deadline. See
+    /// When the caller gets -32001 in place of a result, which is then thrown away; `None` if the
+    /// call has no deadline. See
     /// [`Service::default_deadline`](crate::Service::default_deadline).
     pub fn deadline(&self) -> Option<Instant> {
         self.remaining().map(|time| Instant::now() + time)
     }
 
-    /// How much time is left for the call, zero when it is over; `None` when it has no deadline.
+    /// How much time is left for the call, zero after the deadline; `None` if the call has none.
     ///
-    /// A handler that looks at it now and then can stop working for a caller who has gone.
+    /// A handler that checks this now and then can stop when its result is no longer wanted.
     pub fn remaining(&self) -> Option<Duration> {
         self.deadline.map(|deadline| Duration::from_nanos(deadline.saturating_sub(now())))
     }

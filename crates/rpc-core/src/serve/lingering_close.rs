@@ -1,9 +1,9 @@
-//! Closing a connection so that the peer can read why.
+//! The lingering close: closing a connection so that the peer can read why.
 //!
 //! A close(2) while unread bytes wait in the receive queue, or before the peer has sent its
-//! request, makes the kernel answer with a reset, and a reset can destroy the reply that tells the
-//! reason (RFC 1122, section 4.2.2.13). So: say it, end the writing side, read and throw away what
-//! still comes for a short while, then close.
+//! request, makes the kernel answer with a reset, and a reset can destroy the reply that gives the
+//! reason (RFC 1122, section 4.2.2.13). A lingering close therefore sends the reply, shuts down the
+//! writing side, reads and throws away what still comes for a short while, and then closes.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -15,13 +15,13 @@ use rpc_proto::{FrameWriter, Response, RpcError};
 
 use crate::serve::socket::{Socket, poll_timeout};
 
-/// How long a refused peer has to read the answer and close.
+/// How long the peer has to read the last reply and close.
 const LINGER_TIME: Duration = Duration::from_millis(250);
 
-/// How much of what a refused peer still sends is read, in bytes.
+/// How much of what the peer still sends is read, in bytes.
 const LINGER_LEN: usize = 64 * 1024;
 
-/// A connection that was told its last reply and waits for its peer to close.
+/// A connection whose last reply is sent, and which waits for its peer to close.
 pub(crate) struct LingeringClose {
     socket: Socket,
     deadline: Instant,
@@ -29,7 +29,7 @@ pub(crate) struct LingeringClose {
 }
 
 impl LingeringClose {
-    /// Answers `error` without waiting and ends the writing side.
+    /// Sends `error` without blocking and shuts down the writing side.
     pub(crate) fn with_error(socket: Socket, error: &RpcError) -> LingeringClose {
         let mut frame = FrameWriter::new();
         Response::append_error(&mut frame, error);
@@ -37,7 +37,7 @@ impl LingeringClose {
         LingeringClose::after_last_reply(socket)
     }
 
-    /// The last reply is written; ends the writing side.
+    /// For a connection whose last reply is written: shuts down the writing side.
     pub(crate) fn after_last_reply(socket: Socket) -> LingeringClose {
         socket.shut_down(Shutdown::Write);
         LingeringClose { socket, deadline: Instant::now() + LINGER_TIME, len_left: LINGER_LEN }
@@ -47,7 +47,7 @@ impl LingeringClose {
         self.deadline
     }
 
-    /// Throws away what has come, without waiting. `true`: nothing more to wait for.
+    /// Throws away what has come, without blocking. `true` if the connection can be closed.
     ///
     /// Not inlined: its buffer would make every caller's stack frame a page larger.
     #[inline(never)]
@@ -67,7 +67,7 @@ impl LingeringClose {
         }
     }
 
-    /// Blocks until the peer has closed, at most a quarter of a second.
+    /// Blocks until the peer has closed, for 250 ms at most.
     pub(crate) fn wait(mut self) {
         while !self.drain() {
             let left = self.deadline.saturating_duration_since(Instant::now());

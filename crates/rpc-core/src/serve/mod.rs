@@ -1,5 +1,6 @@
-//! One connection and its calls: from bytes that were received to the reply that is sent. Where the
-//! connection came from, and when the server stops, does not belong here.
+//! One connection and its calls: from the bytes that are received to the reply that is sent, with
+//! the registry, the limits and the errors that this needs. How connections are accepted, and how a
+//! stop reaches them, does not belong here.
 
 pub(crate) mod connection;
 pub(crate) mod context;

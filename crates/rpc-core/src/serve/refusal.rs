@@ -1,4 +1,4 @@
-//! The errors that a server answers with on its own account.
+//! The errors that the server itself answers with, in place of a handler.
 
 use std::error::Error;
 use std::time::Duration;
@@ -8,19 +8,19 @@ use serde_json::json;
 
 use crate::serve::context::{Credentials, Peer};
 
-/// The refusal of a server that serves as many as it may: `limit` of `what`.
+/// The error -32000 of a server that has reached its limit: `limit` of `what`.
 pub fn busy(what: &str, limit: usize) -> RpcError {
     RpcError::new(ErrorCode::Busy, format!("the limit of {limit} {what} is reached"))
         .with_data(&json!({ "limit": limit, "executed": "no" }))
 }
 
-/// The refusal of a server that could serve if the system let it: `failed` and why.
+/// The error -32000 of a server that lacks resources of the system: what `failed`, and why.
 pub fn out_of_resources(failed: &str, error: &(dyn Error + 'static)) -> RpcError {
     let message = format!("{failed}: {}", with_causes(error));
     RpcError::new(ErrorCode::Busy, message).with_data(&json!({ "executed": "no" }))
 }
 
-/// The error and what it came from, in one line.
+/// The error and its sources, in one line.
 pub fn with_causes(error: &(dyn Error + 'static)) -> String {
     let mut message = error.to_string();
     let mut cause = error.source();
@@ -47,9 +47,9 @@ pub(crate) fn timed_out(what: &str, limit: Duration) -> RpcError {
         .with_data(&json!({ "limit_ms": u64::try_from(limit.as_millis()).unwrap_or(u64::MAX) }))
 }
 
-/// The answer to a call whose time was up before its handler was called.
+/// The answer to a call whose deadline passed before its handler was called.
 pub(crate) fn deadline_was_over() -> RpcError {
-    let message = "the time for this call was over at its turn; nothing was executed";
+    let message = "the deadline of this call passed before its turn; nothing was executed";
     RpcError::new(ErrorCode::DeadlineExceeded, message)
         .with_data(&json!({ "executed": "no", "limit_ms": 0 }))
 }

@@ -1,4 +1,4 @@
-//! The method table: names, reply kinds, handlers.
+//! The method table: names, reply kinds, deadlines, handlers.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -20,21 +20,21 @@ pub enum RegisterError {
     /// The name is taken.
     #[error("method `{0}` is registered already")]
     Duplicate(String),
-    /// Names that begin with `rpc.` belong to the server.
+    /// The name begins with `rpc.`; such names belong to the server.
     #[error("method `{0}`: names that begin with `{RESERVED_METHOD_PREFIX}` are reserved")]
     ReservedName(String),
-    /// The kind `error` marks refusals.
+    /// The reply kind is `error`, which marks error replies.
     #[error("method `{0}`: the reply kind `{ERROR_KIND}` is reserved")]
     ReservedKind(String),
-    /// There is no such method to give a deadline to.
+    /// The method that should get a deadline is not registered.
     #[error("method `{0}` is not registered")]
     Unknown(String),
 }
 
 /// The methods of a server.
 ///
-/// Handlers must be `Send + Sync` even for a single-threaded server, so that the model can be
-/// swapped by changing one line.
+/// Handlers must be `Send + Sync` even for a single-threaded server, so that one changed line
+/// switches to another model.
 ///
 /// ```
 /// use rpc_core::Registry;
@@ -62,9 +62,9 @@ struct Entry {
     handler: Box<Handler>,
 }
 
-/// A handler with its types erased: parses the params, runs, gives its result to the [`Answer`].
-/// An error means that the params do not parse; then the handler did not run.
-type Handler = dyn Fn(&str, &Context, Answer<'_>) -> Result<(), serde_json::Error> + Send + Sync;
+/// A handler with its types erased: parses the params, runs, passes its result to the
+/// [`Responder`]. An error means that the params do not parse; then the handler did not run.
+type Handler = dyn Fn(&str, &Context, Responder<'_>) -> Result<(), serde_json::Error> + Send + Sync;
 
 impl Registry {
     /// A registry without methods.
@@ -75,8 +75,8 @@ impl Registry {
     /// Registers a handler for a typed method.
     ///
     /// The params are parsed before the handler is called; params that do not fit the type are
-    /// answered with -32602. An `Err` of the handler travels as it is. A panic is answered with
-    /// -32603 and disturbs nobody else.
+    /// answered with -32602. An `Err` from the handler is sent as it is. A panic is answered with
+    /// -32603 and affects no other call.
     ///
     /// # Errors
     ///
@@ -90,18 +90,18 @@ impl Registry {
         P: DeserializeOwned + 'static,
         R: Serialize + 'static,
     {
-        let erased = move |params: &str, ctx: &Context, answer: Answer<'_>| {
+        let erased = move |params: &str, ctx: &Context, responder: Responder<'_>| {
             let params = parse_json(params)?;
-            answer.give(handler(params, ctx));
+            responder.respond(handler(params, ctx));
             Ok(())
         };
         self.insert(method.name().into(), method.kind().into(), Box::new(erased))
     }
 
-    /// Registers a handler that takes its params and gives its result as JSON text.
+    /// Registers a handler that takes its params and returns its result as JSON text.
     ///
-    /// What the handler passes through comes back byte by byte: numbers, escapes, the order of
-    /// keys. Returning [`Cow::Borrowed`] costs no allocation.
+    /// Text that the handler passes through comes back unchanged, byte by byte: numbers, escapes,
+    /// the order of keys. Returning [`Cow::Borrowed`] allocates nothing.
     ///
     /// ```
     /// # use rpc_core::Registry;
@@ -124,17 +124,17 @@ impl Registry {
         + Sync
         + 'static,
     ) -> Result<(), RegisterError> {
-        let erased = move |params: &str, ctx: &Context, answer: Answer<'_>| {
+        let erased = move |params: &str, ctx: &Context, responder: Responder<'_>| {
             let params = check_json(params)?;
-            answer.give(handler(params, ctx));
+            responder.respond(handler(params, ctx));
             Ok(())
         };
         self.insert(name.into(), kind.into(), Box::new(erased))
     }
 
-    /// How long a call of the method `name` may take, whatever the request says; in place of
-    /// [`Service::default_deadline`](crate::Service::default_deadline) for one that says nothing.
-    /// A request that asks for less has less.
+    /// Sets how long a call of the method `name` may take at most. A request may ask for less. For
+    /// a request without a timeout this replaces
+    /// [`Service::default_deadline`](crate::Service::default_deadline).
     ///
     /// ```
     /// # use rpc_core::{Method, Registry};
@@ -188,13 +188,13 @@ impl Registry {
         Some(Found { entry: &self.methods[position], number: position as u32 + 1 })
     }
 
-    /// The name of the method that has this number.
+    /// The name of the method with this number; `None` if there is none.
     pub(crate) fn name_of(&self, number: u32) -> Option<&str> {
         let position = (number as usize).checked_sub(1)?;
         self.methods.get(position).map(|entry| &*entry.name)
     }
 
-    /// Where the method is, or where it would have to be inserted.
+    /// The position of the method, or where to insert it.
     #[inline]
     fn position(&self, name: &str) -> Result<usize, usize> {
         let wanted = (name.len(), name);
@@ -215,7 +215,7 @@ pub(crate) struct Found<'a> {
 }
 
 impl Found<'_> {
-    /// How long a call of this method may take, if it has a deadline of its own.
+    /// How long a call of this method may take, if the method has its own deadline.
     pub(crate) fn deadline(&self) -> Option<Duration> {
         self.entry.deadline
     }
@@ -230,23 +230,23 @@ impl Found<'_> {
         slot: &Slot,
         replies: &mut FrameWriter,
     ) -> Result<(), serde_json::Error> {
-        slot.calls.enter(self.number);
+        slot.calls.set_method(self.number);
         let Entry { reply_head, handler, .. } = self.entry;
-        handler(params, ctx, Answer { reply_head, slot, replies })
+        handler(params, ctx, Responder { reply_head, slot, replies })
     }
 }
 
-/// The place for the one answer to one request.
-pub(crate) struct Answer<'a> {
+/// Takes the one answer to one request.
+pub(crate) struct Responder<'a> {
     pub(crate) reply_head: &'a ReplyHead,
     pub(crate) slot: &'a Slot,
     pub(crate) replies: &'a mut FrameWriter,
 }
 
-impl Answer<'_> {
-    /// Appends the reply, unless somebody else has answered the request already.
+impl Responder<'_> {
+    /// Appends the reply, unless another thread or a signal handler has answered the request.
     #[inline]
-    pub(crate) fn give<R: Serialize>(self, result: Result<R, RpcError>) {
+    pub(crate) fn respond<R: Serialize>(self, result: Result<R, RpcError>) {
         if !self.slot.finish_handling() {
             return;
         }

@@ -1,4 +1,4 @@
-//! A server without a listening socket: what its connections share.
+//! The [`Server`]: what the connections of one server share, without a listening socket.
 
 use std::io;
 use std::net::TcpStream;
@@ -16,17 +16,17 @@ use crate::serve::connection::Connection;
 use crate::serve::context::Peer;
 use crate::serve::socket::{Socket, credentials};
 use crate::stop::control::{Control, Shutdown};
-use crate::stop::signals::{give_signals_back, stop_on_signals};
+use crate::stop::signals::{release_signals, stop_on_signals};
 use crate::sys::pid::own_pid;
 
-/// How long requests in flight may take after a stop.
+/// How long requests in flight may take after a stop, by default.
 const DEFAULT_GRACE: Duration = Duration::from_secs(30);
 
 /// What the connections of one server share: the stop, the scoreboard, the deadlines.
 ///
-/// An [`Acceptor`](crate::Acceptor) has one. By itself it serves connections that did not come from
-/// a listening socket: one end of a pair in a test, one that a parent passed on, standard input
-/// under inetd(8).
+/// Every [`Acceptor`](crate::Acceptor) contains one. Without an acceptor it serves connections that
+/// did not come from a listening socket: one end of a pair in a test, a connection that a parent
+/// passed on, standard input under inetd(8).
 ///
 /// ```
 /// use std::os::unix::net::UnixStream;
@@ -51,22 +51,22 @@ const DEFAULT_GRACE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Server {
     pub(crate) control: Arc<Control>,
-    /// The process that made it, not one of its children.
+    /// The process that created it, as opposed to its children.
     pub(crate) creator: i32,
 }
 
 impl Server {
-    /// A server that nobody is connected to.
+    /// A server without connections.
     ///
     /// # Errors
     ///
-    /// [`ServeError::Setup`] when the shared memory or a descriptor cannot be had.
+    /// [`ServeError::Setup`] when the shared memory or a descriptor cannot be created.
     pub fn new() -> Result<Server, ServeError> {
         let control = Control::new(DEFAULT_GRACE).map_err(ServeError::Setup)?;
         Ok(Server { control, creator: own_pid() })
     }
 
-    /// As [`Acceptor::stop_on_signals`](crate::Acceptor::stop_on_signals).
+    /// Like [`Acceptor::stop_on_signals`](crate::Acceptor::stop_on_signals).
     ///
     /// # Errors
     ///
@@ -76,8 +76,7 @@ impl Server {
         Ok(self)
     }
 
-    /// How long requests in flight may take once the server was told to stop by a signal; default:
-    /// 30 s.
+    /// How long requests in flight may take after a stop by a signal; default: 30 s.
     #[must_use]
     pub fn with_grace(self, grace: Duration) -> Server {
         self.control.set_grace(grace);
@@ -93,12 +92,12 @@ impl Server {
     /// stream socket: a `UnixStream`, a `TcpStream`, one end of a pair. The socket is made
     /// blocking. Does not block.
     ///
-    /// Sockets only: a late or last answer is a send(2) from a signal handler, which no other kind
-    /// of stream offers.
+    /// Only sockets can be served: a signal handler that answers in place of a request handler
+    /// uses send(2), which works with no other kind of stream.
     ///
     /// # Errors
     ///
-    /// When it is another kind of descriptor or not connected, or when
+    /// When the descriptor is of another kind or not connected, or when
     /// [`MAX_CONNECTIONS`](crate::MAX_CONNECTIONS) are open.
     pub fn connection(&self, socket: impl Into<OwnedFd>) -> io::Result<Connection> {
         let (socket, peer) = connected(socket.into())?;
@@ -128,8 +127,8 @@ fn connected(socket: OwnedFd) -> io::Result<(Socket, Peer)> {
 impl Drop for Server {
     fn drop(&mut self) {
         if self.creator == own_pid() {
-            self.control.role.serves_no_more.set();
-            give_signals_back(&self.control);
+            self.control.role.server_is_dropped.set();
+            release_signals(&self.control);
         }
     }
 }

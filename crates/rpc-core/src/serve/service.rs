@@ -1,4 +1,4 @@
-//! A registry with the limits of its connections: what a model is given to serve.
+//! The [`Service`]: a registry and the limits of its connections, which a model serves.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ pub struct Service {
     pub(crate) offers_stats: bool,
     pub(crate) default_deadline: Option<Duration>,
     pub(crate) max_deadline: Option<Duration>,
-    /// Whether a call may have a deadline that does not ask for one.
+    /// Whether a call can have a deadline although its request has no timeout.
     pub(crate) has_deadlines: bool,
 }
 
@@ -44,74 +44,75 @@ impl Service {
         }
     }
 
-    /// The longest request body that is read, in bytes; 8 MiB unless told. A longer one is
-    /// answered with -32003, the limit and its length, and the connection ends. Replies may be
-    /// longer: the peer's own limit decides about those.
+    /// The longest request body that is accepted, in bytes; default: 8 MiB. A longer one is
+    /// answered with -32003, which contains the limit and its length, and the connection ends.
+    /// Replies may be longer; the peer has its own limit for those.
     #[must_use]
     pub fn max_frame_len(mut self, bytes: usize) -> Service {
         self.max_frame_len = bytes;
         self
     }
 
-    /// How long a connection may be silent before its first request; 10 s unless told, and never
-    /// longer than [`idle_timeout`](Service::idle_timeout). Then it is told -32005 and closed.
+    /// How long a connection may be silent before its first request; default: 10 s, and never
+    /// longer than [`idle_timeout`](Service::idle_timeout). After that the peer gets -32005 and the
+    /// connection is closed.
     ///
-    /// Who connects and says nothing keeps a worker, a process or a thread from others;
-    /// PostgreSQL's `authentication_timeout` is for the same.
+    /// A client that connects and sends nothing ties up a worker, a process or a thread;
+    /// PostgreSQL's `authentication_timeout` has the same purpose.
     #[must_use]
     pub fn first_request_timeout(mut self, timeout: Duration) -> Service {
         self.first_request_timeout = timeout;
         self
     }
 
-    /// How long a connection may be silent between two requests; 60 s unless told. Then it is
-    /// told -32005 and closed.
+    /// How long a connection may be silent between two requests; default: 60 s. After that the peer
+    /// gets -32005 and the connection is closed.
     #[must_use]
     pub fn idle_timeout(mut self, timeout: Duration) -> Service {
         self.idle_timeout = timeout;
         self
     }
 
-    /// How long a whole request may take to arrive once a part of it has come, in however many
-    /// pieces; 10 s unless told. Then the peer is told -32005 and the connection ends.
+    /// How long a request may take to arrive completely once a part of it has come, in however many
+    /// pieces; default: 10 s. After that the peer gets -32005 and the connection is closed.
     #[must_use]
     pub fn frame_timeout(mut self, timeout: Duration) -> Service {
         self.frame_timeout = timeout;
         self
     }
 
-    /// How long the peer may take to accept the replies that are written at once; 10 s unless
-    /// told. Then the connection ends without a word, since nobody reads.
+    /// How long the peer may take to read the replies of one write; default: 10 s. After that the
+    /// connection is closed without an error, since the peer does not read.
     #[must_use]
     pub fn write_timeout(mut self, timeout: Duration) -> Service {
         self.write_timeout = timeout;
         self
     }
 
-    /// Whether `rpc.stats` is answered; not unless told, for it tells every client that can connect
-    /// which processes serve, which methods are being called and how often. It tells no params, no
-    /// results and no addresses. Who may not call it is answered that there is no such method.
+    /// Whether `rpc.stats` is answered; default: no, because it shows every client that can connect
+    /// which processes serve, which methods are being called and how often. It shows no params, no
+    /// results and no addresses. When it is off, a call gets -32601, as for an unknown method.
     #[must_use]
     pub fn with_stats(mut self, offered: bool) -> Service {
         self.offers_stats = offered;
         self
     }
 
-    /// How long a call may take that does not say so itself, and whose method has no
-    /// [deadline of its own](Registry::set_deadline); without a bound unless told. `rpc-client`
-    /// says in every call how long it waits, so its calls are bounded by the other two only.
+    /// How long a call may take whose request has no timeout and whose method has no
+    /// [deadline of its own](Registry::set_deadline); default: without a bound. `rpc-client` sends
+    /// a timeout with every call, so only the method's deadline and the maximum bound its calls.
     ///
-    /// The time of a call begins at its turn: when its whole request is there and the requests
-    /// before it on the same connection are answered. A call whose time is up is answered with
-    /// -32001 while its handler still runs, and its connection ends; the handler may look at
-    /// [`Context::remaining`]. What becomes of a handler that goes on is the model's: it blocks
-    /// `single`, a thread is lost to it, and a forked process ends with the status
-    /// [`EXIT_DEADLINE`](crate::EXIT_DEADLINE).
+    /// The time of a call begins at its turn: when its whole request has come and all earlier
+    /// requests of the connection are answered. When its deadline passes, the call is answered with
+    /// -32001 while its handler still runs, and the connection ends; the handler can check
+    /// [`Context::remaining`](crate::Context::remaining). What a handler that continues does to the
+    /// server depends on the model: it blocks `single`, it occupies a thread of `thread`, and a
+    /// forked process exits with the status [`EXIT_DEADLINE`](crate::EXIT_DEADLINE).
     ///
-    /// Deadlines use SIGALRM and setitimer(2): system calls of handlers that are not restarted,
-    /// see signal(7), may end with EINTR. A program with a handler of its own for SIGALRM keeps
-    /// it, unless it has asked for [`stop_on_signals`](crate::Acceptor::stop_on_signals); the
-    /// deadlines are then handed to the handlers and not enforced, which is logged.
+    /// Deadlines use SIGALRM and setitimer(2), so system calls of handlers that are not restarted
+    /// (signal(7)) may fail with EINTR. A program that has its own handler for SIGALRM keeps it,
+    /// unless it calls [`stop_on_signals`](crate::Acceptor::stop_on_signals); handlers then still
+    /// see their deadlines, but these are not enforced, and an error is logged.
     #[must_use]
     pub fn default_deadline(mut self, deadline: Duration) -> Service {
         self.default_deadline = Some(deadline);
@@ -119,8 +120,8 @@ impl Service {
         self
     }
 
-    /// How long any call may take, whatever the request or the method says; without a bound unless
-    /// told.
+    /// How long any call may take, even if its request or its method allows more; default: without
+    /// a bound.
     #[must_use]
     pub fn max_deadline(mut self, deadline: Duration) -> Service {
         self.max_deadline = Some(deadline);
@@ -130,13 +131,13 @@ impl Service {
 
     /// Serves one connection until the peer closes it, breaks a limit, or the server stops.
     ///
-    /// Blocks for as long as that takes. In steady state a call costs one read and one write; a
-    /// peer that sends several requests at once gets their replies in one write.
+    /// Blocks until then. In steady state a call costs one read and one write; a peer that sends
+    /// several requests at once gets their replies in one write.
     ///
-    /// Nothing that the peer does ends in an error here: what is wrong with a request is answered,
-    /// what is wrong with the connection ends it and is logged at the level `debug`.
+    /// No mistake of the peer is an error here: a faulty request is answered with an error, and a
+    /// failure of the connection ends it and is logged at the level `debug`.
     pub fn serve_conn(&self, conn: Connection) {
-        conn.adopt();
+        conn.take_ownership();
         let peer = conn.peer();
         tracing::debug!(%peer, "connection opened");
         let mut buffers = conn.control().spare_buffers.take(self.max_frame_len);
@@ -144,9 +145,9 @@ impl Service {
         let ending = Exchange::new(self, &conn, replies).run(requests);
         conn.control().spare_buffers.give_back(buffers);
         match ending {
-            Ok(Ending::Silent) => {}
-            Ok(Ending::Refused) if conn.control().is_stopping() && !conn.has_unread() => {}
-            Ok(Ending::Refused) => LingeringClose::after_last_reply(conn.into_socket()).wait(),
+            Ok(Ending::Close) => {}
+            Ok(Ending::Linger) if conn.control().is_stopping() && !conn.has_unread() => {}
+            Ok(Ending::Linger) => LingeringClose::after_last_reply(conn.into_socket()).wait(),
             Err(error) => tracing::debug!(%peer, %error, "connection failed"),
         }
         tracing::debug!(%peer, "connection closed");
@@ -157,9 +158,9 @@ impl Service {
 mod tests {
     use super::*;
 
-    /// As docs/wire.md lists them.
+    /// docs/wire.md lists them.
     #[test]
-    fn the_limits_are_what_is_documented_unless_told() {
+    fn the_default_limits_are_what_is_documented() {
         let service = Service::new(Registry::new());
         assert_eq!(service.max_frame_len, 8 << 20);
         assert_eq!(service.idle_timeout, Duration::from_secs(60));

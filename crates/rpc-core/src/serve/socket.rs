@@ -1,4 +1,4 @@
-//! A connected stream socket of either family, and waiting for it.
+//! A connected stream socket, TCP or Unix: reading, writing and waiting for it.
 
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -26,7 +26,7 @@ impl Socket {
         Ok(())
     }
 
-    /// Blocks until the socket is ready or failed; `false` when the deadline passed.
+    /// Blocks until the socket is ready or has failed; `false` if the deadline passed first.
     pub(crate) fn wait_for(&self, ready: PollFlags, deadline: Instant) -> io::Result<bool> {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -39,25 +39,24 @@ impl Socket {
         }
     }
 
-    /// Acknowledges what came at once. A peer that writes prefix and body separately with Nagle's
-    /// algorithm on keeps the body back until the prefix is acknowledged; a delayed
-    /// acknowledgement would cost it 40 ms (tcp(7), TCP_QUICKACK).
-    /// A Unix socket has nothing to acknowledge and refuses this.
+    /// Acknowledges received bytes at once. A peer that writes prefix and body separately with
+    /// Nagle's algorithm on holds back the body until the prefix is acknowledged; a delayed
+    /// acknowledgement would cost 40 ms (tcp(7), TCP_QUICKACK). Has no effect on a Unix socket.
     pub(crate) fn acknowledge_now(&self) {
         acknowledge_now(self.0.as_fd());
     }
 
-    /// Ends the reading or the writing side.
+    /// Shuts down the reading or the writing side.
     pub(crate) fn shut_down(&self, side: Shutdown) {
         let _ = shutdown(self.0.as_raw_fd(), side);
     }
 
-    /// Reads what is there, without waiting.
+    /// Reads what is there, without blocking.
     pub(crate) fn read_now(&self, buffer: &mut [u8]) -> io::Result<usize> {
         Ok(recv(self.0.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT)?)
     }
 
-    /// Writes what the socket takes, without waiting.
+    /// Writes what the socket takes, without blocking.
     pub(crate) fn write_now(&self, bytes: &[u8]) -> io::Result<usize> {
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
         Ok(send(self.0.as_raw_fd(), bytes, flags)?)
@@ -78,42 +77,42 @@ impl Read for &Socket {
     }
 }
 
-/// Reads what is there, without waiting.
-pub(crate) struct NoWait<'a>(pub(crate) &'a Socket);
+/// A socket whose reads never block.
+pub(crate) struct NonBlocking<'a>(pub(crate) &'a Socket);
 
-impl Read for NoWait<'_> {
+impl Read for NonBlocking<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.0.read_now(buffer)
     }
 }
 
-pub(crate) fn would_come_later(error: &io::Error) -> bool {
+pub(crate) fn should_retry(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
-/// The moment `timeout` from now, or one so late that nobody sees it.
+/// The moment `timeout` from now, or one more than a century away if that is too late to count.
 pub(crate) fn after(timeout: Duration) -> Instant {
     let now = Instant::now();
     now.checked_add(timeout).unwrap_or_else(|| now + Duration::from_secs(u32::MAX.into()))
 }
 
-/// Rounded up to a microsecond, since zero would mean for ever.
+/// Rounded up to a microsecond, since zero would mean no timeout (socket(7)).
 fn time_val(time: Duration) -> TimeVal {
     let micros = i64::from(time.subsec_micros()).max(i64::from(time.as_secs() == 0));
     TimeVal::new(i64::try_from(time.as_secs()).unwrap_or(i64::MAX), micros)
 }
 
-/// The time for poll(2), rounded up to its milliseconds.
+/// The timeout for poll(2), rounded up to milliseconds.
 pub fn poll_timeout(timeout: Duration) -> PollTimeout {
     let millis = timeout.as_nanos().div_ceil(1_000_000);
     PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX)
 }
 
-/// Who connected to this Unix socket.
+/// The credentials of the process that connected to this Unix socket.
 pub(crate) fn credentials(stream: &impl AsFd) -> Credentials {
     match getsockopt(stream, sockopt::PeerCredentials) {
         Ok(peer) => Credentials { pid: peer.pid(), uid: peer.uid(), gid: peer.gid() },
-        // As the kernel itself says of a peer that it does not know; no user has this number.
+        // The kernel itself reports these for an unknown peer; no user has this id.
         Err(_) => Credentials { pid: 0, uid: u32::MAX, gid: u32::MAX },
     }
 }

@@ -1,7 +1,7 @@
 //! The reply to `rpc.stats`: one walk over the scoreboard.
 //!
-//! It takes no lock and waits for nobody, so it answers while other processes and threads hang,
-//! and a process that died in the middle of a call is one more slot.
+//! It takes no lock and waits for no other process or thread, so it answers while those hang, and a
+//! process that died in the middle of a call is one more slot.
 
 use std::collections::HashMap;
 
@@ -11,16 +11,16 @@ use crate::scoreboard::slot::Activity;
 use crate::scoreboard::table::Scoreboard;
 use crate::serve::registry::Registry;
 
-/// The number under which the call of `rpc.stats` itself shows on the scoreboard. Those of
-/// registered methods count from 1.
+/// The method number of `rpc.stats` itself on the scoreboard. Those of registered methods count
+/// from 1.
 pub(crate) const STATS_NUMBER: u32 = u32::MAX;
 
-/// What the scoreboard says now. `registry` names the methods.
-pub(crate) fn look(scoreboard: &Scoreboard, registry: &Registry) -> Stats {
+/// Reads the whole scoreboard. `registry` gives the names of the methods.
+pub(crate) fn snapshot(scoreboard: &Scoreboard, registry: &Registry) -> Stats {
     let uptime_ms = scoreboard.age_ms();
-    // Before the slots: calls move from the slot of a connection that ends to its worker, and so
-    // may be missed, but are never counted twice.
-    let mut workers = scoreboard.workers().look(uptime_ms);
+    // Before the slots: when a connection ends, its calls move from its slot to its worker. In
+    // this order they may be missed, but are never counted twice.
+    let mut workers = scoreboard.workers().snapshot(uptime_ms);
     let index_of: HashMap<i32, usize> =
         workers.iter().enumerate().map(|(index, worker)| (worker.pid, index)).collect();
     let deaths = scoreboard.counters().exits();
@@ -28,12 +28,12 @@ pub(crate) fn look(scoreboard: &Scoreboard, registry: &Registry) -> Stats {
     let mut open = 0;
     let mut calls = CallStats::default();
     let mut handling = Vec::new();
-    for (place, slot) in scoreboard.used_slots().iter().enumerate() {
-        // The phase before the calls: their number is then that of this call or a later one, so
-        // that equal numbers in two looks, both while a handler runs, are one and the same call.
-        let (owner, activity) = slot.look();
-        let of_slot = slot.calls.look();
-        calls.total += of_slot.ever;
+    for (position, slot) in scoreboard.used_slots().iter().enumerate() {
+        // The phase before the calls: the number is then that of this call or a later one. Equal
+        // numbers in two snapshots, both while a handler runs, therefore mean the same call.
+        let (owner, activity) = slot.snapshot();
+        let of_slot = slot.calls.snapshot();
+        calls.total += of_slot.total;
         if owner == 0 {
             continue;
         }
@@ -50,15 +50,15 @@ pub(crate) fn look(scoreboard: &Scoreboard, registry: &Registry) -> Stats {
                 if handling.len() < MAX_HANDLING {
                     let mut call = HandlingStats::default();
                     call.pid = owner;
-                    call.place = place as u32;
-                    call.call = of_slot.ever;
+                    call.place = position as u32;
+                    call.call = of_slot.total;
                     call.method = name_of(of_slot.method, registry).map(str::to_owned);
                     handling.push(call);
                 }
             }
         }
     }
-    // After the slots, so that no more seem to be open than ever came.
+    // After the slots, so that never more connections seem open than were accepted.
     let mut connections = scoreboard.counters().connections();
     connections.open = open;
     let mut stats = Stats::default();
@@ -92,21 +92,21 @@ mod tests {
     const DEAD: i32 = i32::MAX;
 
     #[test]
-    fn calls_of_the_dead_count_and_belong_to_nobody() {
+    fn calls_of_a_dead_process_count_and_belong_to_no_connection() {
         let scoreboard = &Arc::new(Scoreboard::new().expect("memory"));
         let registry = Registry::new();
         let held = SlotGuard::claim(scoreboard, 0).expect("a free slot");
         (0..3).for_each(|_| held.begin_handling(&[]));
         held.set_owner(DEAD);
-        let before = look(scoreboard, &registry);
+        let before = snapshot(scoreboard, &registry);
         assert_eq!((before.connections.open, before.calls.total), (1, 3));
         assert_eq!((before.calls.handling, before.calls.lost), (1, 0));
         assert_eq!((before.handling[0].pid, before.handling[0].call), (DEAD, 3));
 
         scoreboard.release_all_of(DEAD);
-        let after = look(scoreboard, &registry);
+        let after = snapshot(scoreboard, &registry);
         assert_eq!((after.connections.open, after.calls.total), (0, 3));
         assert_eq!((after.calls.handling, after.calls.lost), (0, 0));
-        assert_eq!(held.calls.look().of_connection, 0, "the next connection begins at none");
+        assert_eq!(held.calls.snapshot().of_connection, 0, "the next connection begins at zero");
     }
 }

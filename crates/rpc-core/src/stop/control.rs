@@ -1,9 +1,8 @@
 //! What a server, its connections and the signal handlers share within one process: whether to
 //! stop, and the parts that a stop needs.
 //!
-//! A stop is a flag, a walk over the process's own slots, and a wake-up for the accept loop. All
-//! three are async-signal-safe, so a signal handler does what [`Shutdown`] does and no polling
-//! interval exists.
+//! A stop sets a flag, walks the process's own slots, and wakes the accept loop. All three are
+//! async-signal-safe, so a signal handler does the same as [`Shutdown::stop`], and nothing polls.
 #![allow(unsafe_code)]
 
 use std::fmt;
@@ -16,9 +15,9 @@ use std::time::Duration;
 use nix::libc;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use crate::scoreboard::slot::End;
+use crate::scoreboard::slot::EndOfStream;
 use crate::scoreboard::table::Scoreboard;
-use crate::stop::last_words::LastWords;
+use crate::stop::prepared_errors::PreparedErrors;
 use crate::stop::process_role::{ProcessRole, TimeLimits};
 use crate::stop::shared_listening::SharedListening;
 use crate::stop::status_pipe::StatusReports;
@@ -26,9 +25,43 @@ use crate::sys::buffers::{SpareBuffers, share_on_one_page};
 use crate::sys::flag::Flag;
 use crate::sys::pid::own_pid;
 
+/// Stops one server from any thread.
+///
+/// ```
+/// # use rpc_core::{Acceptor, Address};
+/// let acceptor = Acceptor::bind(&"127.0.0.1:0".parse()?)?;
+/// let shutdown = acceptor.shutdown();
+/// let controlling_thread = std::thread::spawn(move || shutdown.stop());
+/// # controlling_thread.join().unwrap();
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Shutdown {
+    control: Arc<Control>,
+}
+
+impl Shutdown {
+    pub(crate) fn new(control: Arc<Control>) -> Shutdown {
+        Shutdown { control }
+    }
+
+    /// Begins to stop the server. Does not block.
+    ///
+    /// The server accepts no more connections, ends idle ones, and answers the requests that it has
+    /// received. `serve` returns when that is done. A second call has no effect.
+    pub fn stop(&self) {
+        self.control.stop();
+    }
+
+    /// Whether the server has begun to stop.
+    pub fn is_stopping(&self) -> bool {
+        self.control.is_stopping()
+    }
+}
+
 pub(crate) struct Control {
     stopping: Flag,
-    /// Set in a worker that accepts no more and goes when its last connection has ended.
+    /// Set in a worker that accepts no more and exits when its last connection has ended.
     retiring: Flag,
     grace_ms: AtomicU64,
     wake: EventFd,
@@ -37,7 +70,7 @@ pub(crate) struct Control {
     pub(crate) listening: SharedListening,
     pub(crate) limits: TimeLimits,
     pub(crate) reports: StatusReports,
-    pub(crate) words: LastWords,
+    pub(crate) errors: PreparedErrors,
     pub(crate) spare_buffers: SpareBuffers,
 }
 
@@ -53,7 +86,7 @@ impl Control {
             listening: SharedListening::none(),
             limits: TimeLimits::none(),
             reports: StatusReports::none(),
-            words: LastWords::new()?,
+            errors: PreparedErrors::new()?,
             spare_buffers: SpareBuffers::none(),
         };
         control.set_grace(grace);
@@ -77,13 +110,13 @@ impl Control {
         self.retiring.is_set()
     }
 
-    /// Whether this process was told to stop, or to retire.
+    /// Whether this process stops or retires.
     pub(crate) fn accepts_no_more(&self) -> bool {
         self.is_stopping() || self.is_retiring()
     }
 
-    /// Async-signal-safe. The flag is set before the walk, and a connection publishes its slot
-    /// before it looks at the flag, so none is missed.
+    /// Begins to stop this process. Async-signal-safe. The flag is set before the walk, and a
+    /// connection publishes its slot before it reads the flag, so no connection is missed.
     pub(crate) fn stop(&self) {
         self.stopping.set();
         self.scoreboard.stop_reading(own_pid());
@@ -91,7 +124,7 @@ impl Control {
         self.listening.end(self.wake(), libc::SIGTERM);
     }
 
-    /// Accepts no more in this worker; its connections go on until they end by themselves.
+    /// Ends accepting in this worker; its connections continue until they end by themselves.
     /// Async-signal-safe.
     pub(crate) fn retire(&self) {
         self.retiring.set();
@@ -99,10 +132,31 @@ impl Control {
         self.listening.end(self.wake(), libc::SIGHUP);
     }
 
-    /// Tells the callers whose handlers still run in this process that they will get no result.
-    /// Async-signal-safe.
+    /// Answers the callers whose handlers still run in this process with -32002: they will get no
+    /// result. Async-signal-safe.
     pub(crate) fn answer_unfinished(&self) {
-        self.scoreboard.answer_instead(own_pid(), &self.words.unfinished, End::Now);
+        self.scoreboard.answer_running(own_pid(), &self.errors.unfinished, EndOfStream::Now);
+    }
+
+    /// The descriptor that becomes readable when the server stops.
+    pub(crate) fn wake(&self) -> BorrowedFd<'_> {
+        self.wake.as_fd()
+    }
+
+    /// Makes the descriptor unreadable again.
+    pub(crate) fn clear_wake(&self) {
+        let _ = self.wake.read();
+    }
+
+    /// Called in a new child, which shares its parent's eventfd after the fork and needs its own.
+    pub(crate) fn replace_wake(&self) -> io::Result<()> {
+        let wake = OwnedFd::from(new_wake()?);
+        // SAFETY: both descriptors are open. The old one is replaced in one step, so that a signal
+        // handler never writes to a closed one.
+        if unsafe { libc::dup3(wake.as_raw_fd(), self.wake.as_raw_fd(), libc::O_CLOEXEC) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(())
     }
 
     /// Async-signal-safe.
@@ -110,61 +164,6 @@ impl Control {
         let one = 1_u64.to_ne_bytes();
         // SAFETY: `one` is eight live bytes; the descriptor is open as long as `self`.
         unsafe { libc::write(self.wake.as_raw_fd(), one.as_ptr().cast(), one.len()) };
-    }
-
-    /// The descriptor that becomes readable when the server is told to stop.
-    pub(crate) fn wake(&self) -> BorrowedFd<'_> {
-        self.wake.as_fd()
-    }
-
-    /// Makes the descriptor unreadable again after a wake-up that meant nothing.
-    pub(crate) fn clear_wake(&self) {
-        let _ = self.wake.read();
-    }
-
-    /// In a process that was just forked: an eventfd is shared by a fork, and it needs its own.
-    pub(crate) fn renew_wake(&self) -> io::Result<()> {
-        let wake = OwnedFd::from(new_wake()?);
-        // SAFETY: both descriptors are open; the old one is replaced in one step, so that a
-        // signal handler never writes into a closed one.
-        if unsafe { libc::dup3(wake.as_raw_fd(), self.wake.as_raw_fd(), libc::O_CLOEXEC) } < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(())
-    }
-}
-
-/// Stops one server, from any thread.
-///
-/// ```
-/// # use rpc_core::{Acceptor, Address};
-/// let acceptor = Acceptor::bind(&"127.0.0.1:0".parse()?)?;
-/// let shutdown = acceptor.shutdown();
-/// let controlling_thread = std::thread::spawn(move || shutdown.stop());
-/// # controlling_thread.join().unwrap();
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Clone, Debug)]
-pub struct Shutdown {
-    control: Arc<Control>,
-}
-
-impl Shutdown {
-    pub(crate) fn new(control: Arc<Control>) -> Shutdown {
-        Shutdown { control }
-    }
-
-    /// Tells the server to stop, and returns at once.
-    ///
-    /// It accepts nobody any more, ends idle connections, and answers the requests that it has
-    /// received. `serve` returns when that is done. A second call changes nothing.
-    pub fn stop(&self) {
-        self.control.stop();
-    }
-
-    /// Whether the server was told to stop.
-    pub fn is_stopping(&self) -> bool {
-        self.control.is_stopping()
     }
 }
 

@@ -1,8 +1,9 @@
-//! The last words of a process that dies of its own fault.
+//! The answers of a process that crashes.
 //!
-//! The handler of SIGSEGV and the like answers every call whose handler runs in the process, puts
-//! back what was installed before, and lets it happen again: the C library and the host program
-//! see the same death as without it, core dump and "thread has overflowed its stack" included.
+//! The signal handler for SIGSEGV and the like answers all calls whose handlers run in the process,
+//! restores the previous signal handlers, and lets the signal occur again: the C library and the
+//! host program see the same death as without it, including the core dump and "thread has
+//! overflowed its stack".
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,16 +12,16 @@ use std::thread;
 use nix::libc;
 use nix::sys::signal::Signal;
 
-use crate::scoreboard::slot::End;
+use crate::scoreboard::slot::EndOfStream;
 use crate::stop::control::Control;
-use crate::stop::handlers::put_back;
-use crate::stop::last_words::crashed_frame;
+use crate::stop::handlers::restore;
+use crate::stop::prepared_errors::crashed_frame;
 use crate::stop::registered::InHandler;
 use crate::sys::pid::own_pid;
 
-/// The signals that a process gets for a fault of its own. SIGTRAP is how abort instructions of
-/// some processors end, SIGSYS is a system call that a filter forbids (seccomp(2)).
-pub(crate) const CRASHES: [Signal; 7] = [
+/// The signals of a crash. Abort instructions of some processors raise SIGTRAP, and a system call
+/// that a filter forbids raises SIGSYS (seccomp(2)).
+pub(crate) const CRASH_SIGNALS: [Signal; 7] = [
     Signal::SIGSEGV,
     Signal::SIGBUS,
     Signal::SIGFPE,
@@ -30,54 +31,55 @@ pub(crate) const CRASHES: [Signal; 7] = [
     Signal::SIGSYS,
 ];
 
-/// Those that happen again when the instruction that raised them is repeated.
+/// The signals that occur again when the instruction that raised them is repeated.
 const REPEATED: [libc::c_int; 4] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL];
 
-/// A frame for each of the signals.
-static LAST_WORDS: OnceLock<[Box<[u8]>; CRASHES.len()]> = OnceLock::new();
+/// The framed error for each of [`CRASH_SIGNALS`].
+static CRASH_FRAMES: OnceLock<[Box<[u8]>; CRASH_SIGNALS.len()]> = OnceLock::new();
 
-const SILENT: u32 = 0;
-const SPEAKING: u32 = 1;
-const SPOKEN: u32 = 2;
+const UNANSWERED: u32 = 0;
+const ANSWERING: u32 = 1;
+const ANSWERED: u32 = 2;
 
-static SPEECH: AtomicU32 = AtomicU32::new(SILENT);
+/// Whether the process has answered its calls: one of the three above.
+static STATE: AtomicU32 = AtomicU32::new(UNANSWERED);
 
-/// Writes what may have to be said, before it has to be.
-pub(crate) fn prepare_last_words() {
-    LAST_WORDS.get_or_init(|| CRASHES.map(crashed_frame));
+/// Builds the answers in advance: a signal handler must not allocate.
+pub(crate) fn prepare_crash_frames() {
+    CRASH_FRAMES.get_or_init(|| CRASH_SIGNALS.map(crashed_frame));
 }
 
-/// Says the last words and puts back what was installed before. Async-signal-safe.
+/// Answers all calls of this process and restores the previous signal handlers. Async-signal-safe.
 ///
 /// All signals are blocked in this thread meanwhile, so a fault in here ends the process at once
-/// (the kernel does that), and nobody comes here twice. Another thread that crashes too waits:
-/// if it went on, the process could end before the first has spoken.
+/// (the kernel does that), and no thread runs this twice. Another thread that crashes too waits: if
+/// it continued, the process could end before the first thread has answered.
 pub(crate) fn on_crash(signal: libc::c_int, handler: &InHandler) {
     let (success, failure) = (Ordering::SeqCst, Ordering::SeqCst);
-    if SPEECH.compare_exchange(SILENT, SPEAKING, success, failure).is_ok() {
-        let at = CRASHES.iter().position(|&known| known as libc::c_int == signal);
+    if STATE.compare_exchange(UNANSWERED, ANSWERING, success, failure).is_ok() {
+        let index = CRASH_SIGNALS.iter().position(|&known| known as libc::c_int == signal);
         handler.each_control(stop_in_crash);
-        if let (Some(words), Some(at)) = (LAST_WORDS.get(), at) {
+        if let (Some(frames), Some(index)) = (CRASH_FRAMES.get(), index) {
             handler.each_control(|control| {
-                control.scoreboard.answer_instead(own_pid(), &words[at], End::WithProcess);
+                control.scoreboard.answer_running(own_pid(), &frames[index], EndOfStream::AtExit);
             });
         }
-        // All of them: what was installed for one may raise another, as std does after a stack
-        // overflow, and there is little room left on a signal stack.
-        CRASHES.into_iter().for_each(put_back);
-        SPEECH.store(SPOKEN, Ordering::SeqCst);
+        // For all of them: the previous handler of one may raise another, as that of std does after
+        // a stack overflow, and a signal stack has little room left.
+        CRASH_SIGNALS.into_iter().for_each(restore);
+        STATE.store(ANSWERED, Ordering::SeqCst);
     }
-    while SPEECH.load(Ordering::SeqCst) == SPEAKING {
+    while STATE.load(Ordering::SeqCst) == ANSWERING {
         thread::yield_now();
     }
 }
 
-/// Stops because the process crashes in this thread: whoever connects from now on is for another
-/// worker. Waits a moment until the thread that accepts has heard of it. Async-signal-safe.
+/// Stops the server because this process crashes, so that another worker gets new connections.
+/// Waits a moment until the accepting thread has stopped. Async-signal-safe.
 fn stop_in_crash(control: &Control) {
-    const MAX_LOOKS: usize = 1000;
+    const MAX_TRIES: usize = 1000;
     control.stop();
-    for _ in 0..MAX_LOOKS {
+    for _ in 0..MAX_TRIES {
         if control.listening.is_over() {
             return;
         }
@@ -85,8 +87,8 @@ fn stop_in_crash(control: &Control) {
     }
 }
 
-/// Whether to return from the handler is enough for `signal` to come again; sigaction(2): a
-/// positive code comes from the kernel, and not from kill(2) or abort(3).
+/// Whether `signal` occurs again when its handler returns. A positive code comes from the kernel,
+/// and not from kill(2) or abort(3); sigaction(2).
 pub(crate) fn happens_again(signal: libc::c_int, code: libc::c_int) -> bool {
     code > 0 && REPEATED.contains(&signal)
 }

@@ -1,11 +1,11 @@
-//! The alarm: every process that serves watches itself with one one-shot timer, setitimer(2).
+//! The timer for deadlines: each process that serves has one one-shot timer, setitimer(2).
 //!
-//! It is set for whatever comes first: the nearest deadline of a call, or the end of the grace
-//! after a stop. SIGALRM's handler walks the slots of its own process, answers whoever is late,
-//! and sets the timer for what is left, or not at all. So nothing ticks, and nobody is needed who
-//! watches from outside: it works alike in all models.
+//! It is set for the nearest deadline of a call or the end of the grace after a stop, whichever
+//! comes first. The handler of SIGALRM walks the slots of its own process, answers the calls whose
+//! deadlines have passed, and sets the timer for the nearest one that is left, if there is one. No
+//! periodic timer and no watching process is needed, so this works the same way in all models.
 //!
-//! A stream of calls with equal time-outs sets the timer once in such a time, because a later
+//! A stream of calls with equal timeouts sets the timer only once per timeout, because a later
 //! deadline finds it set for an earlier one.
 
 use std::sync::atomic::{AtomicU64, Ordering, fence};
@@ -22,19 +22,20 @@ use crate::sys::timer::set_timer;
 /// The moment that the timer of this process is set for.
 static ARMED_FOR: AtomicU64 = AtomicU64::new(NEVER);
 
-/// Sees to it that the timer expires at `until` or before. For a process that has a handler for
+/// Ensures that the timer expires at `until` or earlier. For a process that has a handler for
 /// SIGALRM. Async-signal-safe.
 ///
-/// A deadline is published in its slot before this is called, and is never missed:
+/// The caller publishes the deadline in its slot first. It is then never missed:
 ///
-/// - SIGALRM's handler says "set for nothing" before it looks at the slots. If it did not see this
-///   deadline, it looked before that was published; then its word stands before ours in the one
-///   order that the fence gives, we read it or something newer, and compare with that.
-/// - Two threads may set the timer in the other order than they lowered `ARMED_FOR`. So whoever
-///   has set it looks again, and sets it again unless it is set for what `ARMED_FOR` says: the
-///   last one to set it has found the two equal. Whoever lowers `ARMED_FOR` afterwards sets the
-///   timer afterwards.
-/// - If `ARMED_FOR` says "nothing" by then, the handler runs, and has still to look at the slots.
+/// - The handler of SIGALRM sets `ARMED_FOR` to [`NEVER`] before it reads the slots. If it did not
+///   see this deadline, it read the slot before the deadline was published. Its store then comes
+///   before our load in the single order that the fence gives, so we read that value or a newer
+///   one, and compare with it.
+/// - Two threads may set the timer in another order than they lowered `ARMED_FOR`. Therefore a
+///   thread that has set the timer reads `ARMED_FOR` again, and sets the timer again unless the two
+///   are equal: the last thread to set it has found them equal. A thread that lowers `ARMED_FOR`
+///   after that sets the timer after that.
+/// - If `ARMED_FOR` is [`NEVER`] by then, the handler runs, and has yet to read the slots.
 pub(crate) fn arm(until: u64) {
     fence(Ordering::SeqCst);
     if ARMED_FOR.load(Ordering::SeqCst) <= until
@@ -42,43 +43,43 @@ pub(crate) fn arm(until: u64) {
     {
         return;
     }
-    let mut aim = until;
-    while aim != NEVER {
-        // Never zero, which would switch the timer off.
-        let left = aim.saturating_sub(now()).max(1);
+    let mut target = until;
+    while target != NEVER {
+        // Never zero, which would turn the timer off.
+        let left = target.saturating_sub(now()).max(1);
         set_timer(Duration::from_nanos(left));
         let wanted = ARMED_FOR.load(Ordering::SeqCst);
-        if wanted == aim {
+        if wanted == target {
             return;
         }
-        aim = wanted;
+        target = wanted;
     }
 }
 
-/// Switches the timer off, when nobody is left who could arm it.
+/// Turns the timer off. Only called when no server is left that could arm it.
 pub(crate) fn disarm() {
     if ARMED_FOR.swap(NEVER, Ordering::SeqCst) != NEVER {
         set_timer(Duration::ZERO);
     }
 }
 
-/// In a new child: timers are not inherited, fork(2).
-pub(crate) fn forget_timer() {
-    // Most have nothing to forget, and to write is to copy a page.
+/// Called in a new child, which does not inherit the timer: fork(2).
+pub(crate) fn reset_child_timer() {
+    // In most children nothing has to change, and a write would copy a page.
     if ARMED_FOR.load(Ordering::SeqCst) != NEVER {
         ARMED_FOR.store(NEVER, Ordering::SeqCst);
     }
 }
 
-/// What SIGALRM does. In a child, one that was sent and did not come from the timer is its parent's
-/// word that the grace is over. Async-signal-safe.
+/// What SIGALRM does. In a child, a SIGALRM that was sent and did not come from the timer means
+/// that its parent has found the grace to be over. Async-signal-safe.
 pub(crate) fn on_alarm(was_sent: bool, handler: &InHandler) {
     ARMED_FOR.store(NEVER, Ordering::SeqCst);
     let now = now();
     let mut next = NEVER;
     let mut grace_is_over = false;
     handler.each_control(|control| {
-        next = next.min(answer_late(control, now));
+        next = next.min(answer_expired(control, now));
         let grace_ends = control.limits.grace_ends.load(Ordering::SeqCst);
         grace_is_over |= grace_ends <= now || was_sent && control.role.is_child.is_set();
         next = next.min(grace_ends);
@@ -92,17 +93,17 @@ pub(crate) fn on_alarm(was_sent: bool, handler: &InHandler) {
     }
 }
 
-/// Answers the calls of this process whose time is up; returns the nearest deadline that is left.
-/// A child that has thereby lost its only thread ends. Async-signal-safe.
-fn answer_late(control: &Control, now: u64) -> u64 {
-    let watched = control.scoreboard.answer_late(own_pid(), now);
-    if watched.has_answered && control.role.is_child.is_set() {
+/// Answers the calls of this process whose deadlines have passed; returns the nearest deadline that
+/// is left. A child that loses its only thread to such a call exits. Async-signal-safe.
+fn answer_expired(control: &Control, now: u64) -> u64 {
+    let check = control.scoreboard.answer_expired(own_pid(), now);
+    if check.has_answered && control.role.is_child.is_set() {
         if control.role.serves_in_threads.is_set() {
-            // A thread is lost, and the other connections must not suffer.
-            control.reports.say(REPLACE);
+            // The process has lost a thread, but its other connections must continue.
+            control.reports.send(REPLACE);
         } else {
             exit_now(EXIT_DEADLINE);
         }
     }
-    watched.next
+    check.next
 }

@@ -1,11 +1,12 @@
-//! How a server ends, and a call that takes too long: stop, signals, deadlines, crashes, and what a
-//! process and its parent tell each other about it. Sockets that listen do not belong here.
+//! How a server, a process or a late call ends: stop, signals, deadlines, crashes, and what a
+//! process and its parent report to each other. Listening sockets, the loop of a connection and
+//! forking do not belong here.
 
 pub(crate) mod control;
 pub(crate) mod crash;
 pub(crate) mod deadline_timer;
 pub(crate) mod handlers;
-pub(crate) mod last_words;
+pub(crate) mod prepared_errors;
 pub(crate) mod process_role;
 pub(crate) mod registered;
 pub(crate) mod shared_listening;

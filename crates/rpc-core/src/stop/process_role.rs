@@ -1,4 +1,4 @@
-//! What a process is to its server, and whether its time is watched.
+//! The role of a process in its server, and its limits of time.
 
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
@@ -7,23 +7,25 @@ use crate::sys::flag::Flag;
 
 #[derive(Default)]
 pub(crate) struct ProcessRole {
-    /// Its children serve: it waits for them and ends them, so its own time must not be cut short.
+    /// Its children serve. It ends them and waits for them, so its own grace must not end it first.
     pub(crate) supervises: Flag,
-    /// It was forked to serve: it may end without harm to the server.
+    /// It was forked to serve, so it may exit without ending the server.
     pub(crate) is_child: Flag,
-    /// Other threads serve than the one that accepts.
+    /// Its connections are served in other threads than the one that accepts.
     pub(crate) serves_in_threads: Flag,
     /// It has begun to serve connections.
     pub(crate) has_served: Flag,
-    /// Its server is gone.
-    pub(crate) serves_no_more: Flag,
+    /// The server was dropped in this process.
+    pub(crate) server_is_dropped: Flag,
+    /// It has received SIGINT; a second one ends it at once.
     pub(crate) was_interrupted: Flag,
-    /// The status with which a supervising process ends at once, 0 while it does not.
+    /// The status with which a supervising process is to exit at once, 0 if it is not.
     ends_at_once: AtomicI32,
 }
 
 impl ProcessRole {
-    /// The status with which a supervising process should end at once, its children killed.
+    /// The status with which a supervising process is to kill its children and exit at once, if it
+    /// is.
     pub(crate) fn ends_at_once(&self) -> Option<i32> {
         match self.ends_at_once.load(Ordering::SeqCst) {
             0 => None,
@@ -31,7 +33,7 @@ impl ProcessRole {
         }
     }
 
-    /// Async-signal-safe.
+    /// Orders a supervising process to exit at once with this status. Async-signal-safe.
     pub(crate) fn end_at_once(&self, status: i32) {
         self.ends_at_once.store(status, Ordering::SeqCst);
     }
@@ -39,20 +41,20 @@ impl ProcessRole {
 
 pub(crate) struct TimeLimits {
     /// When the grace after a signal is over, as [`now`](crate::sys::clock::now) counts; [`NEVER`]
-    /// before the signal.
+    /// without a signal.
     pub(crate) grace_ends: AtomicU64,
-    /// SIGALRM's handler looks after the deadlines of this process,
-    pub(crate) are_watched: Flag,
-    /// or cannot.
-    pub(crate) are_refused: Flag,
+    /// The handler of SIGALRM enforces the deadlines of this process.
+    pub(crate) are_enforced: Flag,
+    /// Deadlines cannot be enforced, because the host program has its own handler for SIGALRM.
+    pub(crate) are_unenforceable: Flag,
 }
 
 impl TimeLimits {
     pub(crate) fn none() -> TimeLimits {
         TimeLimits {
             grace_ends: AtomicU64::new(NEVER),
-            are_watched: Flag::default(),
-            are_refused: Flag::default(),
+            are_enforced: Flag::default(),
+            are_unenforceable: Flag::default(),
         }
     }
 }

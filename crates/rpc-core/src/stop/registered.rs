@@ -1,6 +1,7 @@
-//! The servers that signal handlers look after, and the handlers that run.
+//! The list of servers that signal handlers act on, and the count of handlers that run.
 //!
-//! A server that is taken off the list is freed only when no handler runs that may have found it.
+//! A server that is removed from the list is freed only when no handler runs that may have found
+//! it.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -11,20 +12,20 @@ use std::thread;
 
 use crate::stop::control::Control;
 
-/// More servers than this at a time, in one process, are not looked after.
+/// How many servers of one process can be on the list at a time.
 const MAX_SERVERS: usize = 64;
 
 static SERVERS: [AtomicPtr<Control>; MAX_SERVERS] =
     [const { AtomicPtr::new(ptr::null_mut()) }; MAX_SERVERS];
 
-/// The server that signals stop; one of these.
+/// The server that signals stop, which is on the list; null if there is none.
 static SIGNALLED: AtomicPtr<Control> = AtomicPtr::new(ptr::null_mut());
 
-/// How many handlers run. Each says so before it looks for servers.
+/// How many handlers run. Each is counted before it reads the list.
 static HANDLERS: AtomicUsize = AtomicUsize::new(0);
 
-/// Says that a signal handler runs: what it finds on the list is not freed before this is dropped.
-/// Async-signal-safe.
+/// A signal handler that runs: servers that it finds on the list are not freed before this is
+/// dropped. Async-signal-safe.
 pub(crate) struct InHandler(());
 
 impl InHandler {
@@ -33,7 +34,7 @@ impl InHandler {
         InHandler(())
     }
 
-    /// Runs `action` on every server on the list.
+    /// Runs `action` on each server on the list.
     pub(crate) fn each_control(&self, mut action: impl FnMut(&Control)) {
         for server in &SERVERS {
             // SAFETY: null, or a Control that is kept until no handler runs that may have found it.
@@ -56,29 +57,29 @@ impl Drop for InHandler {
     }
 }
 
-/// Waits for the handlers of other threads that may have found what was just hidden from them.
+/// Waits until no handler runs in another thread, so that none uses what was just removed.
 pub(crate) fn wait_for_handlers() {
     while HANDLERS.load(Ordering::SeqCst) != 0 {
         thread::yield_now();
     }
 }
 
-/// Whether signals stop this server, and not one that asked later.
+/// Whether signals stop this server.
 pub(crate) fn is_signalled(control: &Control) -> bool {
     ptr::eq(SIGNALLED.load(Ordering::Acquire), control)
 }
 
-/// Lets signals stop this server, which is on the list, or nobody.
+/// Lets signals stop this server, which must be on the list, or no server.
 pub(crate) fn set_signalled(control: Option<&Arc<Control>>) {
     let signalled = control.map_or(ptr::null_mut(), |control| Arc::as_ptr(control).cast_mut());
     SIGNALLED.store(signalled, Ordering::SeqCst);
 }
 
-/// Puts a server on the list. For one thread at a time.
+/// Adds a server to the list, if it is not there. Only one thread may do this at a time.
 ///
 /// # Errors
 ///
-/// When it is full.
+/// When the list is full.
 pub(crate) fn register(control: &Arc<Control>) -> io::Result<()> {
     let own = Arc::as_ptr(control).cast_mut();
     let find = |wanted| SERVERS.iter().find(|server| server.load(Ordering::SeqCst) == wanted);
@@ -91,22 +92,23 @@ pub(crate) fn register(control: &Arc<Control>) -> io::Result<()> {
     Ok(())
 }
 
-/// Takes a server off the list. For one thread at a time, and not in a handler.
+/// Removes a server from the list. Only one thread may do this at a time, and no handler. Blocks
+/// until no handler runs.
 pub(crate) fn unregister(control: &Control) {
     let own = ptr::from_ref(control).cast_mut();
     for server in &SERVERS {
         let (success, failure) = (Ordering::SeqCst, Ordering::SeqCst);
         if server.compare_exchange(own, ptr::null_mut(), success, failure).is_ok() {
             wait_for_handlers();
-            // SAFETY: it was counted when it was registered, and no handler has it any more.
+            // SAFETY: `register` kept this reference, and no handler uses the server any more.
             drop(unsafe { Arc::from_raw(own) });
         }
     }
 }
 
-/// In a new child, which serves for this server only: the others are its parent's. Their counts
-/// stay as they are, since to change them is to copy pages.
-pub(crate) fn forget_others(control: &Control) {
+/// Called in a new child, which serves for this server only: removes the others, which belong to
+/// its parent. Their reference counts do not change, since that would copy pages.
+pub(crate) fn unregister_others(control: &Control) {
     for server in &SERVERS {
         let registered = server.load(Ordering::SeqCst);
         if !registered.is_null() && !ptr::eq(registered, control) {
@@ -115,6 +117,7 @@ pub(crate) fn forget_others(control: &Control) {
     }
 }
 
+/// Whether no server is on the list.
 pub(crate) fn is_empty() -> bool {
     SERVERS.iter().all(|server| server.load(Ordering::SeqCst).is_null())
 }

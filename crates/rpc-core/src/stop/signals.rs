@@ -1,8 +1,8 @@
-//! What signals do in a process of a server: those that stop it, the alarm, those of a crash.
+//! What signals do in a process of a server: those that stop it, the alarm, and those of a crash.
 //!
-//! Handlers belong to the whole process. They do what any thread may do at any time: set flags,
-//! walk the scoreboard, and call what signal-safety(7) lists. What was installed before is put
-//! back when the last server that needed them is gone.
+//! Signal handlers belong to the whole process. They only do what is safe at any time: set flags,
+//! walk the scoreboard, and call the functions that signal-safety(7) lists. The previous handlers
+//! are restored when the last server that needs ours is gone.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -13,20 +13,21 @@ use nix::libc;
 use nix::sys::signal::{SaFlags, SigSet, Signal};
 
 use crate::stop::control::Control;
-use crate::stop::crash::{CRASHES, happens_again, on_crash, prepare_last_words};
-use crate::stop::deadline_timer::{arm, disarm, forget_timer, on_alarm};
+use crate::stop::crash::{CRASH_SIGNALS, happens_again, on_crash, prepare_crash_frames};
+use crate::stop::deadline_timer::{arm, disarm, on_alarm, reset_child_timer};
 use crate::stop::handlers::{
-    Context, give_back, handle, install, installed, is_ours, lock_signals, replaced,
+    Context, current_action, install, is_installed, lock_signals, previous_action, set_handler,
+    uninstall,
 };
 use crate::stop::registered::{self, InHandler, is_signalled, register, set_signalled};
 use crate::sys::clock::{NEVER, moment_in};
 use crate::sys::exit::{EXIT_INTERRUPTED, EXIT_QUIT, exit_now};
 use crate::sys::pid::own_pid;
 
-const STOPS: [Signal; 2] = [Signal::SIGTERM, Signal::SIGINT];
+const STOP_SIGNALS: [Signal; 2] = [Signal::SIGTERM, Signal::SIGINT];
 
-/// What each signal does in a process that serves, or may. A parent reads the signals that stop it
-/// from a queue instead, and [`obey`]s them.
+/// What each signal does in a process that serves. A parent reads the signals that stop it from a
+/// signalfd instead, and calls [`obey`].
 extern "C" fn on_signal(signal: libc::c_int, info: *mut libc::siginfo_t, context: Context) {
     // SAFETY: errno's address is valid in every thread.
     let saved_errno = unsafe { *libc::__errno_location() };
@@ -39,12 +40,12 @@ extern "C" fn on_signal(signal: libc::c_int, info: *mut libc::siginfo_t, context
                 obey(control, signal, control.role.is_child.is_set() && is_from_parent(sent));
             }
         }
-        // A timer has a positive code.
+        // A SIGALRM from the timer has a positive code.
         libc::SIGALRM => on_alarm(sent.si_code <= 0, &handler),
         _ => {
             on_crash(signal, &handler);
             if !happens_again(signal, sent.si_code) {
-                die_of(signal, info, context);
+                die_by_signal(signal, info, context);
             }
         }
     }
@@ -53,13 +54,13 @@ extern "C" fn on_signal(signal: libc::c_int, info: *mut libc::siginfo_t, context
     unsafe { *libc::__errno_location() = saved_errno };
 }
 
-/// What each signal does that ends a server or a process of it. Async-signal-safe.
+/// What each signal does that ends a server or one of its processes. Async-signal-safe.
 pub(crate) fn obey(control: &Control, signal: libc::c_int, is_from_parent: bool) {
     match signal {
         // In a child only.
         libc::SIGHUP => control.retire(),
         libc::SIGTERM => stop(control, is_from_parent),
-        libc::SIGINT if control.role.was_interrupted.was_set() => {
+        libc::SIGINT if control.role.was_interrupted.test_and_set() => {
             end_at_once(control, EXIT_INTERRUPTED);
         }
         libc::SIGINT => stop(control, is_from_parent),
@@ -69,24 +70,15 @@ pub(crate) fn obey(control: &Control, signal: libc::c_int, is_from_parent: bool)
     }
 }
 
-/// Whoever has children must take them along, which is not for a signal handler.
-fn end_at_once(control: &Control, status: i32) {
-    if !control.role.supervises.is_set() {
-        exit_now(status);
-    }
-    control.role.end_at_once(status);
-    control.stop();
-}
-
 fn stop(control: &Control, is_from_parent: bool) {
-    // A parent that tells its child to stop also ends it when the grace is over. Should the
-    // parent die before, the kernel sends the signal once more, and then it is not the parent's.
-    // One that serves in several threads waits for them by its own time.
+    // A parent that stops its child also ends it when the grace is over. If the parent dies before
+    // that, the kernel sends the signal again, and that one is not from the parent. A child that
+    // serves in several threads enforces the grace itself.
     let waits_for_threads = control.role.serves_in_threads.is_set();
     let ends_by_itself =
         !control.role.supervises.is_set() && (!is_from_parent || waits_for_threads);
-    // Before the stop: a server that has nothing to do returns at once, in another thread, and
-    // calls off what is set by then.
+    // Before the stop: a server without work returns at once, perhaps in another thread, and
+    // cancels the grace that is set by then.
     let grace_ends = &control.limits.grace_ends;
     if ends_by_itself && grace_ends.load(Ordering::SeqCst) == NEVER {
         let ends = moment_in(control.grace());
@@ -96,33 +88,45 @@ fn stop(control: &Control, is_from_parent: bool) {
     control.stop();
 }
 
-/// Whether the parent of this process has sent a signal by kill(2). What the kernel sends when the
-/// parent has died is not: by then the parent is another. Async-signal-safe.
+/// Ends a process at once. One that supervises must kill its children first, which a signal handler
+/// cannot do, so this only orders it.
+fn end_at_once(control: &Control, status: i32) {
+    if !control.role.supervises.is_set() {
+        exit_now(status);
+    }
+    control.role.end_at_once(status);
+    control.stop();
+}
+
+/// Whether the parent of this process has sent a signal with kill(2). A signal that the kernel
+/// sends when the parent has died does not count: by then the process has another parent.
+/// Async-signal-safe.
 fn is_from_parent(info: &libc::siginfo_t) -> bool {
-    // SAFETY: a signal that was sent by kill(2) has a sender; getppid(2) takes nothing.
+    // SAFETY: a signal that was sent with kill(2) has a sender; getppid(2) has no arguments.
     info.si_code == libc::SI_USER && unsafe { info.si_pid() == libc::getppid() }
 }
 
-/// Ends the process by a crash that does not happen again by itself: somebody has sent it, such as
-/// abort(3). The host program's handler, if it has one, is called and may return, as std's does;
-/// but callers were told of a crash, so there must be one. Async-signal-safe if that handler is.
-fn die_of(signal: libc::c_int, info: *mut libc::siginfo_t, context: Context) {
-    if let Some(action) = replaced(signal)
+/// Ends the process by a crash signal that does not occur again by itself, because it was sent, for
+/// instance by abort(3). Calls the host program's handler, if there is one. That may return, as
+/// that of std does, but the callers got -32004, so the process must die. Async-signal-safe if that
+/// handler is.
+fn die_by_signal(signal: libc::c_int, info: *mut libc::siginfo_t, context: Context) {
+    if let Some(action) = previous_action(signal)
         && ![libc::SIG_DFL, libc::SIG_IGN].contains(&action.sa_sigaction)
     {
         if action.sa_flags & libc::SA_SIGINFO != 0 {
-            // SAFETY: sigaction(2): with this flag it is the address of such a function.
+            // SAFETY: sigaction(2): with this flag it is the address of a function of this type.
             let handler: extern "C" fn(libc::c_int, *mut libc::siginfo_t, Context) =
                 unsafe { std::mem::transmute(action.sa_sigaction) };
             handler(signal, info, context);
         } else {
-            // SAFETY: sigaction(2): without it, of such a function.
+            // SAFETY: sigaction(2): without the flag, it is that of a function of this type.
             let handler: extern "C" fn(libc::c_int) =
                 unsafe { std::mem::transmute(action.sa_sigaction) };
             handler(signal);
         }
     }
-    // SAFETY: signal(2) and raise(3) take integers; the signal is blocked until we return.
+    // SAFETY: signal(2) and raise(3) take integers; the signal stays blocked until we return.
     unsafe {
         libc::signal(signal, libc::SIG_DFL);
         libc::raise(signal);
@@ -134,63 +138,64 @@ pub(crate) fn stop_on_signals(control: &Arc<Control>) -> io::Result<()> {
     let lock = lock_signals();
     register(control)?;
     set_signalled(Some(control));
-    control.limits.are_watched.set();
-    let signals = STOPS.into_iter().chain([Signal::SIGALRM]);
+    control.limits.are_enforced.set();
+    let signals = STOP_SIGNALS.into_iter().chain([Signal::SIGALRM]);
     for signal in signals.clone() {
         install(signal, on_signal, SaFlags::SA_RESTART, &lock)?;
     }
-    // A mask outlives exec(3), so whoever started this program may have left them blocked.
+    // Masks survive execve(2), so the program that started this one may have blocked them.
     Ok(SigSet::from_iter(signals).thread_unblock()?)
 }
 
-/// Prepares for deadlines, at the first one. `false`: the host program has a handler of its own for
-/// SIGALRM and has not given us the signals, so nobody will watch.
+/// Installs the handler for deadlines, at the first deadline. `false` if deadlines cannot be
+/// enforced, because the host program has its own handler for SIGALRM and has not called
+/// `stop_on_signals`.
 #[cold]
-pub(crate) fn watch_time(control: &Arc<Control>) -> bool {
-    if control.limits.are_refused.is_set() {
+pub(crate) fn install_deadline_handler(control: &Arc<Control>) -> bool {
+    if control.limits.are_unenforceable.is_set() {
         return false;
     }
     let lock = lock_signals();
     let free = [libc::SIG_DFL, libc::SIG_IGN];
-    let may_install =
-        is_ours(Signal::SIGALRM) || free.contains(&installed(Signal::SIGALRM).sa_sigaction);
+    let may_install = is_installed(Signal::SIGALRM)
+        || free.contains(&current_action(Signal::SIGALRM).sa_sigaction);
     if may_install
         && register(control).is_ok()
         && install(Signal::SIGALRM, on_signal, SaFlags::SA_RESTART, &lock).is_ok()
     {
-        control.limits.are_watched.set();
+        control.limits.are_enforced.set();
         return true;
     }
-    tracing::error!("SIGALRM belongs to the program: deadlines are not enforced");
-    control.limits.are_refused.set();
+    tracing::error!("the program has its own handler for SIGALRM: deadlines are not enforced");
+    control.limits.are_unenforceable.set();
     false
 }
 
-/// Prepares for a crash, before the first connection is served, in a process that is ours: a child,
-/// or one whose host program gave us the signals.
+/// Installs the handlers for crashes, before the first connection is served, if signals stop this
+/// server: its program has called `stop_on_signals`, or the process is a child.
 #[cold]
-pub(crate) fn watch_crashes(control: &Control) {
-    // A child has inherited them, and to lock is to write a page.
-    if !is_signalled(control) || CRASHES.into_iter().all(is_ours) {
+pub(crate) fn install_crash_handlers(control: &Control) {
+    // A child has inherited the handlers, and taking the lock would copy a page.
+    if !is_signalled(control) || CRASH_SIGNALS.into_iter().all(is_installed) {
         return;
     }
     let lock = lock_signals();
-    prepare_last_words();
-    for signal in CRASHES {
-        // Whoever ignores such a signal lives on when it is sent.
-        if installed(signal).sa_sigaction != libc::SIG_IGN {
-            // A stack that has overflowed has no room for a handler.
+    prepare_crash_frames();
+    for signal in CRASH_SIGNALS {
+        // A program that ignores such a signal survives when it is sent.
+        if current_action(signal).sa_sigaction != libc::SIG_IGN {
+            // A stack that has overflowed has no room for the handler.
             let flags = SaFlags::SA_RESTART | SaFlags::SA_ONSTACK;
             let _ = install(signal, on_signal, flags, &lock);
         }
     }
 }
 
-/// Calls off the end of the grace and gives the signals back to the host program, which may have
-/// other things to do after it has served. Not before the server and the children are gone, and not
-/// while handlers still run: the signals are for them.
-pub(crate) fn give_signals_back(control: &Control) {
-    let is_needed = !control.role.serves_no_more.is_set()
+/// Cancels the end of the grace and restores the host program's handlers, since the program may go
+/// on after it has served. Does nothing while the server or its children exist or request handlers
+/// still run, because these need the signals.
+pub(crate) fn release_signals(control: &Control) {
+    let is_needed = !control.role.server_is_dropped.is_set()
         || control.role.supervises.is_set()
         || control.scoreboard.has_slot_of(own_pid());
     if is_needed {
@@ -199,34 +204,34 @@ pub(crate) fn give_signals_back(control: &Control) {
     let lock = lock_signals();
     control.limits.grace_ends.store(NEVER, Ordering::SeqCst);
     if is_signalled(control) {
-        STOPS.into_iter().for_each(|signal| give_back(signal, &lock));
+        STOP_SIGNALS.into_iter().for_each(|signal| uninstall(signal, &lock));
         set_signalled(None);
     }
     registered::unregister(control);
     if registered::is_empty() {
         disarm();
-        give_back(Signal::SIGALRM, &lock);
-        CRASHES.into_iter().for_each(|signal| give_back(signal, &lock));
+        uninstall(Signal::SIGALRM, &lock);
+        CRASH_SIGNALS.into_iter().for_each(|signal| uninstall(signal, &lock));
     }
 }
 
-/// In a new child, which has the memory of its parent but not its timer, and serves for this server
-/// only. Signals are blocked.
-pub(crate) fn take_signals_in_child(control: &Arc<Control>) -> io::Result<()> {
-    forget_timer();
+/// Called in a new child with all signals blocked. The child has the memory of its parent but not
+/// its timer, and serves for this server only.
+pub(crate) fn reset_child_signals(control: &Arc<Control>) -> io::Result<()> {
+    reset_child_timer();
     control.limits.grace_ends.store(NEVER, Ordering::SeqCst);
-    registered::forget_others(control);
+    registered::unregister_others(control);
     if !is_signalled(control) {
         stop_on_signals(control)?;
     }
-    // What was there before is not kept: a child serves until it ends. That would be one more
-    // page to copy.
-    handle(Signal::SIGHUP, on_signal, SaFlags::SA_RESTART)
+    // The previous action is not kept: a child serves until it exits, and keeping it would copy one
+    // more page.
+    set_handler(Signal::SIGHUP, on_signal, SaFlags::SA_RESTART)
 }
 
-/// `mask` without the signals that a child must hear.
+/// `mask` without the signals that a child must receive.
 pub fn heard_by_child(mut mask: SigSet) -> SigSet {
-    STOPS
+    STOP_SIGNALS
         .into_iter()
         .chain([Signal::SIGALRM, Signal::SIGHUP])
         .for_each(|signal| mask.remove(signal));
@@ -246,33 +251,33 @@ mod tests {
     }
 
     fn end(control: &Control) {
-        control.role.serves_no_more.set();
-        give_signals_back(control);
+        control.role.server_is_dropped.set();
+        release_signals(control);
     }
 
     /// One test, because signals belong to the whole process.
     #[test]
-    fn the_alarm_is_borrowed_and_given_back() {
+    fn the_handler_of_the_alarm_is_installed_and_uninstalled() {
         let of_program = handler_of_the_program as *const () as libc::sighandler_t;
         // SAFETY: the handler does nothing.
         unsafe { libc::signal(libc::SIGALRM, of_program) };
         let refused = control();
-        assert!(!watch_time(&refused), "the program uses it");
-        assert!(!watch_time(&refused), "nor later");
+        assert!(!install_deadline_handler(&refused), "the program has a handler");
+        assert!(!install_deadline_handler(&refused), "nor later");
         end(&refused);
-        assert_eq!(installed(Signal::SIGALRM).sa_sigaction, of_program);
+        assert_eq!(current_action(Signal::SIGALRM).sa_sigaction, of_program);
 
         for before in [libc::SIG_DFL, libc::SIG_IGN] {
             // SAFETY: no handler is installed.
             unsafe { libc::signal(libc::SIGALRM, before) };
             let (first, second) = (control(), control());
-            assert!(watch_time(&first) && watch_time(&second));
+            assert!(install_deadline_handler(&first) && install_deadline_handler(&second));
             arm(moment_in(Duration::from_secs(60)));
             end(&first);
-            assert_ne!(installed(Signal::SIGALRM).sa_sigaction, before, "one is left");
+            assert_ne!(current_action(Signal::SIGALRM).sa_sigaction, before, "one is left");
             end(&second);
-            assert_eq!(installed(Signal::SIGALRM).sa_sigaction, before);
-            assert_eq!(Arc::strong_count(&first), 1, "nothing is kept");
+            assert_eq!(current_action(Signal::SIGALRM).sa_sigaction, before);
+            assert_eq!(Arc::strong_count(&first), 1, "no reference is kept");
             assert_eq!(Arc::strong_count(&second), 1);
             // SAFETY: alarm(2) takes an integer. It shares the timer with setitimer(2).
             assert_eq!(unsafe { libc::alarm(0) }, 0, "the timer is off");

@@ -1,8 +1,7 @@
-//! What a worker says to its parent, through a pipe.
+//! What a worker reports to its parent through a pipe.
 //!
-//! Each report is one line in one write of at most PIPE_BUF bytes, which a pipe takes whole or not
-//! at all (pipe(7)). The worker's end never blocks: a parent that does not read is no reason to
-//! stop serving.
+//! Each report is one line in one write of at most PIPE_BUF bytes, which is atomic (pipe(7)). The
+//! worker's end never blocks, so that a worker keeps serving even if its parent does not read.
 #![allow(unsafe_code)]
 
 use std::os::fd::{IntoRawFd, OwnedFd};
@@ -10,21 +9,21 @@ use std::sync::atomic::{AtomicI32, AtomicI64, Ordering};
 
 use nix::libc;
 
-/// It is about to accept for the first time.
+/// The worker is about to accept for the first time.
 pub const READY: &[u8] = b"r\n";
 
-/// It goes on, but somebody else should take its place.
+/// The worker keeps serving, but asks for another one to replace it.
 pub const REPLACE: &[u8] = b"x\n";
 
-/// What a process has to say to its parent, if it is a worker.
+/// The reports of a process to its parent, if it is a worker.
 pub(crate) struct StatusReports {
-    /// The writing end, which is open as long as the process lives; -1 if there is none.
+    /// The writing end, which is open until the process ends; -1 if there is none.
     pipe: AtomicI32,
-    /// Calls until this process asks for its replacement.
+    /// How many calls are left until this process asks for its replacement.
     calls_left: AtomicI64,
 }
 
-/// No call is the last that this process should serve.
+/// The process never asks for its replacement.
 const NO_LIMIT: i64 = i64::MAX;
 
 impl StatusReports {
@@ -32,7 +31,7 @@ impl StatusReports {
         StatusReports { pipe: AtomicI32::new(-1), calls_left: AtomicI64::new(NO_LIMIT) }
     }
 
-    /// In a new child: its own pipe in place of its parent's, and no limit of calls.
+    /// Called in a new child: sets its own pipe in place of its parent's, and no limit of calls.
     pub(crate) fn begin(&self, pipe: Option<OwnedFd>) {
         self.calls_left.store(NO_LIMIT, Ordering::Relaxed);
         let pipe = pipe.map_or(-1, IntoRawFd::into_raw_fd);
@@ -41,27 +40,27 @@ impl StatusReports {
         unsafe { libc::close(of_parent) };
     }
 
-    /// Says one line. One that cannot be said is dropped: the parent learns the rest from the exit.
-    /// Async-signal-safe.
-    pub(crate) fn say(&self, line: &[u8]) {
+    /// Sends one line. A line that the pipe does not take is lost; the parent also reads the exit
+    /// status. Async-signal-safe.
+    pub(crate) fn send(&self, line: &[u8]) {
         let pipe = self.pipe.load(Ordering::SeqCst);
-        // SAFETY: the bytes are live. The descriptor is -1 or the status pipe, which does not block.
+        // SAFETY: the bytes are live. The descriptor is -1 or the non-blocking status pipe.
         unsafe { libc::write(pipe, line.as_ptr().cast(), line.len()) };
     }
 
-    /// Asks for a replacement after so many calls.
+    /// Lets the process ask for its replacement after this many calls.
     pub(crate) fn limit_calls(&self, calls: u64) {
         let calls = i64::try_from(calls).unwrap_or(NO_LIMIT);
         self.calls_left.store(calls, Ordering::Relaxed);
     }
 
-    /// Counts a call, if somebody wants that.
+    /// Counts a call, if there is a limit of calls.
     #[inline]
     pub(crate) fn count_call(&self) {
         if self.calls_left.load(Ordering::Relaxed) != NO_LIMIT
             && self.calls_left.fetch_sub(1, Ordering::Relaxed) == 1
         {
-            self.say(REPLACE);
+            self.send(REPLACE);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What the parent of serving processes may do with the state that it shares with them.
+//! What rpc-process needs of the core: the parent's view of a server, and a child's.
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -11,38 +11,38 @@ use nix::libc;
 use crate::scoreboard::exit_reason::ExitReason;
 use crate::stop::control::Control;
 use crate::stop::registered::is_signalled;
-use crate::stop::signals::{give_signals_back, obey, take_signals_in_child, watch_crashes};
+use crate::stop::signals::{install_crash_handlers, obey, release_signals, reset_child_signals};
 use crate::sys::clock::NEVER;
 
-/// Held by a process whose children serve: until it is dropped, signals that stop the server are
-/// for the children too, and this process does not end at the end of its own grace.
+/// Held by a process whose children serve. Until it is dropped, signals that stop the server also
+/// stop the children, and this process does not end when its own grace is over.
 #[derive(Debug)]
 #[must_use = "dropping it ends the supervision"]
 pub struct Supervision {
     control: Arc<Control>,
 }
 
-/// How a server is to stop.
+/// How to stop a server.
 #[derive(Clone, Copy, Debug)]
 pub struct StopOrder {
     /// How long requests in flight may take.
     pub grace: Duration,
-    /// The status to end with at once, with all children killed; `None` for an orderly stop.
+    /// The status with which to kill all children and exit at once; `None` for a graceful stop.
     pub at_once: Option<i32>,
 }
 
 impl Supervision {
     pub(crate) fn begin(control: Arc<Control>) -> Supervision {
         control.role.supervises.set();
-        // A signal may have come before; the grace is for the children now.
+        // A signal may have come before. From now on the grace is for the children.
         control.limits.grace_ends.store(NEVER, Ordering::SeqCst);
-        // Children inherit the handlers, and need not make their own one by one.
-        watch_crashes(&control);
+        // Children inherit the handlers, so that not each has to install them.
+        install_crash_handlers(&control);
         control.spare_buffers.release_small();
         Supervision { control }
     }
 
-    /// Whether signals stop the server, so that they are to be read by the parent.
+    /// Whether signals stop the server. If so, the parent has to read them.
     pub fn stops_on_signals(&self) -> bool {
         is_signalled(&self.control)
     }
@@ -52,14 +52,14 @@ impl Supervision {
         obey(&self.control, signal, false);
     }
 
-    /// How the server is to stop; `None` as long as it serves.
+    /// How to stop the server; `None` while it serves.
     pub fn stop_order(&self) -> Option<StopOrder> {
         let control = &self.control;
         let order = StopOrder { grace: control.grace(), at_once: control.role.ends_at_once() };
         control.is_stopping().then_some(order)
     }
 
-    /// The descriptor that becomes readable when the server is told to stop.
+    /// The descriptor that becomes readable when the server stops.
     pub fn wake(&self) -> BorrowedFd<'_> {
         self.control.wake()
     }
@@ -69,23 +69,23 @@ impl Supervision {
         self.control.clear_wake();
     }
 
-    /// What both sides of a fork must tell the others. `generation` makes the child a worker, which
-    /// the server's stats show even while it serves nobody.
+    /// Prepares a fork. A `generation` makes the child a worker, which `rpc.stats` shows even while
+    /// it serves no connection.
     pub fn before_fork(&self, generation: Option<u32>) -> ForkEntry {
         let scoreboard = &self.control.scoreboard;
-        let expect = |generation| scoreboard.workers().expect(generation, scoreboard.age_ms());
-        let worker = generation.and_then(expect);
+        let reserve = |generation| scoreboard.workers().reserve(generation, scoreboard.age_ms());
+        let worker = generation.and_then(reserve);
         ForkEntry { control: Arc::clone(&self.control), worker }
     }
 
-    /// The child `pid` was told to retire.
+    /// Called when the child `pid` retires, to show it so.
     pub fn child_retires(&self, pid: i32) {
         if let Some(worker) = self.control.scoreboard.workers().find(pid) {
-            worker.retire();
+            worker.mark_retiring();
         }
     }
 
-    /// The child `pid` has ended: its slots are free again, and its end is counted.
+    /// Called when the child `pid` has ended: frees its slots and counts its end.
     pub fn child_gone(&self, pid: i32, reason: ExitReason) {
         self.control.scoreboard.release_all_of(pid);
         self.control.scoreboard.counters().count_exit(reason);
@@ -95,11 +95,11 @@ impl Supervision {
 impl Drop for Supervision {
     fn drop(&mut self) {
         self.control.role.supervises.clear();
-        give_signals_back(&self.control);
+        release_signals(&self.control);
     }
 }
 
-/// A fork that is under way.
+/// A fork in progress. Exactly one of the three methods has to be called.
 #[derive(Debug)]
 #[must_use = "one of the three sides has to be said"]
 pub struct ForkEntry {
@@ -108,21 +108,21 @@ pub struct ForkEntry {
 }
 
 impl ForkEntry {
-    /// In the parent: the child has this process id.
+    /// Called in the parent with the process id of the child.
     pub fn in_parent(self, pid: i32) {
         if let Some(worker) = self.worker {
-            self.control.scoreboard.workers().at(worker).name(pid);
+            self.control.scoreboard.workers().at(worker).set_pid(pid);
         }
     }
 
-    /// There is no child.
+    /// Called when the fork has failed.
     pub fn cancel(self) {
         if let Some(worker) = self.worker {
             self.control.scoreboard.workers().at(worker).free();
         }
     }
 
-    /// In the child. It speaks to its parent through `status_pipe`.
+    /// Called in the child, which reports to its parent through `status_pipe`.
     pub fn in_child(self, status_pipe: Option<OwnedFd>) -> ServingChild {
         self.control.scoreboard.become_worker(self.worker);
         self.control.reports.begin(status_pipe);
@@ -130,35 +130,35 @@ impl ForkEntry {
     }
 }
 
-/// A child of a server, seen from inside.
+/// The child's own view of itself, as opposed to its parent's.
 #[derive(Debug)]
 pub struct ServingChild {
     control: Arc<Control>,
 }
 
 impl ServingChild {
-    /// Gives this process a wake-up and signal handlers of its own, and no timer. To be called
-    /// first, with all signals blocked.
+    /// Gives this process its own wake-up and signal handlers, and no timer. Must be called first,
+    /// with all signals blocked.
     ///
     /// # Errors
     ///
-    /// When the descriptor or the handlers cannot be had.
+    /// When the descriptor cannot be created or the handlers cannot be installed.
     pub fn begin(&self) -> io::Result<()> {
         let role = &self.control.role;
-        self.control.renew_wake()?;
+        self.control.replace_wake()?;
         self.control.listening.forget();
         role.supervises.clear();
         role.is_child.set();
         role.has_served.clear();
-        take_signals_in_child(&self.control)
+        reset_child_signals(&self.control)
     }
 
-    /// Says one line to the parent.
+    /// Sends one line to the parent. Does not block.
     pub fn report(&self, line: &[u8]) {
-        self.control.reports.say(line);
+        self.control.reports.send(line);
     }
 
-    /// Lets this process ask for its replacement once it has served so many calls.
+    /// Lets this process ask for its replacement once it has served this many calls.
     pub fn limit_calls(&self, calls: u64) {
         self.control.reports.limit_calls(calls);
     }

@@ -1,4 +1,4 @@
-//! Moments that processes can share: nanoseconds of CLOCK_MONOTONIC.
+//! Moments in time that processes can share: nanoseconds of CLOCK_MONOTONIC.
 
 use std::time::Duration;
 
@@ -6,12 +6,12 @@ use nix::time::{ClockId, clock_gettime};
 
 const NANOS_PER_SEC: u64 = 1_000_000_000;
 
-/// A moment that does not come.
+/// A moment that never comes.
 pub(crate) const NEVER: u64 = u64::MAX;
 
-/// What time it is in nanoseconds, by CLOCK_MONOTONIC: in all processes the same, never 0, and
-/// [`NEVER`] not for centuries. An `Instant` can neither be shared nor stored in one atomic.
-/// Async-signal-safe, as clock_gettime(2) is.
+/// The current time in nanoseconds of CLOCK_MONOTONIC. It is the same in all processes, never 0,
+/// and does not reach [`NEVER`] for centuries. An `Instant` can neither be shared nor be stored in
+/// an atomic. Async-signal-safe, as clock_gettime(2) is.
 #[inline]
 pub(crate) fn now() -> u64 {
     let time = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("every Linux has this clock");
@@ -37,6 +37,6 @@ mod tests {
         let century = Duration::from_secs(100 * 366 * 24 * 3600);
         let later = [Duration::ZERO, Duration::from_secs(1), century, Duration::MAX].map(moment_in);
         assert!(first <= later[0] && later.is_sorted_by(|a, b| a < b), "{later:?}");
-        assert!(later[3] < NEVER, "more than 64 bits hold");
+        assert!(later[3] < NEVER, "bounded where 64 bits are too few");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Async-signal-safe.
+/// A flag whose methods are async-signal-safe.
 #[derive(Debug, Default)]
 pub(crate) struct Flag(AtomicBool);
 
@@ -20,8 +20,8 @@ impl Flag {
         self.0.store(false, Ordering::SeqCst);
     }
 
-    /// Sets it. Whether it was set before.
-    pub(crate) fn was_set(&self) -> bool {
+    /// Sets the flag, and returns whether it was set before.
+    pub(crate) fn test_and_set(&self) -> bool {
         self.0.swap(true, Ordering::SeqCst)
     }
 }

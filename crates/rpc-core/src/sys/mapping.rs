@@ -8,8 +8,8 @@ use std::ptr::NonNull;
 
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 
-/// One value in anonymous shared memory, all zeroes at first. Only the pages that were ever
-/// written take memory.
+/// One value in anonymous shared memory, all zeroes at first. Only pages that were ever written
+/// take memory.
 pub(crate) struct SharedMapping<T: Sync> {
     address: NonNull<T>,
 }
@@ -22,7 +22,8 @@ unsafe impl<T: Sync> Sync for SharedMapping<T> {}
 impl<T: Sync> SharedMapping<T> {
     /// # Safety
     ///
-    /// All zeroes must be a valid `T`, which consists of atomics: other processes change it.
+    /// `T` must consist of atomics, because other processes change it, and all zeroes must be a
+    /// valid `T`.
     pub(crate) unsafe fn new() -> io::Result<SharedMapping<T>> {
         let len = NonZeroUsize::new(size_of::<T>()).ok_or(io::ErrorKind::InvalidInput)?;
         let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
@@ -37,15 +38,15 @@ impl<T: Sync> Deref for SharedMapping<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        // SAFETY: the mapping is page-aligned, as long as a T, and lives until drop. Whoever made
-        // it has promised that what stands there is valid, and that it is changed by atomics only.
+        // SAFETY: the mapping is page-aligned, as long as a T, and lives until drop. The caller of
+        // `new` has promised that its contents are valid, and that only atomics change them.
         unsafe { self.address.as_ref() }
     }
 }
 
 impl<T: Sync> Drop for SharedMapping<T> {
     fn drop(&mut self) {
-        // SAFETY: the mapping was made by `new` with this length, and nobody borrows from it.
+        // SAFETY: `new` created the mapping with this length, and no reference to it is left.
         let _ = unsafe { munmap(self.address.cast(), size_of::<T>()) };
     }
 }

@@ -1,5 +1,6 @@
-//! Small things that only the kernel or the C library can do, each by itself. What knows of a
-//! server, a connection or a call does not belong here.
+//! The leaves, each usable by itself: small wrappers of the kernel and the C library, exit
+//! statuses, a flag, and the buffers of a connection. Nothing in here uses another folder of this
+//! crate: code that needs a server, a slot or a call does not belong here.
 
 pub(crate) mod buffers;
 pub(crate) mod clock;

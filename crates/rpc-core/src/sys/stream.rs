@@ -1,4 +1,4 @@
-//! What neither std nor nix does with a connected socket.
+//! Operations on a connected socket that neither std nor nix has.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::libc;
 
-/// How many bytes have come on the socket that were not read, ioctl(2) FIONREAD.
+/// How many bytes the socket has received that are unread; ioctl(2), FIONREAD.
 pub(crate) fn unread_len(socket: BorrowedFd<'_>) -> io::Result<usize> {
     let mut len: libc::c_int = 0;
     // SAFETY: FIONREAD writes one int, and `len` is one.
@@ -16,7 +16,7 @@ pub(crate) fn unread_len(socket: BorrowedFd<'_>) -> io::Result<usize> {
     Ok(usize::try_from(len).unwrap_or(0))
 }
 
-/// Acknowledges what came at once, tcp(7), TCP_QUICKACK. Other sockets than TCP's refuse it.
+/// Acknowledges received bytes at once; tcp(7), TCP_QUICKACK. Has no effect on other sockets.
 pub(crate) fn acknowledge_now(socket: BorrowedFd<'_>) {
     let on: libc::c_int = 1;
     let len = size_of_val(&on) as libc::socklen_t;

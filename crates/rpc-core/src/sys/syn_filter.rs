@@ -1,4 +1,4 @@
-//! A listening TCP socket that lets nobody in any more.
+//! Closing a listening TCP socket to new connections while its queue is emptied.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -6,11 +6,11 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::libc;
 
-/// Lets a TCP socket that listens admit nobody any more: the kernel throws away what opens a
-/// connection (SO_ATTACH_FILTER, socket(7)). Handshakes that have begun are completed. The peer
-/// tries again after a second, and is refused by then if nobody listens.
+/// Admits no more connections to a listening TCP socket: the kernel drops the first segment of each
+/// new connection (SO_ATTACH_FILTER, socket(7)). Handshakes that have begun are completed. The peer
+/// tries again after a second, and is refused if no process listens by then.
 ///
-/// It is about the socket and so reaches all processes that have it.
+/// The filter belongs to the socket, so it applies in all processes that share it.
 pub(crate) fn admit_no_more(listener: BorrowedFd<'_>) -> io::Result<()> {
     const FLAGS: u32 = 13;
     const ACK: u32 = 0x10;

@@ -1,4 +1,4 @@
-//! The one timer that a process has for itself.
+//! The timer of a process, setitimer(2).
 #![allow(unsafe_code)]
 
 use std::ptr;
@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use nix::libc;
 
-/// SIGALRM after `delay`, or never if that is zero. Async-signal-safe.
+/// Raises SIGALRM once after `delay`, or turns the timer off if that is zero. Async-signal-safe.
 pub(crate) fn set_timer(delay: Duration) {
-    // In microseconds, rounded up: neither early nor, by a zero, never.
+    // In microseconds, rounded up: it must not expire early, nor become zero and be turned off.
     let micros = delay.as_nanos().div_ceil(1000);
     let delay = libc::timeval {
         tv_sec: libc::time_t::try_from(micros / 1_000_000).unwrap_or(libc::time_t::MAX),

@@ -1,7 +1,7 @@
-//! What a call allocates on the thread that serves it, once the buffers have their size.
+//! What a call allocates on the thread that serves it, once the buffers have grown.
 //!
-//! A program of its own, because counting replaces the allocator of the whole program. Each thread
-//! has a count of its own, so the peer's allocations do not matter.
+//! A separate program, because counting replaces the allocator of the whole program. Each thread
+//! has its own count, so the peer's allocations do not matter.
 
 #![expect(clippy::disallowed_methods, reason = "the crate starts no thread, its tests do")]
 
@@ -16,7 +16,7 @@ use rpc_proto::{FrameWriter, Request, Response};
 const PING: Method<String, String> = Method::new("ping", "pong");
 const TEXT: &str = "123456789";
 
-/// Allocations of the serving thread from a connection's begin to its end.
+/// Allocations of the serving thread from the beginning of a connection to its end.
 fn allocations(service: &Service, rounds: usize, in_flight: usize) -> u64 {
     let mut acceptor = Acceptor::bind(&"127.0.0.1:0".parse().unwrap()).unwrap();
     let mut stream = TcpStream::connect(acceptor.address().to_string()).unwrap();
@@ -42,8 +42,9 @@ fn allocations(service: &Service, rounds: usize, in_flight: usize) -> u64 {
     })
 }
 
-/// Twice the calls, so many more allocations. What a connection allocates to get started is the
-/// same in both, since a batch of requests is one packet and fits into the first buffer.
+/// Checks how many more allocations twice as many calls need. What a connection allocates at its
+/// beginning is the same in both runs, since a batch of requests is one packet and fits into the
+/// first buffer.
 #[track_caller]
 fn check(registry: Registry, expected_per_call: usize) {
     const ROUNDS: usize = 200;
@@ -79,8 +80,7 @@ fn what_a_handler_allocates_is_counted() {
     check(registry, 2);
 }
 
-/// The most memory that the serving thread holds at a moment of several calls with `text`, by the
-/// length of a frame.
+/// The peak memory of the serving thread during several calls with `text`, in lengths of a frame.
 fn frames_held(service: &Service, text: &str) -> f64 {
     let mut acceptor = Acceptor::bind(&"127.0.0.1:0".parse().unwrap()).unwrap();
     let mut stream = TcpStream::connect(acceptor.address().to_string()).unwrap();

@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::process;
 
-use rpc_core::{Acceptor, Address, ErrorCode, Peer as WhoCalls, RpcError, ServeError, busy};
+use rpc_core::{Acceptor, Address, ErrorCode, Peer as RemotePeer, RpcError, ServeError, busy};
 
 use crate::server::{Directory, Peer, Server, any_port, ping_service};
 
@@ -53,11 +53,11 @@ fn an_accepted_connection_knows_its_peer() {
     let mut acceptor = Acceptor::bind(&any_port()).unwrap();
     let _peer = Peer::connect(acceptor.address());
     let conn = acceptor.accept().unwrap().unwrap();
-    assert!(matches!(conn.peer(), WhoCalls::Tcp(address) if address.ip().is_loopback()));
+    assert!(matches!(conn.peer(), RemotePeer::Tcp(address) if address.ip().is_loopback()));
     let directory = Directory::new();
     let mut acceptor = Acceptor::bind(&Address::unix(directory.path("socket"))).unwrap();
     let _peer = Peer::connect(acceptor.address());
-    let WhoCalls::Unix(peer) = acceptor.accept().unwrap().unwrap().peer() else {
+    let RemotePeer::Unix(peer) = acceptor.accept().unwrap().unwrap().peer() else {
         panic!("a Unix socket has Unix peers");
     };
     let own = fs::metadata("/proc/self").unwrap();
@@ -65,7 +65,7 @@ fn an_accepted_connection_knows_its_peer() {
 }
 
 #[test]
-fn a_refused_connection_is_told_why_and_closed() {
+fn a_refused_connection_reads_why_and_is_closed() {
     let directory = Directory::new();
     for address in [any_port(), Address::unix(directory.path("socket"))] {
         let mut acceptor = Acceptor::bind(&address).unwrap();
@@ -87,7 +87,7 @@ fn a_refused_connection_is_told_why_and_closed() {
 }
 
 #[test]
-fn more_refused_connections_than_are_remembered_are_all_told() {
+fn more_refused_connections_than_can_linger_all_read_why() {
     let mut acceptor = Acceptor::bind(&any_port()).unwrap();
     let mut peers = Vec::new();
     for number in 0..200 {
@@ -102,7 +102,7 @@ fn more_refused_connections_than_are_remembered_are_all_told() {
 }
 
 #[test]
-fn a_list_of_users_keeps_everybody_out_whose_user_is_not_known() {
+fn a_list_of_users_keeps_out_peers_whose_user_is_unknown() {
     let acceptor = Acceptor::bind(&any_port()).unwrap().with_allowed_uids([0, u32::MAX]);
     let server = Server::start(acceptor, ping_service());
     let mut peer = server.peer();

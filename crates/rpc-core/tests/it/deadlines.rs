@@ -9,10 +9,10 @@ use crate::server::{PING, Peer, Server, any_port, frame};
 const NO_TIME: Duration = Duration::from_millis(30);
 const ENOUGH: Duration = Duration::from_secs(3600);
 
-/// Tells whether it has a deadline, and how many seconds are left.
+/// Returns how many seconds are left until its deadline, if it has one.
 const LEFT: Method<(), Option<u64>> = Method::new("left", "seconds");
 
-/// Returns when it is told to.
+/// Returns when the test releases it.
 const WAIT: Method<(), ()> = Method::new("wait", "waited");
 
 fn registry() -> (Registry, std::sync::mpsc::Sender<()>) {
@@ -52,7 +52,7 @@ fn expect_left(peer: &mut Peer, timeout: &str, expected: Option<Duration>) {
     }
 }
 
-/// Which of the four deadlines counts: the request's, the method's, the service's, and the maximum.
+/// Which of the four deadlines counts: the request's, the method's, the service's or the maximum.
 #[test]
 fn the_nearest_to_the_call_decides_and_the_maximum_bounds_it() {
     let hour = Duration::from_secs(3600);
@@ -86,7 +86,7 @@ fn the_nearest_to_the_call_decides_and_the_maximum_bounds_it() {
         let mut peer = server.peer();
         expect_left(&mut peer, timeout, expected);
         let bound = [method, max, Some(10 * hour)].into_iter().flatten().min();
-        // Nothing of it is left for the next call.
+        // The deadline of one call does not affect the next one.
         expect_left(&mut peer, r#","timeout_ms":36000000"#, bound);
         expect_left(&mut peer, timeout, expected);
         drop(peer);
@@ -101,7 +101,7 @@ fn only_a_method_that_is_there_gets_a_deadline() {
     assert_eq!(unknown, Err(RegisterError::Unknown("nothing".to_owned())));
 }
 
-/// Two servers in one process, without stop signals: one alarm serves both.
+/// Two servers in one process, without stop signals, use one timer.
 #[test]
 fn late_calls_of_every_acceptor_are_answered() {
     let (first_registry, release_first) = registry();
@@ -117,7 +117,8 @@ fn late_calls_of_every_acceptor_are_answered() {
     assert_eq!(data, Some(r#"{"executed":"maybe","limit_ms":30}"#));
     of_second.expect_end();
 
-    // The one that has time is not disturbed, and the lost thread serves again when it is back.
+    // The call that has time left is not affected, and the lost thread serves again once its
+    // handler has returned.
     release_second.send(()).unwrap();
     second.peer().ping();
     release_first.send(()).unwrap();
@@ -127,7 +128,7 @@ fn late_calls_of_every_acceptor_are_answered() {
     second.stop();
 }
 
-/// What comes while the handler runs for nobody is not read as a request.
+/// A request that comes behind a late call is not executed when the handler has returned.
 #[test]
 fn nothing_is_executed_behind_a_late_call() {
     let (registry, release) = registry();
@@ -138,7 +139,7 @@ fn nothing_is_executed_behind_a_late_call() {
     assert_eq!(peer.refusal().known_code(), Some(ErrorCode::DeadlineExceeded));
     peer.expect_end();
     release.send(()).unwrap();
-    // If the second one were executed, nobody would be served.
+    // If the second request were executed, its handler would block the only thread.
     server.peer().ping();
     server.stop();
 }

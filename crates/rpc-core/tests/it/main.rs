@@ -1,4 +1,4 @@
-//! The parts of a server that need no process of their own to be tested.
+//! Tests of a server that need no process of their own.
 
 #![expect(clippy::disallowed_methods, reason = "the crate starts no thread, its tests do")]
 
@@ -8,13 +8,13 @@ mod accepting;
 mod deadlines;
 /// Which methods can be registered.
 mod registering;
-/// A server in a thread, and a plain socket to talk to it.
+/// The harness: a server in a thread, and a plain socket as its peer.
 mod server;
-/// What one connection is answered, byte for byte where it matters.
+/// The replies on one connection, byte for byte where it matters.
 mod serving;
-/// The file of a Unix socket: whose it is and who may remove it.
+/// The file of a Unix socket: its mode, when it is replaced and when it is removed.
 mod socket_file;
-/// What `rpc.stats` is answered, and when.
+/// The reply to `rpc.stats`, and when there is one.
 mod stats;
 /// Stopping from another thread.
 mod stopping;

@@ -13,10 +13,10 @@ use serde_json::Value;
 
 pub(crate) const PING: Method<String, String> = Method::new("ping", "pong");
 
-/// Only a hang takes this long.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a read may take; only a hang takes this long.
+const READ_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A server that serves one connection after the other in a thread of its own.
+/// A server that serves one connection after the other in its own thread.
 pub(crate) struct Server {
     pub(crate) address: Address,
     pub(crate) shutdown: Shutdown,
@@ -70,10 +70,10 @@ pub(crate) fn ping_service() -> Service {
 pub(crate) struct Peer(UnixStream);
 
 impl Peer {
-    /// One end of a pair, or a connection that was made otherwise.
+    /// A peer on one end of a pair, or on any other connection.
     pub(crate) fn new(stream: impl Into<OwnedFd>) -> Peer {
         let stream = UnixStream::from(stream.into());
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(READ_TIMEOUT)).unwrap();
         Peer(stream)
     }
 
@@ -108,7 +108,7 @@ impl Peer {
         (reply.kind.into_owned(), result)
     }
 
-    /// The next reply, which is an error.
+    /// The next reply, which must be an error.
     pub(crate) fn refusal(&mut self) -> RpcError {
         let body = self.body();
         let reply = rpc_proto::Response::parse(&body).unwrap();
@@ -121,7 +121,7 @@ impl Peer {
         assert_eq!(self.reply(), ("pong".to_owned(), "x".into()));
     }
 
-    /// The server has closed without another word.
+    /// Checks that the server has closed without sending more.
     pub(crate) fn expect_end(&mut self) {
         assert_eq!(self.0.read(&mut [0]).unwrap(), 0);
     }

@@ -80,7 +80,7 @@ fn pipelined_requests_are_answered_in_their_order() {
     server.stop();
 }
 
-/// The bytes end the connection with this error, after whole requests before them were answered.
+/// Checks that these bytes end the connection with this error.
 fn check_ends(service: Service, bytes: &[u8], code: ErrorCode, data: Option<&str>) {
     let server = start(service);
     let mut peer = server.peer();
@@ -147,7 +147,7 @@ fn raw_params_come_back_byte_by_byte() {
     server.stop();
 }
 
-/// Its reply is there already when it panics.
+/// A result that panics after its reply was written.
 struct PanicsWhenDropped;
 
 impl serde::Serialize for PanicsWhenDropped {

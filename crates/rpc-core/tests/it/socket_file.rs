@@ -67,7 +67,7 @@ fn a_mode_that_means_nothing_is_refused() {
 }
 
 #[test]
-fn what_was_left_to_others_is_neither_removed_nor_answered() {
+fn a_socket_left_to_others_is_neither_removed_nor_answered() {
     let directory = Directory::new();
     let path = directory.path("socket");
     let mut acceptor = bind(&path);
@@ -75,7 +75,7 @@ fn what_was_left_to_others_is_neither_removed_nor_answered() {
     acceptor.leave_socket_to_others();
     drop(acceptor);
     check_is_socket(&path);
-    // The others are missing here, so the kernel ends the connection; nobody says a word.
+    // No other process has the socket here, so the kernel ends the connection, without an answer.
     assert!(matches!(waiting.read(&mut [0]), Ok(0) | Err(_)));
 }
 
@@ -103,9 +103,9 @@ fn the_file_is_removed_as_soon_as_accepting_has_ended() {
     drop(next);
 }
 
-/// Whoever can open a directory can lock it, such as /tmp.
+/// Any process that can open a directory, such as /tmp, can lock it.
 #[test]
-fn a_directory_that_somebody_keeps_locked_is_an_error_and_no_hang() {
+fn a_directory_that_stays_locked_is_an_error_and_no_hang() {
     let directory = Directory::new();
     let path = directory.path("socket");
     let parent = fs::File::open(path.parent().unwrap()).unwrap();
@@ -117,7 +117,7 @@ fn a_directory_that_somebody_keeps_locked_is_an_error_and_no_hang() {
 }
 
 #[test]
-fn a_file_that_nobody_listens_on_is_replaced() {
+fn a_stale_socket_file_is_replaced() {
     let directory = Directory::new();
     let path = directory.path("socket");
     drop(UnixListener::bind(&path).unwrap());
@@ -128,7 +128,7 @@ fn a_file_that_nobody_listens_on_is_replaced() {
 }
 
 #[test]
-fn a_file_that_somebody_listens_on_is_never_replaced() {
+fn a_socket_file_with_a_live_listener_is_never_replaced() {
     let directory = Directory::new();
     let path = directory.path("socket");
     let live = UnixListener::bind(&path).unwrap();
@@ -188,14 +188,14 @@ fn a_path_that_cannot_be_says_so() {
 }
 
 #[test]
-fn a_file_that_somebody_has_put_there_since_stays() {
+fn a_file_that_has_replaced_the_socket_file_stays() {
     let directory = Directory::new();
     let path = directory.path("socket");
     let acceptor = bind(&path);
     fs::remove_file(&path).unwrap();
-    fs::write(&path, "somebody else's").unwrap();
+    fs::write(&path, "another program's").unwrap();
     drop(acceptor);
-    assert_eq!(fs::read_to_string(&path).unwrap(), "somebody else's");
+    assert_eq!(fs::read_to_string(&path).unwrap(), "another program's");
     fs::remove_file(&path).unwrap();
 
     let acceptor = bind(&path);

@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::server::{Server, any_port, frame, ping_service};
 
 #[test]
-fn stats_are_told_only_if_the_service_was_told_so() {
+fn stats_are_answered_only_if_the_service_offers_them() {
     for offered in [false, true] {
         let service = ping_service().with_stats(offered);
         let server = Server::start(Acceptor::bind(&any_port()).unwrap(), service);
@@ -41,7 +41,7 @@ fn stats_take_no_params() {
     server.stop();
 }
 
-/// Field by field as docs/wire.md has it.
+/// Field by field as in docs/wire.md.
 #[test]
 fn stats_are_one_json_object() {
     let server =

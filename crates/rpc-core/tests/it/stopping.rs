@@ -6,7 +6,7 @@ use rpc_core::{Acceptor, Address, ErrorCode, Method, Registry, Service};
 
 use crate::server::{Directory, Peer, Server, any_port, frame, ping_service};
 
-fn check_told_of_the_stop(peer: &mut Peer) {
+fn check_reads_the_stop(peer: &mut Peer) {
     let refusal = peer.refusal();
     assert_eq!(refusal.known_code(), Some(ErrorCode::ShuttingDown), "{refusal}");
     let data = refusal.data.as_deref().map(|data| data.get());
@@ -37,7 +37,7 @@ fn a_stop_ends_accepting_at_once_and_for_good() {
 }
 
 #[test]
-fn who_waits_in_the_queue_is_told() {
+fn peers_in_the_queue_read_the_stop() {
     for address in both_families(&Directory::new()) {
         let mut acceptor = Acceptor::bind(&address).unwrap();
         let mut silent = Peer::connect(acceptor.address());
@@ -45,7 +45,7 @@ fn who_waits_in_the_queue_is_told() {
         eager.send(&frame(r#"{"in":"ping","params":"x"}"#));
         acceptor.shutdown().stop();
         assert!(acceptor.accept().unwrap().is_none());
-        check_told_of_the_stop(&mut silent);
+        check_reads_the_stop(&mut silent);
         let refusal = eager.refusal();
         assert_eq!(refusal.known_code(), Some(ErrorCode::ShuttingDown));
     }
@@ -56,40 +56,40 @@ fn peers_in_the_queue_are_answered_when_the_acceptor_is_closed() {
     let acceptor = Acceptor::bind(&any_port()).unwrap();
     let mut peer = Peer::connect(acceptor.address());
     acceptor.close();
-    check_told_of_the_stop(&mut peer);
+    check_reads_the_stop(&mut peer);
 }
 
 #[test]
-fn an_idle_connection_is_told_and_ended_at_once() {
+fn an_idle_connection_reads_the_stop_and_ends_at_once() {
     for address in both_families(&Directory::new()) {
         let server = Server::ping_at(&address);
         let mut peer = server.peer();
         peer.ping();
         server.shutdown.stop();
-        check_told_of_the_stop(&mut peer);
+        check_reads_the_stop(&mut peer);
         server.join();
     }
 }
 
 #[test]
-fn a_connection_that_was_accepted_before_the_stop_and_is_served_after_it_is_told() {
+fn a_connection_that_was_accepted_before_the_stop_and_is_served_after_it_reads_the_stop() {
     let mut acceptor = Acceptor::bind(&any_port()).unwrap();
     let mut peer = Peer::connect(acceptor.address());
     let conn = acceptor.accept().unwrap().unwrap();
     acceptor.shutdown().stop();
     ping_service().serve_conn(conn);
-    check_told_of_the_stop(&mut peer);
+    check_reads_the_stop(&mut peer);
 }
 
 #[test]
-fn half_a_request_is_not_waited_for() {
+fn a_stop_does_not_wait_for_the_rest_of_a_request() {
     let server = Server::ping_at(&any_port());
     let mut peer = server.peer();
     let request = frame(r#"{"in":"ping","params":"x"}"#);
     peer.send(&[&request[..], &request[..10]].concat());
     assert_eq!(peer.reply().0, "pong");
     server.shutdown.stop();
-    check_told_of_the_stop(&mut peer);
+    check_reads_the_stop(&mut peer);
     server.join();
 }
 
@@ -124,7 +124,7 @@ fn requests_that_were_received_are_answered() {
         for number in 1..=3 {
             assert_eq!(peer.reply(), ("waited".to_owned(), number.into()));
         }
-        check_told_of_the_stop(&mut peer);
+        check_reads_the_stop(&mut peer);
         server.join();
     }
 }
@@ -132,11 +132,11 @@ fn requests_that_were_received_are_answered() {
 #[test]
 fn one_acceptor_stops_without_the_other() {
     let (first, second) = (Server::ping_at(&any_port()), Server::ping_at(&any_port()));
-    let (mut told, mut served) = (first.peer(), second.peer());
-    told.ping();
+    let (mut stopped, mut served) = (first.peer(), second.peer());
+    stopped.ping();
     served.ping();
     first.shutdown.stop();
-    check_told_of_the_stop(&mut told);
+    check_reads_the_stop(&mut stopped);
     first.join();
     served.ping();
     drop(served);

@@ -6,13 +6,13 @@ use std::thread;
 use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use rpc_core::{Context, ErrorCode, Method, Peer as WhoCalls, Registry, Server, Service};
+use rpc_core::{Context, ErrorCode, Method, Peer as RemotePeer, Registry, Server, Service};
 
 use crate::server::{Directory, Peer, frame, ping_service};
 
 const HANG: Method<(), ()> = Method::new("hang", "hung");
 
-/// Serves `ours` in a thread until the peer is done with it.
+/// Serves `ours` in a thread until the peer closes it.
 fn serve(server: &Server, service: &Service, ours: impl Into<OwnedFd>) -> thread::JoinHandle<()> {
     let conn = server.connection(ours).unwrap();
     let service = service.clone();
@@ -23,7 +23,7 @@ fn serve(server: &Server, service: &Service, ours: impl Into<OwnedFd>) -> thread
 fn one_end_of_a_pair_is_served() {
     let server = Server::new().unwrap();
     let (ours, theirs) = UnixStream::pair().unwrap();
-    // Whoever made it may have wanted otherwise.
+    // A socket that is served must be blocking, so the server has to change this one.
     ours.set_nonblocking(true).unwrap();
     let serving = serve(&server, &ping_service(), ours);
     let mut peer = Peer::new(theirs);
@@ -35,13 +35,13 @@ fn one_end_of_a_pair_is_served() {
 }
 
 #[test]
-fn a_tcp_connection_that_somebody_else_accepted_is_served() {
+fn a_tcp_connection_that_was_accepted_elsewhere_is_served() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let theirs = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (ours, address) = listener.accept().unwrap();
     let server = Server::new().unwrap();
     let conn = server.connection(ours).unwrap();
-    assert_eq!(conn.peer(), WhoCalls::Tcp(address));
+    assert_eq!(conn.peer(), RemotePeer::Tcp(address));
     let serving = thread::spawn(move || ping_service().serve_conn(conn));
     let mut peer = Peer::new(theirs);
     peer.ping();
@@ -53,7 +53,7 @@ fn a_tcp_connection_that_somebody_else_accepted_is_served() {
 fn the_peer_of_a_pair_is_known() {
     let (ours, _theirs) = UnixStream::pair().unwrap();
     let conn = Server::new().unwrap().connection(ours).unwrap();
-    let WhoCalls::Unix(credentials) = conn.peer() else {
+    let RemotePeer::Unix(credentials) = conn.peer() else {
         panic!("{}", conn.peer());
     };
     assert_eq!(credentials.pid as u32, std::process::id());
@@ -104,7 +104,7 @@ fn limits_and_deadlines_are_in_force() {
 }
 
 #[test]
-fn what_is_no_connected_stream_socket_is_refused_with_the_reason() {
+fn only_connected_stream_sockets_are_served() {
     let directory = Directory::new();
     let server = Server::new().unwrap();
     let refused = |socket: OwnedFd| server.connection(socket).unwrap_err();
@@ -133,7 +133,7 @@ fn what_is_no_connected_stream_socket_is_refused_with_the_reason() {
 fn a_context_can_be_made_for_a_handler_that_is_tested_alone() {
     let handler = |(), ctx: &Context| ctx.remaining().is_some_and(|left| !left.is_zero());
     let address = "192.0.2.1:9".parse().unwrap();
-    let context = Context::new(WhoCalls::Tcp(address));
+    let context = Context::new(RemotePeer::Tcp(address));
     assert!(!handler((), &context));
     assert!(handler((), &context.with_deadline(Duration::from_secs(60))));
 }

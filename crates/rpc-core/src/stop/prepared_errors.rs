@@ -1,5 +1,6 @@
-//! What a process says in place of its handlers when it stops, crashes or gives up. Written ahead:
-//! a signal handler must not allocate, and each child of many would write it at the same time.
+//! The errors that a process sends when it stops, crashes, or gives up after the grace. They are
+//! built in advance: a signal handler must not allocate, and many children that stop at once would
+//! all have to build them.
 
 use std::io;
 
@@ -7,20 +8,20 @@ use nix::sys::signal::Signal;
 use rpc_proto::{ERROR_KIND, ErrorCode, FrameWriter, Response, RpcError};
 use serde_json::json;
 
-/// The words of one server.
-pub(crate) struct LastWords {
+/// The prepared errors of one server.
+pub(crate) struct PreparedErrors {
     /// The framed error for callers whose handlers run when the grace is over.
     pub(crate) unfinished: Box<[u8]>,
-    /// The body of the error for those who are connected and wait for nothing.
+    /// The body of the error for idle connections at a stop.
     pub(crate) stopping: Box<[u8]>,
 }
 
-impl LastWords {
-    pub(crate) fn new() -> io::Result<LastWords> {
+impl PreparedErrors {
+    pub(crate) fn new() -> io::Result<PreparedErrors> {
         let mut stopping = Vec::new();
         Response::encode(&mut stopping, ERROR_KIND, &shutting_down())?;
         let unfinished = framed(&stopped_before_the_end());
-        Ok(LastWords { unfinished, stopping: stopping.into() })
+        Ok(PreparedErrors { unfinished, stopping: stopping.into() })
     }
 }
 
@@ -34,7 +35,7 @@ fn stopped_before_the_end() -> RpcError {
     RpcError::new(ErrorCode::ShuttingDown, message).with_data(&json!({ "executed": "maybe" }))
 }
 
-/// The framed last words of a process that `signal` ends.
+/// The framed error of a process that crashes with `signal`.
 pub(crate) fn crashed_frame(signal: Signal) -> Box<[u8]> {
     let message = format!("the server crashed with {signal}; the handler may have run");
     let error = RpcError::new(ErrorCode::Crashed, message)
