@@ -146,10 +146,10 @@ mod tests {
     fn unsafe_code_is_allowed_only_in_the_modules_that_talk_to_the_kernel() {
         let text = "fn f() {\n    #[allow(unsafe_code)]\n    unsafe { g() }\n}";
         let what = ["2: allows `unsafe_code`"];
-        check_what("crates/rpc-core/src/acceptor.rs", text, &what);
+        check_what("crates/rpc-core/src/accept/acceptor.rs", text, &what);
         check_what("crates/rpc-core/tests/it/main.rs", text, &what);
-        check_what("crates/rpc-client/src/process.rs", text, &what);
-        check_what("crates/rpc-core/src/process.rs", text, &[]);
+        check_what("crates/rpc-client/src/kernel.rs", text, &what);
+        check_what("crates/rpc-process/src/kernel.rs", text, &[]);
         check_what("crates/rpc-core/src/sys/clock.rs", text, &[]);
         let what = ["1: allows `unsafe_code`"];
         check_what("xtask/src/log.rs", "#![cfg_attr(unix, allow(unsafe_code))]", &what);
