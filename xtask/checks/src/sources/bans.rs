@@ -5,8 +5,8 @@ use syn::visit::Visit;
 use syn::{Attribute, Meta};
 
 use super::modules::Modules;
-use super::repository::TextFile;
-use super::violation::Violation;
+use crate::repository::TextFile;
+use crate::violation::Violation;
 
 const UNSAFE: &str = "unsafe_code";
 
@@ -48,7 +48,7 @@ const FORBIDDEN_MODULES: [&str; 5] =
 const CRATE_WITHOUT_THEM: &str = "crates/rpc-proto/src/";
 
 /// Finds the attributes that lift a ban where nobody may.
-pub(super) fn check(file: &TextFile, syntax: &syn::File) -> Vec<Violation> {
+pub(crate) fn check(file: &TextFile, syntax: &syn::File) -> Vec<Violation> {
     let mut finder = Finder { lifted: Vec::new() };
     finder.visit_file(syntax);
     let mut violations = Vec::new();
@@ -59,7 +59,7 @@ pub(super) fn check(file: &TextFile, syntax: &syn::File) -> Vec<Violation> {
             *lifted == lint && is_there
         });
         if is_in_question && !may {
-            let why = "xtask/src/tidy/bans.rs lists who may";
+            let why = "xtask/checks/src/sources/bans.rs lists who may";
             violations.push(Violation::new(&file.path, line, format!("allows `{lint}`"), why));
         }
     }
@@ -86,7 +86,7 @@ impl<'ast> Visit<'ast> for Finder {
 }
 
 /// Finds where rpc-proto names what it may not.
-pub(super) fn check_paths(modules: &Modules) -> Vec<Violation> {
+pub(crate) fn check_paths(modules: &Modules) -> Vec<Violation> {
     let mut violations = Vec::new();
     for (file, mention) in modules.mentions() {
         let path = mention.path.join("::");
@@ -107,7 +107,7 @@ fn ends_a_name(rest: &str) -> bool {
 
 /// Checks that no crate gets by the bans of the workspace: that its manifest takes the lints over,
 /// and that its own clippy.toml, if it has one, lists what that of the workspace lists.
-pub(super) fn check_settings(file: &TextFile, clippy_of_workspace: &str) -> Vec<Violation> {
+pub(crate) fn check_settings(file: &TextFile, clippy_of_workspace: &str) -> Vec<Violation> {
     let missing = |needed: &str| !file.text.contains(needed);
     let mut violations = Vec::new();
     if file.path.ends_with("/Cargo.toml") && file.text.contains("[package]") {
