@@ -4,19 +4,17 @@
 
 #![forbid(unsafe_code)]
 
-pub mod bench;
 pub mod boot;
 pub mod call;
-pub mod ci;
 pub mod demo;
 pub mod fuzz;
 pub mod launch;
 pub mod log;
 pub mod methods;
 pub mod model;
+pub mod package;
 pub mod proc;
 mod progress;
 pub mod serve;
 pub mod soak;
-pub mod tidy;
 pub mod top;

@@ -31,7 +31,7 @@ enum Command {
     Top(xtask::top::Options),
     /// Measure the models against bare servers that parse nothing
     #[command(disable_help_flag = true)]
-    Bench(xtask::bench::Options),
+    Bench(xtask::package::BenchOptions),
     /// Send hostile bytes to a server of every model
     Fuzz(xtask::fuzz::Options),
     /// Let good and bad clients, kills and reloads loose on every model, and check every reply
@@ -50,9 +50,9 @@ fn main() -> ExitCode {
         Command::Top(options) => xtask::top::run(options),
         Command::Fuzz(options) => xtask::fuzz::run(options),
         Command::Soak(options) => xtask::soak::run(options),
-        Command::Ci => xtask::ci::run(),
-        Command::Tidy => xtask::tidy::run(),
-        Command::Bench(options) => xtask::bench::run(options),
+        Command::Bench(options) => xtask::package::bench(options),
+        Command::Ci => xtask::package::check("ci"),
+        Command::Tidy => xtask::package::check("tidy"),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

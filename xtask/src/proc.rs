@@ -7,7 +7,7 @@ use std::io;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use procfs::process::{Process, Status, all_processes};
+use procfs::process::{Process, all_processes};
 use procfs::{ProcError, ProcResult};
 
 /// One line of /proc/PID/stat.
@@ -133,53 +133,8 @@ pub fn memory_of_tree(root: i32) -> u64 {
 ///
 /// When there is no such process.
 pub fn is_pending(pid: i32, signal: Signal) -> ProcResult<bool> {
-    Ok(contains(status(pid)?.shdpnd, signal))
-}
-
-/// Whether the first thread of the process keeps `signal` waiting.
-///
-/// # Errors
-///
-/// When there is no such process.
-pub fn is_blocked(pid: i32, signal: Signal) -> ProcResult<bool> {
-    Ok(contains(status(pid)?.sigblk, signal))
-}
-
-/// Whether the process ignores `signal`.
-///
-/// # Errors
-///
-/// When there is no such process.
-pub fn is_ignored(pid: i32, signal: Signal) -> ProcResult<bool> {
-    Ok(contains(status(pid)?.sigign, signal))
-}
-
-fn contains(set: u64, signal: Signal) -> bool {
-    set & (1 << (signal as i32 - 1)) != 0
-}
-
-/// How often the process has gone to sleep of its own accord: a count that moves when it does
-/// something.
-///
-/// # Errors
-///
-/// When there is no such process.
-pub fn switches(pid: i32) -> ProcResult<u64> {
-    status(pid)?.voluntary_ctxt_switches.ok_or(ProcError::Incomplete(None))
-}
-
-/// The processors that the first thread of the process may use.
-///
-/// # Errors
-///
-/// When there is no such process.
-pub fn processors(pid: i32) -> ProcResult<Vec<u32>> {
-    let ranges = status(pid)?.cpus_allowed_list.ok_or(ProcError::Incomplete(None))?;
-    Ok(ranges.into_iter().flat_map(|(first, last)| first..=last).collect())
-}
-
-fn status(pid: i32) -> ProcResult<Status> {
-    Process::new(pid)?.status()
+    let pending = Process::new(pid)?.status()?.shdpnd;
+    Ok(pending & (1 << (signal as i32 - 1)) != 0)
 }
 
 fn all_where(holds: impl Fn(&Stat) -> bool) -> Vec<i32> {

@@ -7,21 +7,16 @@
 //! `--seed`. So whatever is found is found again at once by the command that is printed with it.
 //!
 //! - `connection`: a case.
-//! - `corpus`, `mutation`, `stream`: what is sent.
-//! - `splitting`, `envelope`, `answers`: what must come of it, by a second, plain reading.
-//! - `conversation`, `fleet`: sockets and servers.
+//! - `input`: what is sent; `oracle`: what must come of it.
+//! - `conversation`, `servers`: the sockets and the processes.
+//!
+//! Load, kills and reloads belong into the soak, which sends good requests and knows what may fail.
 
-mod answers;
 mod connection;
 mod conversation;
-mod corpus;
-mod envelope;
-mod fleet;
-mod mutation;
-#[cfg(test)]
-mod sabotage;
-mod splitting;
-mod stream;
+mod input;
+mod oracle;
+mod servers;
 
 use std::io::{self, Write};
 use std::sync::Mutex;
@@ -31,7 +26,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 
-use fleet::Fleet;
+use servers::Servers;
 
 /// Conversations at a time: enough to meet in a model that serves one by one, too few to keep
 /// anybody waiting for long.
@@ -65,11 +60,11 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     writeln!(out, "seed {seed}")?;
     let time = Duration::from_secs(options.seconds);
     let next = AtomicU64::new(seed);
-    let mut fleet = Fleet::start()?;
+    let mut servers = Servers::start()?;
     let begun = Instant::now();
     for round in 1..=ROUNDS {
-        run_until(begun + time * round / ROUNDS, &next, &fleet)?;
-        fleet.check().with_context(|| {
+        run_until(begun + time * round / ROUNDS, &next, &servers)?;
+        servers.check().with_context(|| {
             let last = next.load(Ordering::Relaxed);
             format!("found behind the cases of the seeds {seed} to {last}")
         })?;
@@ -78,18 +73,18 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     let seconds = begun.elapsed().as_secs_f64();
     let each_second = cases as f64 / seconds;
     writeln!(out, "{cases} streams in {seconds:.1} s, {each_second:.0} a second")?;
-    fleet.report()?;
-    fleet.stop()
+    servers.report()?;
+    servers.stop()
 }
 
 /// Tries cases until `deadline`, at least one in each thread.
-fn run_until(deadline: Instant, next: &AtomicU64, fleet: &Fleet) -> anyhow::Result<()> {
+fn run_until(deadline: Instant, next: &AtomicU64, servers: &Servers) -> anyhow::Result<()> {
     let finding = Mutex::new(None);
     let found = || finding.lock().is_ok_and(|finding| finding.is_some());
     let try_cases = || {
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
-            let (model, address) = fleet.address_for(seed);
+            let (model, address) = servers.address_for(seed);
             if let Err(error) = connection::run(seed, address).with_context(|| model.to_string())
                 && let Ok(mut finding) = finding.lock()
             {

@@ -1,11 +1,17 @@
 //! The terminal: a screen of its own, which is gone when this value is dropped.
 
-use std::io::{self, Write as _};
+use std::io;
 
 use console::Term;
-use crossterm::cursor::{Hide, MoveTo, Show};
-use crossterm::execute;
-use crossterm::terminal::{Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen};
+
+use crate::log;
+
+/// The control sequences of xterm, which every terminal of today knows (ctlseqs of XTerm).
+const ENTER_OWN_SCREEN: &str = "\x1b[?1049h\x1b[?25l";
+const LEAVE_OWN_SCREEN: &str = "\x1b[?25h\x1b[?1049l";
+const TO_THE_TOP: &str = "\x1b[1;1H";
+const CLEAR_LINE: &str = "\x1b[K";
+const CLEAR_BELOW: &str = "\x1b[J";
 
 /// A screen of our own on standard output, without a cursor.
 pub(super) struct Screen {
@@ -15,22 +21,20 @@ pub(super) struct Screen {
 impl Screen {
     pub(super) fn open() -> io::Result<Screen> {
         let screen = Screen { terminal: Term::stdout() };
-        execute!(io::stdout(), EnterAlternateScreen, Hide)?;
+        log::print(ENTER_OWN_SCREEN)?;
         Ok(screen)
     }
 
     /// Replaces what is shown by as many of these lines as there is room for.
     pub(super) fn draw(&mut self, lines: &[String]) -> io::Result<()> {
         let (rows, columns) = self.terminal.size();
-        let mut stdout = io::stdout().lock();
-        stdout.write_all(picture(lines, rows.into(), columns.into()).as_bytes())?;
-        stdout.flush()
+        log::print(&picture(lines, rows.into(), columns.into()))
     }
 }
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        let _ = execute!(io::stdout(), Show, LeaveAlternateScreen);
+        let _ = log::print(LEAVE_OWN_SCREEN);
     }
 }
 
@@ -43,12 +47,12 @@ fn picture(lines: &[String], rows: usize, columns: usize) -> String {
         shown.truncate(room - 1);
         shown.push(format!("… and {} lines more", lines.len() - room + 1));
     }
-    let mut picture = MoveTo(0, 0).to_string();
+    let mut picture = TO_THE_TOP.to_owned();
     for line in &shown {
         let line = console::truncate_str(line, columns, "…");
-        picture += &format!("{line}{}\r\n", Clear(ClearType::UntilNewLine));
+        picture += &format!("{line}{CLEAR_LINE}\r\n");
     }
-    picture + &Clear(ClearType::FromCursorDown).to_string()
+    picture + CLEAR_BELOW
 }
 
 #[cfg(test)]

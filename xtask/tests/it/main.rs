@@ -24,9 +24,8 @@ mod timeouts;
 mod values;
 mod wire;
 
-mod bench;
 mod demo;
 mod lifecycle;
+mod package;
 mod soak;
-mod tidy;
 mod top;

@@ -11,9 +11,9 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, ensure};
 use cargo_metadata::MetadataCommand;
 use indicatif::ProgressBar;
-use xtask::bench::cargo;
 use xtask::launch::Server;
 use xtask::model::Model;
+use xtask::package::cargo;
 
 use crate::comparison::load::Load;
 use crate::drivers::drive::Driven;

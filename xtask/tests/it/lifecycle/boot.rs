@@ -9,7 +9,7 @@ use xtask::proc;
 
 use super::{
     AT_ONCE, Caller, PATIENCE, children, command_in, kill_one, logged_command, promises, serve,
-    serve_logged, stop_cleanly, wait_for_new_workers,
+    serve_logged, status, stop_cleanly, wait_for_new_workers,
 };
 
 promises! {
@@ -118,7 +118,7 @@ fn workers_may_be_kept_to_one_processor(model: Model) {
     let server = serve(model, &["--workers", "2", "--pin-workers"]);
     let workers = children(&server, 2);
     Caller::connect(&server).ping();
-    let allowed = |pid| proc::processors(pid).expect("the process lives");
+    let allowed = |pid| status::processors(pid);
     let ours: Vec<_> = allowed(server.pid());
     let pinned: Vec<_> = workers.into_iter().map(allowed).collect();
     assert!(pinned.iter().all(|processors| processors.len() == 1), "{pinned:?}");

@@ -6,8 +6,8 @@ use xtask::proc;
 
 use super::refusals::{expect_idle, set_descriptor_limit};
 use super::{
-    Caller, children, kill_one, promises, serve, serve_logged, stop_cleanly, wait_for_new_workers,
-    wait_until,
+    Caller, children, kill_one, promises, serve, serve_logged, status, stop_cleanly,
+    wait_for_new_workers, wait_until,
 };
 
 promises! {
@@ -22,16 +22,15 @@ const ENOUGH: u32 = 64;
 fn who_waits_while_there_are_no_descriptors_is_served_afterwards(model: Model) {
     let mut server = serve(model, &["--workers", "2"]);
     let workers = children(&server, 2);
-    let switches = |worker| proc::switches(worker).expect("it lives");
     for &worker in &workers {
         set_descriptor_limit(worker, NONE);
         // A call of accept(2) that waits has its descriptor already; being stopped makes it call
         // again.
         kill_one(worker, Signal::SIGSTOP);
         wait_until("the stop of a worker", || proc::stat(worker).expect("it lives").state == 'T');
-        let before = switches(worker);
+        let before = status::switches(worker);
         kill_one(worker, Signal::SIGCONT);
-        wait_until("a vain attempt to accept", || switches(worker) > before);
+        wait_until("a vain attempt to accept", || status::switches(worker) > before);
     }
     // Once with an empty queue, once with one that moves no more.
     expect_idle(&server);

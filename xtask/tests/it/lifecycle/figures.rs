@@ -2,9 +2,7 @@
 //!
 //! A busy machine may delay anything, so of several times the shortest is held to its bound.
 
-use std::fs;
 use std::io::{self, Write};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -165,20 +163,4 @@ fn the_master_stays_small() {
     );
     print(Model::Prefork, "memory of the master", &value);
     assert!(memory.allocated < 4 << 20, "{memory:?}");
-
-    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/rpc-server-prefork/src");
-    let lines: usize = fs::read_dir(sources)
-        .expect("the sources of this workspace")
-        .map(|file| lines_of_code(&file.expect("an entry").path()))
-        .sum();
-    print(Model::Prefork, "lines of code of rpc-server-prefork", &lines.to_string());
-    assert!(lines < 700, "{lines}");
-}
-
-/// Without empty lines, comments and tests.
-fn lines_of_code(file: &Path) -> usize {
-    let text = fs::read_to_string(file).expect("a source file");
-    let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-    let lines = code.lines().map(str::trim);
-    lines.filter(|line| !line.is_empty() && !line.starts_with("//")).count()
 }

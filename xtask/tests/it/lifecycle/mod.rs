@@ -23,6 +23,7 @@ mod refusals;
 mod reload;
 mod retiring;
 mod start;
+mod status;
 mod stop;
 mod suspended;
 mod upgrade;
@@ -176,7 +177,7 @@ fn children(server: &Server, count: usize) -> Vec<i32> {
     let mut found = Vec::new();
     wait_until(&format!("{count} children"), || {
         found = proc::children(server.pid());
-        let is_set_up = |&pid: &i32| proc::is_blocked(pid, Signal::SIGTERM).is_ok_and(|is| !is);
+        let is_set_up = |&pid: &i32| !status::is_blocked(pid, Signal::SIGTERM);
         found.len() == count && found.iter().all(is_set_up)
     });
     found

@@ -13,7 +13,9 @@ use xtask::model::Model;
 use xtask::proc;
 
 use super::load::Load;
-use super::{Caller, PROGRAM, children, promises, serve, serve_in, stop_cleanly, wait_until};
+use super::{
+    Caller, PROGRAM, children, promises, serve, serve_in, status, stop_cleanly, wait_until,
+};
 
 promises! {
     who_comes_when_descriptors_have_run_out_is_told: thread fork prefork_thread;
@@ -130,10 +132,8 @@ fn accepting_goes_on_within_200_ms_of_relief() {
         set_descriptor_limit(server.pid(), 3);
         // The call of poll(2) that waits fails first, or accept(2) does: either way it pauses.
         let mut waiting = Caller::connect(&server);
-        let paused = proc::switches(server.pid()).expect("it lives");
-        wait_until("a vain attempt to accept", || {
-            proc::switches(server.pid()).expect("it lives") > paused
-        });
+        let paused = status::switches(server.pid());
+        wait_until("a vain attempt to accept", || status::switches(server.pid()) > paused);
         set_descriptor_limit(server.pid(), 64);
         let begin = Instant::now();
         // Either it was told in the meantime, or it is served now.
@@ -157,7 +157,7 @@ fn a_pause_of_accepting_costs_nothing_once_it_is_over(model: Model) {
     set_descriptor_limit(worker, 3);
     super::children::kill_with("STOP", worker);
     wait_until("the stop of a worker", || proc::stat(worker).expect("it lives").state == 'T');
-    let switches = || proc::switches(worker).expect("it lives");
+    let switches = || status::switches(worker);
     let before = switches();
     super::children::kill_with("CONT", worker);
     wait_until("a vain attempt to accept", || switches() > before);

@@ -10,7 +10,7 @@ use xtask::model::Model;
 use xtask::proc;
 
 use super::{
-    Caller, Log, children, kill_one, promises, serve, serve_in, serve_logged, stop_cleanly,
+    Caller, Log, children, kill_one, promises, serve, serve_in, serve_logged, status, stop_cleanly,
     wait_for_new_workers, wait_until, wait_until_gone,
 };
 
@@ -320,7 +320,7 @@ fn a_worker_taken_away_serves_the_connections_that_it_has(model: Model) {
 /// blocked and ignored, and the master reads it; POSIX would allow to discard it.
 fn a_reload_works_where_the_signal_was_ignored(model: Model) {
     let server = serve_in("trap '' HUP", model, &["--workers", "2"]);
-    assert!(proc::is_ignored(server.pid(), Signal::SIGHUP).expect("the server lives"));
+    assert!(status::is_ignored(server.pid(), Signal::SIGHUP));
     let old = children(&server, 2);
     // Its workers retire when they get the same signal.
     let mut lasting = Caller::served(&server);

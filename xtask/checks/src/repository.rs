@@ -7,14 +7,14 @@ use std::process::Command;
 use anyhow::Context as _;
 
 /// A text of the repository.
-pub(super) struct TextFile {
+pub(crate) struct TextFile {
     /// Relative to the root of the repository, with `/`.
     pub path: String,
     pub text: String,
 }
 
 /// Every file below the directories whose name ends in `extension`, in a fixed order.
-pub(super) fn read_all(
+pub(crate) fn read_all(
     root: &Path,
     directories: &[&str],
     extension: &str,
@@ -47,7 +47,7 @@ pub(super) fn read_all(
 
 /// The names at the top level of the repository: those that git knows, so that nobody's own notes
 /// get in the way, or all but `target` where this is not a git checkout.
-pub(super) fn top_level(root: &Path) -> anyhow::Result<Vec<String>> {
+pub(crate) fn top_level(root: &Path) -> anyhow::Result<Vec<String>> {
     let listing = Command::new("git").args(["ls-files", "-z"]).current_dir(root).output();
     if let Ok(listing) = listing
         && listing.status.success()

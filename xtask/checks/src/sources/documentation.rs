@@ -1,12 +1,12 @@
 //! What each source file has to say about itself: what it is for, and when to use it.
 
-use super::repository::TextFile;
-use super::violation::Violation;
+use crate::repository::TextFile;
+use crate::violation::Violation;
 
 /// What the documentation of a library answers, in this order.
 const HEADINGS: [&str; 3] = ["# When to use it", "# Example", "# Where to read next"];
 
-pub(super) fn check(file: &TextFile) -> Vec<Violation> {
+pub(crate) fn check(file: &TextFile) -> Vec<Violation> {
     let mut violations = Vec::new();
     let mut add = |what: String, why: &str| {
         violations.push(Violation::new(&file.path, 1, what, why));

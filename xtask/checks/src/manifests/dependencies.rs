@@ -7,7 +7,7 @@ use cargo_metadata::{DependencyKind, Metadata, PackageId};
 use spdx::{Expression, ParseMode};
 
 use super::layering;
-use super::violation::Violation;
+use crate::violation::Violation;
 
 /// Crates that run futures, or wait for many descriptors on behalf of those that do.
 const RUNTIMES: [&str; 15] = [
@@ -42,7 +42,7 @@ const LICENCES: [&str; 9] = [
 ];
 
 /// Checks all packages that are resolved for the workspace.
-pub(super) fn check(metadata: &Metadata, lock: &str) -> Vec<Violation> {
+pub(crate) fn check(metadata: &Metadata, lock: &str) -> Vec<Violation> {
     let mut violations = Vec::new();
     for library in layering::libraries(metadata) {
         if let Some(way) = way_to_a_runtime(metadata, &library.id) {
@@ -62,7 +62,7 @@ pub(super) fn check(metadata: &Metadata, lock: &str) -> Vec<Violation> {
             let entry = format!("name = \"{}\"", package.name);
             let line = lock.lines().position(|line| line == entry).map_or(1, |index| index + 1);
             let what = format!("`{}` has the licence {licence}", package.name);
-            let why = "xtask/src/tidy/dependencies.rs lists those that may be";
+            let why = "xtask/checks/src/manifests/dependencies.rs lists those that may be";
             violations.push(Violation::new("Cargo.lock", line, what, why));
         }
     }

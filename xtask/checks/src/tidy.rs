@@ -3,28 +3,18 @@
 //! A module a family of rules. A rule is a function from text to violations and looks at nothing
 //! else, so that a test can show it a text that breaks it.
 
-mod bans;
-mod dependencies;
-mod documentation;
-mod imports;
-mod layering;
-mod layout;
-mod links;
-mod modules;
-mod names;
-mod readme;
-mod repository;
-mod violation;
-mod wire;
-
 use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use cargo_metadata::{CargoOpt, MetadataCommand, Target};
-use modules::Modules;
-use repository::{TextFile, read_all, top_level};
+
+use crate::documents::{links, readme, wire};
+use crate::manifests::{dependencies, layering, layout};
+use crate::repository::{TextFile, read_all, top_level};
+use crate::sources::modules::Modules;
+use crate::sources::{bans, documentation, imports, names};
 
 /// Checks the workspace that the current directory is in, prints every violation as one line
 /// `path:line: what (why)`.
@@ -32,7 +22,7 @@ use repository::{TextFile, read_all, top_level};
 /// # Errors
 ///
 /// When there is a violation, or something cannot be read.
-pub fn run() -> anyhow::Result<()> {
+pub(crate) fn run() -> anyhow::Result<()> {
     // For one target, so that nothing is downloaded that no build needs.
     let target = ["--filter-platform", "x86_64-unknown-linux-gnu"].map(str::to_owned);
     let metadata = MetadataCommand::new()

@@ -2,12 +2,12 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use super::repository::TextFile;
-use super::violation::Violation;
+use crate::repository::TextFile;
+use crate::violation::Violation;
 
 /// Checks every relative link of a Markdown document; `exists` is asked with paths that are
 /// relative to the root of the repository.
-pub(super) fn check(document: &TextFile, exists: impl Fn(&Path) -> bool) -> Vec<Violation> {
+pub(crate) fn check(document: &TextFile, exists: impl Fn(&Path) -> bool) -> Vec<Violation> {
     let directory = Path::new(&document.path).parent().unwrap_or(Path::new(""));
     let mut violations = Vec::new();
     for (line, target) in targets(&document.text) {

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// Something in the repository that is not as docs/architecture.md says.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Violation {
+pub(crate) struct Violation {
     /// Relative to the root of the repository, with `/`.
     pub file: String,
     pub line: usize,
@@ -13,7 +13,7 @@ pub(super) struct Violation {
 }
 
 impl Violation {
-    pub(super) fn new(
+    pub(crate) fn new(
         file: &str,
         line: usize,
         what: impl Into<String>,

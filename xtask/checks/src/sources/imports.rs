@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::modules::Import;
-use super::repository::TextFile;
-use super::violation::Violation;
+use crate::repository::TextFile;
+use crate::violation::Violation;
 
 /// The folders of a crate; imports run from one to those behind it.
 const ORDER: &[(&str, &[&str])] =
@@ -13,7 +13,7 @@ const ORDER: &[(&str, &[&str])] =
 const MAX_FILES_IN_A_FOLDER: usize = 12;
 
 /// Checks what the files of one crate need of each other.
-pub(super) fn check(imports: &[Import]) -> Vec<Violation> {
+pub(crate) fn check(imports: &[Import]) -> Vec<Violation> {
     let mut violations = Vec::new();
     for circle in circles(imports) {
         let folders: BTreeSet<_> = circle.iter().map(|file| folder(file)).collect();
@@ -39,11 +39,11 @@ pub(super) fn check(imports: &[Import]) -> Vec<Violation> {
     violations
 }
 
-/// Checks the folders in the sources of the libraries.
-pub(super) fn check_folders(files: &[TextFile]) -> Vec<Violation> {
+/// Checks the folders in the sources.
+pub(crate) fn check_folders(files: &[TextFile]) -> Vec<Violation> {
     let mut folders: BTreeMap<&str, usize> = BTreeMap::new();
     let sources = files.iter().map(|file| file.path.as_str());
-    for file in sources.filter(|file| file.starts_with("crates/") && file.contains("/src/")) {
+    for file in sources.filter(|file| file.contains("/src/")) {
         *folders.entry(folder(file)).or_default() += 1;
     }
     let mut violations = Vec::new();
@@ -219,5 +219,7 @@ mod tests {
         assert_eq!(check("crates/rpc-core/src/serve", 1..2), ["has no mod.rs"]);
         assert_eq!(check("crates/rpc-core/src", 1..2), none);
         assert_eq!(check("crates/rpc-core/tests/it", 1..20), none);
+        assert_eq!(check("xtask/src", 0..13), ["has 13 files, more than 12"]);
+        assert_eq!(check("xtask/bench/src/growth", 1..2), ["has no mod.rs"]);
     }
 }

@@ -3,8 +3,8 @@
 use syn::ItemMod;
 use syn::visit::{self, Visit};
 
-use super::repository::TextFile;
-use super::violation::Violation;
+use crate::repository::TextFile;
+use crate::violation::Violation;
 
 const NAMES_WITHOUT_MEANING: [&str; 5] = ["util", "utils", "common", "helpers", "types"];
 
@@ -12,7 +12,7 @@ const MAX_LINES: usize = 500;
 
 const WHY_NAMED: &str = "a name says what its subject is; whatever fits in there fits anywhere";
 
-pub(super) fn check(file: &TextFile, syntax: &syn::File) -> Vec<Violation> {
+pub(crate) fn check(file: &TextFile, syntax: &syn::File) -> Vec<Violation> {
     let mut violations = Vec::new();
     let stem = file.path.strip_suffix(".rs").unwrap_or(&file.path);
     for name in stem.split('/').filter(|part| NAMES_WITHOUT_MEANING.contains(part)) {

@@ -1,14 +1,14 @@
 //! What README.md tells a newcomer to run is what is run before a change lands.
 
-use super::violation::Violation;
 use crate::ci;
+use crate::violation::Violation;
 
 /// How .ci/run calls the steps.
-const CALL: &str = "cargo run --quiet --package xtask -- ci";
+const CALL: &str = "cargo run --quiet --package xtask-checks -- ci";
 
 /// Checks that README.md names a command that runs the tests, that it is a step of
 /// `cargo xtask ci`, and that .ci/run calls these steps.
-pub(super) fn check(readme: &str, script: &str) -> Vec<Violation> {
+pub(crate) fn check(readme: &str, script: &str) -> Vec<Violation> {
     let steps: Vec<_> = ci::STEPS.iter().map(ToString::to_string).collect();
     let why = "the command in README.md is the one that has to pass";
     let mut violations = Vec::new();

@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::{self, Command, Output};
 
 fn tidy(directory: &Path) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_xtask"))
+    Command::new(env!("CARGO_BIN_EXE_xtask-checks"))
         .arg("tidy")
         .current_dir(directory)
         .output()
-        .expect("xtask was built for this test")
+        .expect("it was built for this test")
 }
 
 /// A workspace of its own, made of these files.
@@ -87,7 +87,7 @@ fn every_violation_is_one_line_with_its_place() {
 
     assert_eq!(output.status.code(), Some(1), "{stderr}");
     for expected in [
-        ".ci/run:1: does not call `cargo run --quiet --package xtask -- ci` (",
+        ".ci/run:1: does not call `cargo run --quiet --package xtask-checks -- ci` (",
         "README.md:1: `cargo test` is no step of `cargo xtask ci` (",
         "README.md:3: links to `docs/wires.md`, which does not exist (",
         "Cargo.lock:13: `rpc-client` has the licence none (",

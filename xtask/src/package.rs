@@ -1,5 +1,5 @@
-//! `cargo xtask bench`: a package of its own, xtask/bench, so that the other commands build neither
-//! it nor the library that draws its pictures.
+//! Commands that are packages of their own, so that the others build neither them nor what they
+//! need: `bench` draws pictures, and the checks read Rust.
 
 use std::env;
 use std::ffi::OsString;
@@ -10,23 +10,37 @@ use anyhow::Context as _;
 
 /// The options of `bench`, which its own program explains.
 #[derive(clap::Args, Debug)]
-pub struct Options {
+pub struct BenchOptions {
     #[arg(allow_hyphen_values = true, trailing_var_arg = true)]
     arguments: Vec<OsString>,
 }
 
-/// Builds the package and becomes its program, which gets all arguments as they came.
+/// Becomes the program of xtask/bench, which gets all arguments as they came.
 ///
 /// # Errors
 ///
 /// When cargo cannot be started. Otherwise this does not return.
-pub fn run(options: Options) -> anyhow::Result<()> {
+pub fn bench(options: BenchOptions) -> anyhow::Result<()> {
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/bench/Cargo.toml");
-    let error = cargo()
-        .args(["run", "--release", "--manifest-path", manifest, "--"])
-        .args(options.arguments)
-        .exec();
-    Err(error).context("cannot start cargo")
+    become_program(
+        cargo()
+            .args(["run", "--release", "--manifest-path", manifest, "--"])
+            .args(options.arguments),
+    )
+}
+
+/// Becomes the program of xtask/checks, built as for the tests, which it runs.
+///
+/// # Errors
+///
+/// As [`bench`].
+pub fn check(what: &str) -> anyhow::Result<()> {
+    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/checks/Cargo.toml");
+    become_program(cargo().args(["run", "--quiet", "--manifest-path", manifest, "--", what]))
+}
+
+fn become_program(command: &mut Command) -> anyhow::Result<()> {
+    Err(command.exec()).context("cannot start cargo")
 }
 
 /// The cargo that runs this program, or the one of the path.

@@ -1,6 +1,6 @@
 //! What lies where: the top level of the repository, and what every published crate carries along.
 
-use super::violation::Violation;
+use crate::violation::Violation;
 
 const TOP_LEVEL: [&str; 11] = [
     "CHANGELOG.md",
@@ -20,11 +20,11 @@ const TOP_LEVEL: [&str; 11] = [
 const FILES_OF_A_LIBRARY: [&str; 3] = ["LICENSE-APACHE", "LICENSE-MIT", "README.md"];
 
 /// Checks the names at the top level. Dot files are free.
-pub(super) fn check_top_level(names: &[String]) -> Vec<Violation> {
+pub(crate) fn check_top_level(names: &[String]) -> Vec<Violation> {
     let is_foreign = |name: &&String| !name.starts_with('.') && !TOP_LEVEL.contains(&name.as_str());
     let foreign = names.iter().filter(is_foreign).map(|name| {
         let why = "a newcomer reads the top level first, so it holds what is listed in \
-            xtask/src/tidy/layout.rs and nothing else";
+            xtask/checks/src/manifests/layout.rs and nothing else";
         Violation::new(name, 1, "does not belong at the top level", why)
     });
     foreign.collect()
@@ -32,7 +32,7 @@ pub(super) fn check_top_level(names: &[String]) -> Vec<Violation> {
 
 /// What a library says about itself and brings along; `declared` are the fields of its manifest and
 /// whether they are there.
-pub(super) fn check_library(
+pub(crate) fn check_library(
     directory: &str,
     declared: &[(&str, bool)],
     exists: impl Fn(&str) -> bool,

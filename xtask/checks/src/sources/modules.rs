@@ -12,11 +12,11 @@ use syn::parse::{ParseStream, Parser as _};
 use syn::visit::{self, Visit};
 use syn::{Attribute, ItemMod, ItemUse, Macro, UseTree, Visibility};
 
-use super::repository::TextFile;
+use crate::repository::TextFile;
 
 /// The modules of a crate, without those that only its unit tests have.
 /// A module is known by its path, such as `["crate", "serve", "registry"]`.
-pub(super) struct Modules(BTreeMap<Vec<String>, Module>);
+pub(crate) struct Modules(BTreeMap<Vec<String>, Module>);
 
 #[derive(Default)]
 struct Module {
@@ -28,7 +28,7 @@ struct Module {
 }
 
 /// A path in code or in a `use` for the module itself. A `pub use` only passes a name on.
-pub(super) struct Mention {
+pub(crate) struct Mention {
     pub line: usize,
     /// As written, with the groups of `use` resolved.
     pub path: Vec<String>,
@@ -36,7 +36,7 @@ pub(super) struct Mention {
 
 /// Something that one file needs of another.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Import {
+pub(crate) struct Import {
     pub from: String,
     pub to: String,
     pub name: String,
@@ -50,7 +50,7 @@ impl Modules {
     /// # Errors
     ///
     /// When a file is not Rust, or a module has no file where cargo looks for it by itself.
-    pub(super) fn read(files: &[TextFile], root: &str) -> anyhow::Result<Modules> {
+    pub(crate) fn read(files: &[TextFile], root: &str) -> anyhow::Result<Modules> {
         let directory = root.rsplit_once('/').map_or("", |(directory, _)| directory);
         let mut modules = BTreeMap::new();
         let mut pending = vec![(vec!["crate".to_owned()], root.to_owned())];
@@ -74,14 +74,14 @@ impl Modules {
     }
 
     /// Every mention, with the file that it stands in.
-    pub(super) fn mentions(&self) -> impl Iterator<Item = (&str, &Mention)> {
+    pub(crate) fn mentions(&self) -> impl Iterator<Item = (&str, &Mention)> {
         self.0.values().flat_map(|module| {
             module.mentions.iter().map(|mention| (module.file.as_str(), mention))
         })
     }
 
     /// What the files need of each other, in order and each name once.
-    pub(super) fn imports(&self) -> Vec<Import> {
+    pub(crate) fn imports(&self) -> Vec<Import> {
         let mut imports = Vec::new();
         for (path, module) in &self.0 {
             for mention in &module.mentions {

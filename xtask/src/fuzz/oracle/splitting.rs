@@ -5,24 +5,24 @@ use rpc_proto::{ForeignProtocol, PREFIX_LEN};
 
 /// A stream, taken apart.
 #[derive(Debug)]
-pub(super) struct Split<'a> {
-    pub(super) frames: Vec<Frame<'a>>,
-    pub(super) end: End,
+pub(in crate::fuzz) struct Split<'a> {
+    pub(in crate::fuzz) frames: Vec<Frame<'a>>,
+    pub(in crate::fuzz) end: End,
     /// Where the last frame ends and what `end` is about begins.
-    pub(super) end_at: usize,
+    pub(in crate::fuzz) end_at: usize,
 }
 
 /// A whole frame.
 #[derive(Debug)]
-pub(super) struct Frame<'a> {
-    pub(super) body: &'a [u8],
+pub(in crate::fuzz) struct Frame<'a> {
+    pub(in crate::fuzz) body: &'a [u8],
     /// Where in the stream it ends.
-    pub(super) end_at: usize,
+    pub(in crate::fuzz) end_at: usize,
 }
 
 /// What comes behind the last frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
+pub(in crate::fuzz) enum End {
     Clean,
     /// So many bytes of a frame.
     Inside(usize),
@@ -36,13 +36,13 @@ pub(super) enum End {
 
 impl End {
     /// Whether a server has to end the connection of its own accord.
-    pub(super) fn is_broken(self) -> bool {
+    pub(in crate::fuzz) fn is_broken(self) -> bool {
         matches!(self, End::TooLarge { .. } | End::Foreign(_))
     }
 }
 
 /// Takes a whole stream apart for a reader that refuses bodies of more than `limit` bytes.
-pub(super) fn split(stream: &[u8], limit: usize) -> Split<'_> {
+pub(in crate::fuzz) fn split(stream: &[u8], limit: usize) -> Split<'_> {
     let mut frames = Vec::new();
     let mut at = 0;
     let end = loop {

@@ -4,7 +4,7 @@ use std::fs;
 
 use cargo_metadata::{DependencyKind, Metadata, Package};
 
-use super::violation::Violation;
+use crate::violation::Violation;
 
 /// What a crate of this workspace may depend on, of this workspace.
 struct Layer {
@@ -66,19 +66,19 @@ struct Edge<'a> {
 }
 
 /// The packages that are not tools.
-pub(super) fn libraries(metadata: &Metadata) -> impl Iterator<Item = &Package> {
+pub(crate) fn libraries(metadata: &Metadata) -> impl Iterator<Item = &Package> {
     let packages = metadata.workspace_packages().into_iter();
     packages.filter(|package| !manifest(metadata, package).starts_with(TOOLS))
 }
 
 /// Where the manifest of a package is, relative to the root of the repository.
-pub(super) fn manifest<'a>(metadata: &Metadata, package: &'a Package) -> &'a str {
+pub(crate) fn manifest<'a>(metadata: &Metadata, package: &'a Package) -> &'a str {
     let path = &package.manifest_path;
     path.strip_prefix(&metadata.workspace_root).unwrap_or(path).as_str()
 }
 
 /// Checks every dependency that a manifest of a library declares, for whatever target.
-pub(super) fn check(metadata: &Metadata, architecture: &str) -> Vec<Violation> {
+pub(crate) fn check(metadata: &Metadata, architecture: &str) -> Vec<Violation> {
     let packages = metadata.workspace_packages();
     let mut violations = Vec::new();
     for package in libraries(metadata) {
@@ -111,7 +111,10 @@ fn declares(line: &str, name: &str) -> bool {
 fn why_not(edge: Edge<'_>, architecture: &str) -> Option<String> {
     let layer = LAYERS.iter().find(|layer| layer.crates.contains(&edge.from));
     let Some(layer) = layer else {
-        return Some(format!("`{}` has no layer in xtask/src/tidy/layering.rs", edge.from));
+        return Some(format!(
+            "`{}` has no layer in xtask/checks/src/manifests/layering.rs",
+            edge.from
+        ));
     };
     match edge {
         Edge { to_workspace: true, for_tests, to, from } => {

@@ -5,8 +5,8 @@ use syn::visit::Visit;
 use syn::{Attribute, Meta};
 
 use super::modules::Modules;
-use super::repository::TextFile;
-use super::violation::Violation;
+use crate::repository::TextFile;
+use crate::violation::Violation;
 
 const UNSAFE: &str = "unsafe_code";
 
@@ -49,7 +49,7 @@ const FORBIDDEN_MODULES: [&str; 5] =
 const CRATE_WITHOUT_THEM: &str = "crates/rpc-proto/src/";
 
 /// Finds the attributes that lift a ban where nobody may.
-pub(super) fn check(file: &TextFile, syntax: &syn::File) -> Vec<Violation> {
+pub(crate) fn check(file: &TextFile, syntax: &syn::File) -> Vec<Violation> {
     let mut finder = Finder { lifted: Vec::new() };
     finder.visit_file(syntax);
     let mut violations = Vec::new();
@@ -60,7 +60,7 @@ pub(super) fn check(file: &TextFile, syntax: &syn::File) -> Vec<Violation> {
             *lifted == lint && is_there
         });
         if is_in_question && !may {
-            let why = "xtask/src/tidy/bans.rs lists who may";
+            let why = "xtask/checks/src/sources/bans.rs lists who may";
             violations.push(Violation::new(&file.path, line, format!("allows `{lint}`"), why));
         }
     }
@@ -87,7 +87,7 @@ impl<'ast> Visit<'ast> for Finder {
 }
 
 /// Finds where rpc-proto names what it may not.
-pub(super) fn check_paths(modules: &Modules) -> Vec<Violation> {
+pub(crate) fn check_paths(modules: &Modules) -> Vec<Violation> {
     let mut violations = Vec::new();
     for (file, mention) in modules.mentions() {
         let path = mention.path.join("::");
@@ -108,7 +108,7 @@ fn ends_a_name(rest: &str) -> bool {
 
 /// Checks that no crate gets by the bans of the workspace: that its manifest takes the lints over,
 /// and that its own clippy.toml, if it has one, lists what that of the workspace lists.
-pub(super) fn check_settings(file: &TextFile, clippy_of_workspace: &str) -> Vec<Violation> {
+pub(crate) fn check_settings(file: &TextFile, clippy_of_workspace: &str) -> Vec<Violation> {
     let missing = |needed: &str| !file.text.contains(needed);
     let mut violations = Vec::new();
     if file.path.ends_with("/Cargo.toml") && file.text.contains("[package]") {
@@ -147,10 +147,10 @@ mod tests {
     fn unsafe_code_is_allowed_only_in_the_modules_that_talk_to_the_kernel() {
         let text = "fn f() {\n    #[allow(unsafe_code)]\n    unsafe { g() }\n}";
         let what = ["2: allows `unsafe_code`"];
-        check_what("crates/rpc-core/src/acceptor.rs", text, &what);
+        check_what("crates/rpc-core/src/accept/acceptor.rs", text, &what);
         check_what("crates/rpc-core/tests/it/main.rs", text, &what);
-        check_what("crates/rpc-client/src/process.rs", text, &what);
-        check_what("crates/rpc-core/src/process.rs", text, &[]);
+        check_what("crates/rpc-client/src/kernel.rs", text, &what);
+        check_what("crates/rpc-process/src/kernel.rs", text, &[]);
         check_what("crates/rpc-core/src/sys/clock.rs", text, &[]);
         let what = ["1: allows `unsafe_code`"];
         check_what("xtask/src/log.rs", "#![cfg_attr(unix, allow(unsafe_code))]", &what);

@@ -9,51 +9,33 @@ use anyhow::{Context as _, bail};
 use cargo_metadata::MetadataCommand;
 
 /// One call of cargo.
-#[derive(Debug)]
-pub struct Step {
+pub(crate) struct Step {
     name: &'static str,
-    /// What it finds in its environment beside what is there already.
-    environment: &'static [(&'static str, &'static str)],
     /// As one types them; none has a space in it.
     arguments: &'static str,
 }
+
+/// Where `cargo doc` finds what makes a warning an error. It is set for all steps.
+const DOCUMENTATION_FLAGS: (&str, &str) = ("RUSTDOCFLAGS", "--deny warnings");
 
 /// The steps in their order; what is quick comes first.
 ///
 /// Everything is built in one profile, that of the tests, because a release build of the whole
 /// workspace costs minutes.
-/// `fuzz`, `tidy` and `soak` are called through cargo and not as functions: the first and the last
-/// start servers from the program file that they run from, and the tests build that file anew.
-pub const STEPS: &[Step] = &[
-    Step { name: "format", environment: &[], arguments: "fmt --all --check" },
-    Step { name: "tidy", environment: &[], arguments: "run --quiet --package xtask -- tidy" },
-    Step {
-        name: "lints",
-        environment: &[],
-        arguments: "clippy --workspace --all-targets -- --deny warnings",
-    },
-    Step {
-        name: "documentation",
-        environment: &[("RUSTDOCFLAGS", "--deny warnings")],
-        arguments: "doc --workspace --no-deps",
-    },
-    Step { name: "tests", environment: &[], arguments: "test --workspace" },
-    Step {
-        name: "fuzz",
-        environment: &[],
-        arguments: "run --quiet --package xtask -- fuzz --seconds 30",
-    },
-    Step {
-        name: "soak",
-        environment: &[],
-        arguments: "run --quiet --package xtask -- soak --seconds 60",
-    },
+pub(crate) const STEPS: &[Step] = &[
+    Step { name: "format", arguments: "fmt --all --check" },
+    Step { name: "tidy", arguments: "run --quiet --package xtask-checks -- tidy" },
+    Step { name: "lints", arguments: "clippy --workspace --all-targets -- --deny warnings" },
+    Step { name: "documentation", arguments: "doc --workspace --no-deps" },
+    Step { name: "tests", arguments: "test --workspace" },
+    Step { name: "fuzz", arguments: "run --quiet --package xtask -- fuzz --seconds 30" },
+    Step { name: "soak", arguments: "run --quiet --package xtask -- soak --seconds 60" },
     // Not built from the archives (--no-verify): cargo keeps what it once unpacked of an
     // unpublished crate, so from the second run on a crate would be built against an old neighbour.
     Step {
         name: "packages",
-        environment: &[],
-        arguments: "package --quiet --workspace --exclude xtask --exclude xtask-bench --no-verify --allow-dirty --offline",
+        arguments: "package --quiet --workspace --exclude xtask --exclude xtask-bench \
+                    --exclude xtask-checks --no-verify --allow-dirty --offline",
     },
 ];
 
@@ -62,7 +44,7 @@ pub const STEPS: &[Step] = &[
 /// # Errors
 ///
 /// When a step fails; the error names it.
-pub fn run() -> anyhow::Result<()> {
+pub(crate) fn run() -> anyhow::Result<()> {
     let root = MetadataCommand::new().no_deps().exec()?.workspace_root;
     let count = STEPS.len();
     let mut out = io::stdout();
@@ -73,7 +55,7 @@ pub fn run() -> anyhow::Result<()> {
         let step_started = Instant::now();
         let status = Command::new("cargo")
             .args(step.arguments.split(' '))
-            .envs(step.environment.iter().copied())
+            .envs([DOCUMENTATION_FLAGS])
             .current_dir(&root)
             .stdin(Stdio::null())
             .status()
@@ -92,9 +74,6 @@ pub fn run() -> anyhow::Result<()> {
 /// As one would type it.
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (variable, value) in self.environment {
-            write!(f, "{variable}=\"{value}\" ")?;
-        }
         write!(f, "cargo {}", self.arguments)
     }
 }

@@ -2,7 +2,7 @@
 
 use rpc_proto::{ErrorCode, MAX_FRAME_LEN, PREFIX_LEN};
 
-use super::violation::Violation;
+use crate::violation::Violation;
 
 const FILE: &str = "docs/wire.md";
 
@@ -10,7 +10,7 @@ const CONSTANTS: [(&str, usize); 2] =
     [("PREFIX_LEN", PREFIX_LEN), ("MAX_FRAME_LEN", MAX_FRAME_LEN)];
 
 /// Compares the rows of the tables that begin with an error code or with the name of a constant.
-pub(super) fn check(document: &str) -> Vec<Violation> {
+pub(crate) fn check(document: &str) -> Vec<Violation> {
     let mut violations = Vec::new();
     let mut listed_codes = Vec::new();
     let mut listed_constants = Vec::new();

@@ -4,18 +4,18 @@ use fastrand::Rng;
 
 use super::corpus::{FOREIGN, REQUESTS};
 use super::mutation::mutate;
-use super::splitting::split;
+use crate::fuzz::oracle::splitting::split;
 
 /// The longest body that the readers under test take, in bytes. Short, so that lengths beyond it
 /// are as frequent as lengths within it.
-pub(super) const LIMIT: usize = 128 * 1024;
+pub(in crate::fuzz) const LIMIT: usize = 128 * 1024;
 
 /// A refused peer may send so many bytes more without being cut off: less than the 64 KiB that a
 /// server throws away, so that its last word always arrives.
 const MAX_LEN_BEHIND_END: usize = 32 * 1024;
 
 /// Makes a stream of up to a dozen frames.
-pub(super) fn any(seed: u64, limit: usize, random: &mut Rng) -> Vec<u8> {
+pub(in crate::fuzz) fn any(seed: u64, limit: usize, random: &mut Rng) -> Vec<u8> {
     let mut stream = Vec::new();
     if random.u8(0..24) == 0 {
         stream.extend_from_slice(random.choice(FOREIGN).unwrap_or_default());

@@ -15,7 +15,7 @@ const MIN_TIMEOUT_MS: u64 = 60_000;
 
 /// The answer to one request.
 #[derive(Clone, Debug)]
-pub(super) enum Answer {
+pub(in crate::fuzz) enum Answer {
     /// This body, byte by byte.
     Exactly(String),
     /// A reply of this kind with any result.
@@ -26,7 +26,7 @@ pub(super) enum Answer {
 
 /// The answers to a stream in their order, and whether the last of them ends the connection.
 /// `None`: it asks for something that takes long or ends a process, which is not the subject here.
-pub(super) fn expected(split: &Split<'_>) -> Option<Vec<Answer>> {
+pub(in crate::fuzz) fn expected(split: &Split<'_>) -> Option<Vec<Answer>> {
     let mut answers: Vec<Answer> =
         split.frames.iter().map(|frame| answer(frame.body)).collect::<Option<_>>()?;
     match split.end {
@@ -43,7 +43,7 @@ pub(super) fn expected(split: &Split<'_>) -> Option<Vec<Answer>> {
 }
 
 /// The answer to one body. `None` as in [`expected`].
-pub(super) fn answer(body: &[u8]) -> Option<Answer> {
+pub(in crate::fuzz) fn answer(body: &[u8]) -> Option<Answer> {
     let (name, timeout_ms, payload) = match envelope::request(body) {
         Meaning::NotJson => return Some(Answer::Error(&[ErrorCode::ParseError])),
         Meaning::NotAMessage => return Some(Answer::Error(&[ErrorCode::InvalidRequest])),
@@ -101,7 +101,7 @@ fn is_dangerous(name: &str) -> bool {
 }
 
 /// Compares the body of a reply with what it must be.
-pub(super) fn check(body: &[u8], expected: &Answer) -> anyhow::Result<()> {
+pub(in crate::fuzz) fn check(body: &[u8], expected: &Answer) -> anyhow::Result<()> {
     let shown = body.escape_ascii();
     match expected {
         Answer::Exactly(exactly) => {

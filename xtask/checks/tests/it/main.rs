@@ -1,0 +1,3 @@
+//! The checks, as a user runs them.
+
+mod tidy;
