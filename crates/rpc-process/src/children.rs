@@ -106,7 +106,10 @@ impl Children {
         let mut queue = None;
         if supervision.stops_on_signals() {
             let read = SignalQueue::of(STOPS.iter().chain(signals)).map_err(ServeError::Signals)?;
-            epoll.add(&read.queue, readable(SIGNALS)).map_err(watch)?;
+            if let Err(errno) = epoll.add(&read.queue, readable(SIGNALS)) {
+                read.end();
+                return Err(watch(errno));
+            }
             queue = Some(read);
         }
         Ok(Children {
@@ -391,7 +394,7 @@ pub fn accept_and_reap(
     acceptor: &mut Acceptor,
     children: &mut Children,
 ) -> Result<Option<Connection>, ServeError> {
-    acceptor.accept_beside(children)
+    acceptor.accept_beside(Some(children))
 }
 
 impl fmt::Debug for Children {
@@ -407,5 +410,8 @@ impl Drop for Children {
         // would do to the program what it does by default: a second SIGTERM kills it, a SIGTTIN
         // stops it. In a child there is no queue any more, so nothing that is the child's is lost.
         while self.signals.as_ref().and_then(SignalQueue::next).is_some() {}
+        if let Some(signals) = self.signals.take() {
+            signals.end();
+        }
     }
 }

@@ -52,8 +52,8 @@ pub struct Acceptor {
 impl Acceptor {
     /// Lets SIGTERM and SIGINT stop the server; a second SIGINT ends the process at once.
     ///
-    /// Signal handlers belong to the whole process: of several acceptors, signals stop the one that
-    /// called this last. If handlers still run when the grace is over, their callers get -32002 and
+    /// Signal handlers belong to the whole process: a signal stops every server that called this. If
+    /// handlers still run when the grace is over, their callers get -32002 and
     /// the process exits with the status [`EXIT_GRACE_EXPIRED`](crate::EXIT_GRACE_EXPIRED); this
     /// uses SIGALRM and setitimer(2).
     ///
@@ -61,7 +61,8 @@ impl Acceptor {
     /// -32004, and then the process dies as it would have died without this. A handler for SIGSEGV
     /// or the like that the program installed earlier is called after that.
     ///
-    /// When `serve` has returned and no handler runs, the previous signal handlers are restored.
+    /// When `serve` has returned and no handler runs, the previous signal handlers are restored, by
+    /// the last of the servers that called this.
     ///
     /// # Errors
     ///
@@ -145,7 +146,7 @@ impl Acceptor {
     /// [`ServeError`] only when the listening socket itself is broken. Running out of descriptors
     /// or memory is not an error: new peers are rejected with -32000, and accepting goes on.
     pub fn accept(&mut self) -> Result<Option<Connection>, ServeError> {
-        self.accept_beside(&mut ())
+        self.accept_beside(None)
     }
 
     /// Refuses a connection: answers `error`, and closes once the peer has had time to read it.
@@ -187,7 +188,7 @@ impl Acceptor {
     #[doc(hidden)]
     pub fn accept_beside(
         &mut self,
-        events: &mut impl EventSource,
+        mut events: Option<&mut dyn EventSource>,
     ) -> Result<Option<Connection>, ServeError> {
         if !self.has_begun && !self.control().is_stopping() {
             self.begin_accepting()?;
@@ -202,7 +203,7 @@ impl Acceptor {
             }
             if self.control().accepts_no_more() {
                 // Closing may take a moment, in which a parent can already stop its children.
-                match events.fd() {
+                match events {
                     Some(_) => self.reject_queue(),
                     None => self.end_listening(),
                 }
@@ -211,16 +212,16 @@ impl Acceptor {
             let Some(listening) = &self.listening else {
                 return Ok(None);
             };
-            let nothing_else_to_do = events.fd().is_none() && self.rejecting.is_idle();
+            let nothing_else_to_do = events.is_none() && self.rejecting.is_idle();
             let blocks_in_accept = self.is_shared && nothing_else_to_do && !self.must_poll;
             let ready = match blocks_in_accept {
                 true => Ready { connection: true, event: false },
                 false => {
-                    let listener = listening.listener.as_fd();
-                    wait(self.control(), events.fd(), listener, &self.rejecting)?
+                    let events = events.as_ref().and_then(|events| events.fd());
+                    wait(self.control(), events, listening.listener.as_fd(), &self.rejecting)?
                 }
             };
-            if ready.event {
+            if let (true, Some(events)) = (ready.event, &mut events) {
                 events.on_event();
             }
             self.rejecting.drain_lingering();
@@ -336,7 +337,6 @@ impl Acceptor {
                 }
                 // accept(2) lists these as errors of the queued connection.
                 Errno::ECONNABORTED
-                | Errno::EPERM
                 | Errno::ENETDOWN
                 | Errno::EPROTO
                 | Errno::ENOPROTOOPT

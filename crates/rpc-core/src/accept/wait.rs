@@ -31,15 +31,6 @@ pub trait EventSource {
     fn on_event(&mut self);
 }
 
-/// No events.
-impl EventSource for () {
-    fn fd(&self) -> Option<BorrowedFd<'_>> {
-        None
-    }
-
-    fn on_event(&mut self) {}
-}
-
 /// Blocks until there is something to do. Ignores `listener` while accepting pauses.
 ///
 /// Allocates nothing: a parent runs this before every fork, and each page that it writes between

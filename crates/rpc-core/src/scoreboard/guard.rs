@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use crate::scoreboard::slot::Slot;
 use crate::scoreboard::table::Scoreboard;
-use crate::sys::pid::own_pid;
 
 /// A slot that a connection holds. Dropping the guard frees the slot, if it still belongs to this
 /// process.
@@ -22,10 +21,15 @@ pub(crate) struct SlotGuard<S: AsRef<Scoreboard>> {
 impl<S: AsRef<Scoreboard>> SlotGuard<S> {
     /// `None` when all slots are taken.
     pub(crate) fn claim(shared: &Arc<S>, socket: RawFd) -> Option<SlotGuard<S>> {
-        let index = (**shared).as_ref().claim(own_pid())?;
+        let index = (**shared).as_ref().claim()?;
         let guard = SlotGuard { shared: Arc::clone(shared), index };
         guard.set_socket(socket);
         Some(guard)
+    }
+
+    /// Makes this process the owner.
+    pub(crate) fn adopt(&self) {
+        (*self.shared).as_ref().adopt(self.index);
     }
 }
 

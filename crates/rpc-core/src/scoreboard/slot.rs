@@ -334,6 +334,12 @@ mod tests {
 
     use super::*;
 
+    impl AsRef<Scoreboard> for Scoreboard {
+        fn as_ref(&self) -> &Scoreboard {
+            self
+        }
+    }
+
     const LATE: u64 = 100;
 
     fn slot_and_peer() -> (SlotGuard<Scoreboard>, UnixStream, UnixStream) {
@@ -348,10 +354,10 @@ mod tests {
         let (slot, _socket, mut peer) = slot_and_peer();
         slot.begin_handling(b"pending");
         slot.set_deadline(LATE, 7);
-        let check = slot.shared.answer_expired(own_pid(), LATE - 1);
+        let check = slot.shared.answer_expired(LATE - 1);
         assert_eq!((check.next, check.has_answered), (LATE, false));
-        assert!(slot.shared.answer_expired(own_pid(), LATE).has_answered);
-        assert!(!slot.shared.answer_expired(own_pid(), LATE).has_answered);
+        assert!(slot.shared.answer_expired(LATE).has_answered);
+        assert!(!slot.shared.answer_expired(LATE).has_answered);
         slot.answer_running(b"too late", EndOfStream::Now);
         assert!(slot.is_taken_over() && !slot.finish_handling());
         let mut received = Vec::new();
@@ -373,7 +379,7 @@ mod tests {
             assert!(!slot.answer_call(late, b"?", EndOfStream::Now), "nothing to answer");
             slot.begin_handling(b"");
             assert!(!slot.answer_call(late, b"?", EndOfStream::Now), "another call");
-            let check = slot.shared.answer_expired(own_pid(), LATE);
+            let check = slot.shared.answer_expired(LATE);
             assert_eq!((check.next, check.has_answered), (NEVER, false), "without a deadline");
             assert!(slot.finish_handling());
         }
@@ -387,9 +393,9 @@ mod tests {
         slot.begin_handling(b"");
         slot.set_deadline(LATE, 7);
         slot.with_socket(|_| {
-            let check = slot.shared.answer_expired(own_pid(), LATE);
+            let check = slot.shared.answer_expired(LATE);
             assert!(!check.has_answered && check.next > LATE && check.next != NEVER);
         });
-        assert!(slot.shared.answer_expired(own_pid(), LATE).has_answered);
+        assert!(slot.shared.answer_expired(LATE).has_answered);
     }
 }

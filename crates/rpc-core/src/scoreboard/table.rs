@@ -40,18 +40,6 @@ struct Table {
     workers: Workers,
 }
 
-impl Table {
-    fn claim(&self, index: usize, owner: i32) -> bool {
-        let slot = &self.slots[index];
-        if slot.is_taken() {
-            return false;
-        }
-        // First, so that a process that dies in between leaves no slot that walks do not reach.
-        self.used.fetch_max(index + 1, Ordering::SeqCst);
-        slot.claim(owner)
-    }
-}
-
 /// The table of slots. It is created before any fork, so all processes of the server share it.
 pub(crate) struct Scoreboard {
     table: SharedMapping<Table>,
@@ -60,6 +48,10 @@ pub(crate) struct Scoreboard {
     pub(crate) created_at: Instant,
     /// The index of this process's entry among the workers plus one, 0 when it has none.
     pub(crate) own_worker: AtomicUsize,
+    /// All slots that this process ever had lie between these two: a child of fork has one, and
+    /// walks over a thousand others would cost it page faults.
+    first_own: AtomicUsize,
+    end_of_own: AtomicUsize,
 }
 
 impl Scoreboard {
@@ -67,7 +59,14 @@ impl Scoreboard {
         // SAFETY: a table consists of atomics, for each of which zero is valid.
         let table = unsafe { SharedMapping::new() }?;
         let (creator, created_at) = (own_pid(), Instant::now());
-        Ok(Scoreboard { table, creator, created_at, own_worker: AtomicUsize::new(0) })
+        Ok(Scoreboard {
+            table,
+            creator,
+            created_at,
+            own_worker: AtomicUsize::new(0),
+            first_own: AtomicUsize::new(MAX_CONNECTIONS),
+            end_of_own: AtomicUsize::new(0),
+        })
     }
 
     pub(crate) fn counters(&self) -> &Counters {
@@ -84,15 +83,40 @@ impl Scoreboard {
         &table.slots[..table.used.load(Ordering::SeqCst).min(MAX_CONNECTIONS)]
     }
 
-    /// Takes a free slot for the process `owner`; `None` when all are taken.
-    pub(crate) fn claim(&self, owner: i32) -> Option<usize> {
-        let table = &self.table;
-        let start = table.hint.load(Ordering::Relaxed);
+    /// Takes a free slot for this process; `None` when all are taken.
+    pub(crate) fn claim(&self) -> Option<usize> {
+        let hint = &self.table.hint;
+        let start = hint.load(Ordering::Relaxed);
         let index = (0..MAX_CONNECTIONS)
             .map(|step| (start + step) % MAX_CONNECTIONS)
-            .find(|&index| table.claim(index, owner))?;
-        table.hint.store(index + 1, Ordering::Relaxed);
+            .filter(|&index| !self.slot(index).is_taken())
+            .find(|&index| {
+                // First, so that a process that dies in between leaves no slot that walks do not
+                // reach.
+                self.table.used.fetch_max(index + 1, Ordering::SeqCst);
+                self.extend_own(index);
+                self.slot(index).claim(own_pid())
+            })?;
+        hint.store(index + 1, Ordering::Relaxed);
         Some(index)
+    }
+
+    /// Called before a slot becomes this process's own: from then on walks reach it.
+    fn extend_own(&self, index: usize) {
+        self.first_own.fetch_min(index, Ordering::SeqCst);
+        self.end_of_own.fetch_max(index + 1, Ordering::SeqCst);
+    }
+
+    /// Makes this process the owner of a slot that another one has claimed.
+    pub(crate) fn adopt(&self, index: usize) {
+        self.extend_own(index);
+        self.slot(index).set_owner(own_pid());
+    }
+
+    /// Called in a new child, which has no slot yet.
+    pub(crate) fn forget_own(&self) {
+        self.first_own.store(MAX_CONNECTIONS, Ordering::SeqCst);
+        self.end_of_own.store(0, Ordering::SeqCst);
     }
 
     #[inline]
@@ -115,27 +139,20 @@ impl Scoreboard {
         }
     }
 
-    /// Ends the reading side of all connections of `owner`, which must be this process.
-    /// Async-signal-safe.
-    pub(crate) fn stop_reading(&self, owner: i32) {
-        for slot in self.slots_of(owner) {
-            slot.stop_reading();
-        }
+    /// Ends the reading side of all connections of this process. Async-signal-safe.
+    pub(crate) fn stop_reading(&self) {
+        self.own_slots().for_each(Slot::stop_reading);
     }
 
-    /// Sends `frame` to all callers whose handlers run in `owner`, which must be this process.
-    /// Async-signal-safe.
-    pub(crate) fn answer_running(&self, owner: i32, frame: &[u8], end: EndOfStream) {
-        for slot in self.slots_of(owner) {
-            slot.answer_running(frame, end);
-        }
+    /// Sends `frame` to all callers whose handlers run in this process. Async-signal-safe.
+    pub(crate) fn answer_running(&self, frame: &[u8], end: EndOfStream) {
+        self.own_slots().for_each(|slot| slot.answer_running(frame, end));
     }
 
-    /// Answers the calls of `owner`, which must be this process, whose deadlines have passed.
-    /// Async-signal-safe.
-    pub(crate) fn answer_expired(&self, owner: i32, now: u64) -> DeadlineCheck {
+    /// Answers the calls of this process whose deadlines have passed. Async-signal-safe.
+    pub(crate) fn answer_expired(&self, now: u64) -> DeadlineCheck {
         let mut check = DeadlineCheck::NOTHING;
-        for slot in self.slots_of(owner) {
+        for slot in self.own_slots() {
             let of_slot = slot.answer_expired(now);
             check.next = check.next.min(of_slot.next);
             check.has_answered |= of_slot.has_answered;
@@ -143,28 +160,24 @@ impl Scoreboard {
         check
     }
 
+    /// Whether this process serves a connection.
+    pub(crate) fn has_own_slot(&self) -> bool {
+        self.own_slots().next().is_some()
+    }
+
+    fn own_slots(&self) -> impl Iterator<Item = &Slot> {
+        let first = self.first_own.load(Ordering::SeqCst);
+        let end = self.end_of_own.load(Ordering::SeqCst);
+        let owner = own_pid();
+        let slots = self.table.slots.get(first..end).unwrap_or_default();
+        slots.iter().filter(move |slot| slot.owner() == owner)
+    }
+
     /// Frees the slots of a process that has died, and its entry if it was a worker.
     pub(crate) fn release_all_of(&self, owner: i32) {
         if let Some(worker) = self.workers().find(owner) {
             worker.free();
         }
-        for slot in self.slots_of(owner) {
-            slot.clear();
-        }
-    }
-
-    /// Whether the process `owner` serves a connection.
-    pub(crate) fn has_slot_of(&self, owner: i32) -> bool {
-        self.slots_of(owner).next().is_some()
-    }
-
-    fn slots_of(&self, owner: i32) -> impl Iterator<Item = &Slot> {
-        self.used_slots().iter().filter(move |slot| slot.owner() == owner)
-    }
-}
-
-impl AsRef<Scoreboard> for Scoreboard {
-    fn as_ref(&self) -> &Scoreboard {
-        self
+        self.used_slots().iter().filter(|slot| slot.owner() == owner).for_each(Slot::clear);
     }
 }

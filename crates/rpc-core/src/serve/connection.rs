@@ -20,7 +20,6 @@ use crate::stop::control::Control;
 use crate::stop::deadline_timer::arm;
 use crate::stop::signals::{install_crash_handlers, install_deadline_handler};
 use crate::sys::clock::moment_in;
-use crate::sys::pid::own_pid;
 use crate::sys::stream::unread_len;
 
 /// Buffers larger than this, in bytes, are shrunk when the connection falls silent.
@@ -91,7 +90,7 @@ impl Connection {
     /// Makes this process the owner on the scoreboard. A child may come here before its parent has
     /// set it.
     pub(crate) fn take_ownership(&self) {
-        self.slot.set_owner(own_pid());
+        self.slot.adopt();
         let control = &self.slot.shared;
         if !control.role.has_served.is_set() {
             install_crash_handlers(control);

@@ -35,21 +35,13 @@ pub(crate) enum Ending {
 
 /// The state of one connection while it is served.
 pub(crate) struct Exchange<'a> {
-    service: &'a Service,
-    conn: &'a Connection,
-    context: Context,
-    replies: &'a mut FrameWriter,
+    pub(crate) service: &'a Service,
+    pub(crate) conn: &'a Connection,
+    pub(crate) context: Context,
+    pub(crate) replies: &'a mut FrameWriter,
 }
 
-impl<'a> Exchange<'a> {
-    pub(crate) fn new(
-        service: &'a Service,
-        conn: &'a Connection,
-        replies: &'a mut FrameWriter,
-    ) -> Exchange<'a> {
-        Exchange { service, conn, context: Context::new(conn.peer()), replies }
-    }
-
+impl Exchange<'_> {
     /// Answers requests until the peer closes the connection, breaks a limit, or the server stops.
     /// Blocks until then.
     pub(crate) fn run(&mut self, requests: &mut FrameReader) -> io::Result<Ending> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use rpc_proto::MAX_FRAME_LEN;
 
 use crate::serve::connection::Connection;
+use crate::serve::context::Context;
 use crate::serve::exchange::{Ending, Exchange};
 use crate::serve::lingering_close::LingeringClose;
 use crate::serve::registry::Registry;
@@ -142,7 +143,8 @@ impl Service {
         tracing::debug!(%peer, "connection opened");
         let mut buffers = conn.control().spare_buffers.take(self.max_frame_len);
         let Buffers { requests, replies } = &mut buffers;
-        let ending = Exchange::new(self, &conn, replies).run(requests);
+        let context = Context::new(peer);
+        let ending = Exchange { service: self, conn: &conn, context, replies }.run(requests);
         conn.control().spare_buffers.give_back(buffers);
         match ending {
             Ok(Ending::Close) => {}

@@ -23,7 +23,6 @@ use crate::stop::shared_listening::SharedListening;
 use crate::stop::status_pipe::StatusReports;
 use crate::sys::buffers::{SpareBuffers, share_on_one_page};
 use crate::sys::flag::Flag;
-use crate::sys::pid::own_pid;
 
 /// Stops one server from any thread.
 ///
@@ -83,11 +82,11 @@ impl Control {
             wake: new_wake()?,
             scoreboard: Scoreboard::new()?,
             role: ProcessRole::default(),
-            listening: SharedListening::none(),
-            limits: TimeLimits::none(),
+            listening: SharedListening::default(),
+            limits: TimeLimits::default(),
             reports: StatusReports::none(),
             errors: PreparedErrors::new()?,
-            spare_buffers: SpareBuffers::none(),
+            spare_buffers: SpareBuffers::default(),
         };
         control.set_grace(grace);
         Ok(share_on_one_page(control, |control| &control.spare_buffers))
@@ -119,7 +118,7 @@ impl Control {
     /// connection publishes its slot before it reads the flag, so no connection is missed.
     pub(crate) fn stop(&self) {
         self.stopping.set();
-        self.scoreboard.stop_reading(own_pid());
+        self.scoreboard.stop_reading();
         self.wake_up();
         self.listening.end(self.wake(), libc::SIGTERM);
     }
@@ -135,7 +134,7 @@ impl Control {
     /// Answers the callers whose handlers still run in this process with -32002: they will get no
     /// result. Async-signal-safe.
     pub(crate) fn answer_unfinished(&self) {
-        self.scoreboard.answer_running(own_pid(), &self.errors.unfinished, EndOfStream::Now);
+        self.scoreboard.answer_running(&self.errors.unfinished, EndOfStream::Now);
     }
 
     /// The descriptor that becomes readable when the server stops.

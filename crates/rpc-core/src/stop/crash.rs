@@ -17,7 +17,6 @@ use crate::stop::control::Control;
 use crate::stop::handlers::restore;
 use crate::stop::prepared_errors::crashed_frame;
 use crate::stop::registered::InHandler;
-use crate::sys::pid::own_pid;
 
 /// The signals of a crash. Abort instructions of some processors raise SIGTRAP, and a system call
 /// that a filter forbids raises SIGSYS (seccomp(2)).
@@ -61,7 +60,7 @@ pub(crate) fn on_crash(signal: libc::c_int, handler: &InHandler) {
         handler.each_control(stop_in_crash);
         if let (Some(frames), Some(index)) = (CRASH_FRAMES.get(), index) {
             handler.each_control(|control| {
-                control.scoreboard.answer_running(own_pid(), &frames[index], EndOfStream::AtExit);
+                control.scoreboard.answer_running(&frames[index], EndOfStream::AtExit);
             });
         }
         // For all of them: the previous handler of one may raise another, as that of std does after

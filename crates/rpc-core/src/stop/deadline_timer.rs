@@ -16,7 +16,6 @@ use crate::stop::registered::InHandler;
 use crate::stop::status_pipe::REPLACE;
 use crate::sys::clock::{NEVER, now};
 use crate::sys::exit::{EXIT_DEADLINE, EXIT_GRACE_EXPIRED, exit_now};
-use crate::sys::pid::own_pid;
 use crate::sys::timer::set_timer;
 
 /// The moment that the timer of this process is set for.
@@ -71,17 +70,20 @@ pub(crate) fn reset_child_timer() {
     }
 }
 
-/// What SIGALRM does. In a child, a SIGALRM that was sent and did not come from the timer means
-/// that its parent has found the grace to be over. Async-signal-safe.
-pub(crate) fn on_alarm(was_sent: bool, handler: &InHandler) {
+/// What SIGALRM does. In a child, one that its parent has sent means that the grace is over. One that
+/// another process or a handler has sent is an early look at the time. Async-signal-safe.
+pub(crate) fn on_alarm(is_from_parent: bool, handler: &InHandler) {
     ARMED_FOR.store(NEVER, Ordering::SeqCst);
     let now = now();
     let mut next = NEVER;
     let mut grace_is_over = false;
     handler.each_control(|control| {
         next = next.min(answer_expired(control, now));
-        let grace_ends = control.limits.grace_ends.load(Ordering::SeqCst);
-        grace_is_over |= grace_ends <= now || was_sent && control.role.is_child.is_set();
+        let grace_ends = match control.limits.grace_ends.load(Ordering::SeqCst) {
+            0 => NEVER,
+            moment => moment,
+        };
+        grace_is_over |= grace_ends <= now || is_from_parent && control.role.is_child.is_set();
         next = next.min(grace_ends);
     });
     if grace_is_over {
@@ -96,7 +98,7 @@ pub(crate) fn on_alarm(was_sent: bool, handler: &InHandler) {
 /// Answers the calls of this process whose deadlines have passed; returns the nearest deadline that
 /// is left. A child that loses its only thread to such a call exits. Async-signal-safe.
 fn answer_expired(control: &Control, now: u64) -> u64 {
-    let check = control.scoreboard.answer_expired(own_pid(), now);
+    let check = control.scoreboard.answer_expired(now);
     if check.has_answered && control.role.is_child.is_set() {
         if control.role.serves_in_threads.is_set() {
             // The process has lost a thread, but its other connections must continue.

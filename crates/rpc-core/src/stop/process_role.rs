@@ -2,11 +2,12 @@
 
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
-use crate::sys::clock::NEVER;
 use crate::sys::flag::Flag;
 
 #[derive(Default)]
 pub(crate) struct ProcessRole {
+    /// SIGTERM and SIGINT stop the server.
+    pub(crate) stops_on_signals: Flag,
     /// Its children serve. It ends them and waits for them, so its own grace must not end it first.
     pub(crate) supervises: Flag,
     /// It was forked to serve, so it may exit without ending the server.
@@ -39,22 +40,13 @@ impl ProcessRole {
     }
 }
 
+#[derive(Default)]
 pub(crate) struct TimeLimits {
-    /// When the grace after a signal is over, as [`now`](crate::sys::clock::now) counts; [`NEVER`]
-    /// without a signal.
+    /// When the grace after a signal is over, as [`now`](crate::sys::clock::now) counts; 0 without
+    /// a signal.
     pub(crate) grace_ends: AtomicU64,
     /// The handler of SIGALRM enforces the deadlines of this process.
     pub(crate) are_enforced: Flag,
     /// Deadlines cannot be enforced, because the host program has its own handler for SIGALRM.
     pub(crate) are_unenforceable: Flag,
-}
-
-impl TimeLimits {
-    pub(crate) fn none() -> TimeLimits {
-        TimeLimits {
-            grace_ends: AtomicU64::new(NEVER),
-            are_enforced: Flag::default(),
-            are_unenforceable: Flag::default(),
-        }
-    }
 }

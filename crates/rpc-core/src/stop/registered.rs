@@ -18,9 +18,6 @@ const MAX_SERVERS: usize = 64;
 static SERVERS: [AtomicPtr<Control>; MAX_SERVERS] =
     [const { AtomicPtr::new(ptr::null_mut()) }; MAX_SERVERS];
 
-/// The server that signals stop, which is on the list; null if there is none.
-static SIGNALLED: AtomicPtr<Control> = AtomicPtr::new(ptr::null_mut());
-
 /// How many handlers run. Each is counted before it reads the list.
 static HANDLERS: AtomicUsize = AtomicUsize::new(0);
 
@@ -43,12 +40,6 @@ impl InHandler {
             }
         }
     }
-
-    /// The server that signals stop.
-    pub(crate) fn signalled(&self) -> Option<&Control> {
-        // SAFETY: as above.
-        unsafe { SIGNALLED.load(Ordering::SeqCst).as_ref() }
-    }
 }
 
 impl Drop for InHandler {
@@ -64,15 +55,11 @@ pub(crate) fn wait_for_handlers() {
     }
 }
 
-/// Whether signals stop this server.
-pub(crate) fn is_signalled(control: &Control) -> bool {
-    ptr::eq(SIGNALLED.load(Ordering::Acquire), control)
-}
-
-/// Lets signals stop this server, which must be on the list, or no server.
-pub(crate) fn set_signalled(control: Option<&Arc<Control>>) {
-    let signalled = control.map_or(ptr::null_mut(), |control| Arc::as_ptr(control).cast_mut());
-    SIGNALLED.store(signalled, Ordering::SeqCst);
+/// Whether `condition` holds for a server on the list. The look counts as a handler that runs.
+pub(crate) fn any(condition: impl Fn(&Control) -> bool) -> bool {
+    let mut holds = false;
+    InHandler::enter().each_control(|control| holds |= condition(control));
+    holds
 }
 
 /// Adds a server to the list, if it is not there. Only one thread may do this at a time.
@@ -115,9 +102,4 @@ pub(crate) fn unregister_others(control: &Control) {
             server.store(ptr::null_mut(), Ordering::SeqCst);
         }
     }
-}
-
-/// Whether no server is on the list.
-pub(crate) fn is_empty() -> bool {
-    SERVERS.iter().all(|server| server.load(Ordering::SeqCst).is_null())
 }

@@ -10,6 +10,7 @@ use nix::libc;
 use crate::sys::pid::{own_pid, own_thread};
 
 /// The thread that accepts on a shared socket, and that socket.
+#[derive(Default)]
 pub(crate) struct SharedListening {
     /// The thread id; 0 when no thread accepts.
     thread: AtomicI32,
@@ -17,10 +18,6 @@ pub(crate) struct SharedListening {
 }
 
 impl SharedListening {
-    pub(crate) const fn none() -> SharedListening {
-        SharedListening { thread: AtomicI32::new(0), socket: AtomicI32::new(-1) }
-    }
-
     /// Registers that this thread of a worker accepts on `listener`. Before that is closed,
     /// [`forget`](SharedListening::forget) must be called.
     pub(crate) fn begin(&self, listener: BorrowedFd<'_>) {

@@ -19,10 +19,9 @@ use crate::stop::handlers::{
     Context, current_action, install, is_installed, lock_signals, previous_action, set_handler,
     uninstall,
 };
-use crate::stop::registered::{self, InHandler, is_signalled, register, set_signalled};
-use crate::sys::clock::{NEVER, moment_in};
+use crate::stop::registered::{self, InHandler, register};
+use crate::sys::clock::moment_in;
 use crate::sys::exit::{EXIT_INTERRUPTED, EXIT_QUIT, exit_now};
-use crate::sys::pid::own_pid;
 
 const STOP_SIGNALS: [Signal; 2] = [Signal::SIGTERM, Signal::SIGINT];
 
@@ -36,12 +35,13 @@ extern "C" fn on_signal(signal: libc::c_int, info: *mut libc::siginfo_t, context
     let sent = unsafe { &*info };
     match signal {
         libc::SIGTERM | libc::SIGINT | libc::SIGHUP => {
-            if let Some(control) = handler.signalled() {
-                obey(control, signal, control.role.is_child.is_set() && is_from_parent(sent));
-            }
+            handler.each_control(|control| {
+                if control.role.stops_on_signals.is_set() {
+                    obey(control, signal, control.role.is_child.is_set() && is_from_parent(sent));
+                }
+            });
         }
-        // A SIGALRM from the timer has a positive code.
-        libc::SIGALRM => on_alarm(sent.si_code <= 0, &handler),
+        libc::SIGALRM => on_alarm(is_from_parent(sent), &handler),
         _ => {
             on_crash(signal, &handler);
             if !happens_again(signal, sent.si_code) {
@@ -80,7 +80,7 @@ fn stop(control: &Control, is_from_parent: bool) {
     // Before the stop: a server without work returns at once, perhaps in another thread, and
     // cancels the grace that is set by then.
     let grace_ends = &control.limits.grace_ends;
-    if ends_by_itself && grace_ends.load(Ordering::SeqCst) == NEVER {
+    if ends_by_itself && grace_ends.load(Ordering::SeqCst) == 0 {
         let ends = moment_in(control.grace());
         grace_ends.store(ends, Ordering::SeqCst);
         arm(ends);
@@ -137,7 +137,7 @@ fn die_by_signal(signal: libc::c_int, info: *mut libc::siginfo_t, context: Conte
 pub(crate) fn stop_on_signals(control: &Arc<Control>) -> io::Result<()> {
     let lock = lock_signals();
     register(control)?;
-    set_signalled(Some(control));
+    control.role.stops_on_signals.set();
     control.limits.are_enforced.set();
     let signals = STOP_SIGNALS.into_iter().chain([Signal::SIGALRM]);
     for signal in signals.clone() {
@@ -176,7 +176,7 @@ pub(crate) fn install_deadline_handler(control: &Arc<Control>) -> bool {
 #[cold]
 pub(crate) fn install_crash_handlers(control: &Control) {
     // A child has inherited the handlers, and taking the lock would copy a page.
-    if !is_signalled(control) || CRASH_SIGNALS.into_iter().all(is_installed) {
+    if !control.role.stops_on_signals.is_set() || CRASH_SIGNALS.into_iter().all(is_installed) {
         return;
     }
     let lock = lock_signals();
@@ -197,18 +197,17 @@ pub(crate) fn install_crash_handlers(control: &Control) {
 pub(crate) fn release_signals(control: &Control) {
     let is_needed = !control.role.server_is_dropped.is_set()
         || control.role.supervises.is_set()
-        || control.scoreboard.has_slot_of(own_pid());
+        || control.scoreboard.has_own_slot();
     if is_needed {
         return;
     }
     let lock = lock_signals();
-    control.limits.grace_ends.store(NEVER, Ordering::SeqCst);
-    if is_signalled(control) {
-        STOP_SIGNALS.into_iter().for_each(|signal| uninstall(signal, &lock));
-        set_signalled(None);
-    }
+    control.limits.grace_ends.store(0, Ordering::SeqCst);
     registered::unregister(control);
-    if registered::is_empty() {
+    if !registered::any(|other| other.role.stops_on_signals.is_set()) {
+        STOP_SIGNALS.into_iter().for_each(|signal| uninstall(signal, &lock));
+    }
+    if !registered::any(|_| true) {
         disarm();
         uninstall(Signal::SIGALRM, &lock);
         CRASH_SIGNALS.into_iter().for_each(|signal| uninstall(signal, &lock));
@@ -219,9 +218,9 @@ pub(crate) fn release_signals(control: &Control) {
 /// its timer, and serves for this server only.
 pub(crate) fn reset_child_signals(control: &Arc<Control>) -> io::Result<()> {
     reset_child_timer();
-    control.limits.grace_ends.store(NEVER, Ordering::SeqCst);
+    control.limits.grace_ends.store(0, Ordering::SeqCst);
     registered::unregister_others(control);
-    if !is_signalled(control) {
+    if !control.role.stops_on_signals.is_set() {
         stop_on_signals(control)?;
     }
     // The previous action is not kept: a child serves until it exits, and keeping it would copy one

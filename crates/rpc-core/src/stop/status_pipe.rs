@@ -36,8 +36,10 @@ impl StatusReports {
         self.calls_left.store(NO_LIMIT, Ordering::Relaxed);
         let pipe = pipe.map_or(-1, IntoRawFd::into_raw_fd);
         let of_parent = self.pipe.swap(pipe, Ordering::SeqCst);
-        // SAFETY: -1, which close(2) refuses, or a descriptor that this type owned.
-        unsafe { libc::close(of_parent) };
+        if of_parent >= 0 {
+            // SAFETY: this type owned the descriptor.
+            unsafe { libc::close(of_parent) };
+        }
     }
 
     /// Sends one line. A line that the pipe does not take is lost; the parent also reads the exit

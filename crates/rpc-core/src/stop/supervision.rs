@@ -10,9 +10,7 @@ use nix::libc;
 
 use crate::scoreboard::exit_reason::ExitReason;
 use crate::stop::control::Control;
-use crate::stop::registered::is_signalled;
 use crate::stop::signals::{install_crash_handlers, obey, release_signals, reset_child_signals};
-use crate::sys::clock::NEVER;
 
 /// Held by a process whose children serve. Until it is dropped, signals that stop the server also
 /// stop the children, and this process does not end when its own grace is over.
@@ -35,7 +33,7 @@ impl Supervision {
     pub(crate) fn begin(control: Arc<Control>) -> Supervision {
         control.role.supervises.set();
         // A signal may have come before. From now on the grace is for the children.
-        control.limits.grace_ends.store(NEVER, Ordering::SeqCst);
+        control.limits.grace_ends.store(0, Ordering::SeqCst);
         // Children inherit the handlers, so that not each has to install them.
         install_crash_handlers(&control);
         control.spare_buffers.release_small();
@@ -44,7 +42,7 @@ impl Supervision {
 
     /// Whether signals stop the server. If so, the parent has to read them.
     pub fn stops_on_signals(&self) -> bool {
-        is_signalled(&self.control)
+        self.control.role.stops_on_signals.is_set()
     }
 
     /// Does what SIGTERM, SIGINT or SIGQUIT asks for.
@@ -145,6 +143,7 @@ impl ServingChild {
     /// When the descriptor cannot be created or the handlers cannot be installed.
     pub fn begin(&self) -> io::Result<()> {
         let role = &self.control.role;
+        self.control.scoreboard.forget_own();
         self.control.replace_wake()?;
         self.control.listening.forget();
         role.supervises.clear();

@@ -35,6 +35,7 @@ pub(crate) struct Buffers {
 /// It is allocated before the first fork, so a child needs no malloc for its own work: each page of
 /// the heap that it writes is copied, and malloc writes many. A process that serves one connection
 /// after the other always uses the same pair.
+#[derive(Default)]
 pub(crate) struct SpareBuffers {
     pair: Mutex<Option<Buffers>>,
     /// Room for the small values that a handler allocates first, on the same page.
@@ -42,10 +43,6 @@ pub(crate) struct SpareBuffers {
 }
 
 impl SpareBuffers {
-    pub(crate) fn none() -> SpareBuffers {
-        SpareBuffers { pair: Mutex::new(None), small: Mutex::default() }
-    }
-
     /// The pair, or a new one if another connection has it. It accepts requests of up to
     /// `max_frame_len` bytes.
     pub(crate) fn take(&self, max_frame_len: usize) -> Buffers {
