@@ -112,8 +112,9 @@ impl Service {
     ///
     /// Deadlines use SIGALRM and setitimer(2), so system calls of handlers that are not restarted
     /// (signal(7)) may fail with EINTR. A program that has its own handler for SIGALRM keeps it,
-    /// unless it calls [`stop_on_signals`](crate::Acceptor::stop_on_signals); handlers then still
-    /// see their deadlines, but these are not enforced, and an error is logged.
+    /// unless it calls [`stop_on_signals`](crate::Acceptor::stop_on_signals). Where it keeps it,
+    /// request handlers still see their deadlines, but these are not enforced, and an error is
+    /// logged.
     #[must_use]
     pub fn default_deadline(mut self, deadline: Duration) -> Service {
         self.default_deadline = Some(deadline);

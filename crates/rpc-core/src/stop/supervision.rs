@@ -76,7 +76,7 @@ impl Supervision {
         ForkEntry { control: Arc::clone(&self.control), worker }
     }
 
-    /// Called when the child `pid` retires, to show it so.
+    /// Called when the child `pid` retires, so that `rpc.stats` shows it.
     pub fn child_retires(&self, pid: i32) {
         if let Some(worker) = self.control.scoreboard.workers().find(pid) {
             worker.mark_retiring();

@@ -9,8 +9,8 @@ pub const EXIT_FAILED: i32 = 1;
 /// A child whose code panicked outside of any handler. Rust itself uses this status.
 pub const EXIT_PANICKED: i32 = 101;
 
-/// A process that a signal had stopped, and whose handlers still ran when the grace was over.
-/// timeout(1) uses this status for the same purpose.
+/// A process whose handlers still ran when the grace after a stop signal was over. timeout(1) uses
+/// this status for the same purpose.
 pub const EXIT_GRACE_EXPIRED: i32 = 124;
 
 /// A process that exited because one of its handlers ran past its deadline. It has answered the
