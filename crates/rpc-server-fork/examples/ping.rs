@@ -1,7 +1,7 @@
-//! Answers `ping`, each connection in a process.
+//! Answers `ping`, with one process per connection.
 //!
-//! `cargo run --package rpc-server-fork --example ping-fork -- 127.0.0.1:8080` listens there, without
-//! an address on a port of the kernel's choice.
+//! `cargo run --package rpc-server-fork --example ping-fork -- 127.0.0.1:8080` listens on
+//! that address; without an address the kernel chooses a port.
 //! SIGTERM and SIGINT (Ctrl-C) stop it.
 
 use std::env;

@@ -1,4 +1,4 @@
-//! A blocking RPC server with a process per connection.
+//! A blocking RPC server with one process per connection, forked when the connection comes.
 //!
 //! ```text
 //!   parent: accept ──▶ fork ──▶ closes its copy of the connection ──▶ accept …
@@ -9,12 +9,15 @@
 //!
 //! # When to use it
 //!
-//! When a handler may crash, leak or hang: it takes down its own connection and nobody else's, and
-//! the system takes back all that the child held. The parent stays small and never runs a handler.
+//! Use it when a handler may crash, leak or hang: it takes down only its own connection, and the
+//! system reclaims everything that the child held. The parent stays small and never runs a handler.
 //!
-//! It is the wrong choice when handlers share state in memory (each child has a copy, and its
-//! changes die with it), when connections are short (a fork costs more than a call), and in a
-//! program with other threads: this crate refuses to fork there.
+//! State in memory becomes one copy per process. A child starts with a copy of the parent's memory
+//! at the fork; neither the parent nor another child sees its changes, and they end with it.
+//!
+//! It is the wrong choice when handlers must share state in memory, when connections are short (a
+//! fork costs more than a call), and in a program with other threads, which `serve` refuses to
+//! fork.
 //!
 //! # Example
 //!
@@ -47,11 +50,12 @@ pub use rpc_core::{
 };
 pub use rpc_process::ForkError;
 
-/// Serves every connection in a process of its own, with the default [`Config`].
+/// Serves each connection in its own process, with the default [`Config`]. Blocks like
+/// [`Config::serve`].
 ///
 /// # Errors
 ///
-/// As [`Config::serve`].
+/// Like [`Config::serve`].
 pub fn serve(acceptor: Acceptor, service: &Service) -> Result<(), ServeError> {
     Config::new().serve(acceptor, service)
 }
@@ -63,29 +67,32 @@ pub struct Config {
 }
 
 impl Config {
-    /// At most 512 children at a time.
+    /// The defaults: at most 512 children at a time.
     pub const fn new() -> Config {
         Config { max_children: 512 }
     }
 
-    /// How many connections are served at a time. Who comes beyond is told -32000 at once.
+    /// How many children there are at a time, each with one connection; default: 512. Connections
+    /// over the limit are rejected with -32000 at once.
     #[must_use]
     pub const fn max_children(mut self, children: usize) -> Config {
         self.max_children = children;
         self
     }
 
-    /// Serves every connection in a process of its own; this process only accepts and forks.
+    /// Serves each connection in its own process; this process only accepts and forks. Handlers
+    /// run on a copy of its memory, made at the fork.
     ///
-    /// Blocks until the acceptor is told to stop, and then until the children have answered the
-    /// requests that they have received; who needs longer than the acceptor's grace is killed.
+    /// Blocks until the server stops, and then until the children have answered the requests that
+    /// they had received, for at most the acceptor's grace and 1 s: at the end of the grace a child
+    /// that still runs answers -32002 and ends, and 1 s later it is killed.
     ///
     /// # Errors
     ///
     /// [`ServeError::Model`] with a [`ForkError`] at once when the process has other threads;
-    /// [`ServeError::Unfinished`] when children did not end by themselves in time; another
+    /// [`ServeError::Unfinished`] when children did not finish within the grace; another
     /// [`ServeError`] when the listening socket breaks. Nothing that a client does ends the loop,
-    /// and neither does a fork that fails: that client is told -32000.
+    /// and neither does a failed fork: its connection is rejected with -32000.
     pub fn serve(&self, mut acceptor: Acceptor, service: &Service) -> Result<(), ServeError> {
         let mut children = Children::new(&acceptor)?;
 

@@ -1,6 +1,6 @@
-//! Children that the host program started itself are not the server's: it must not wait for them.
+//! The server must not wait for children that the host program started itself.
 //!
-//! Without a harness, since that has threads and a program with threads is not forked.
+//! This test runs without a harness, which has threads: a program with threads is not forked.
 
 #![allow(clippy::print_stdout)]
 
@@ -18,7 +18,7 @@ const REPLY: &[u8] = br#"{"out":"pong","result":"x"}"#;
 fn main() {
     match env::args().nth(1) {
         Some(address) if address.contains(':') => call_and_stop(&address),
-        // An option of `cargo test`.
+        // No address: no argument, or an option that `cargo test` passes on.
         _ => serve_beside_own_children(),
     }
 }
@@ -26,7 +26,7 @@ fn main() {
 fn serve_beside_own_children() {
     let mut ended =
         Command::new("sh").args(["-c", "exit 7"]).stdout(Stdio::piped()).spawn().unwrap();
-    // Its output ends when it does: from here on it waits to be reaped, by whom it may.
+    // Its output ends when it exits: from here on any waitpid(2) could reap it.
     let mut output = ended.stdout.take().unwrap();
     assert_eq!(output.read(&mut [0]).unwrap(), 0);
     let mut lasting = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
@@ -43,14 +43,14 @@ fn serve_beside_own_children() {
 
     assert!(client.wait().unwrap().success());
     assert_eq!(ended.wait().unwrap().code(), Some(7));
-    assert_eq!(lasting.try_wait().unwrap(), None, "it must not be stopped");
+    assert_eq!(lasting.try_wait().unwrap(), None, "it still runs");
     drop(lasting.stdin.take());
     assert!(lasting.wait().unwrap().success());
-    println!("children of the host program are left to it ... ok");
+    println!("the server leaves the host program's children alone ... ok");
 }
 
-/// The other side: three connections one after the other, each of them a child that ends, then
-/// SIGTERM for the server, which is our parent.
+/// The client process: makes three connections one after the other, each served by a child that
+/// then ends, and sends SIGTERM to the server, which is its parent.
 fn call_and_stop(address: &str) {
     for _ in 0..3 {
         let mut stream = TcpStream::connect(address).unwrap();

@@ -1,7 +1,7 @@
-//! Answers `ping` with processes that were forked ahead.
+//! Answers `ping`, with worker processes that are forked in advance.
 //!
-//! `cargo run --package rpc-server-prefork --example ping-prefork -- 127.0.0.1:8080` listens there, without
-//! an address on a port of the kernel's choice.
+//! `cargo run --package rpc-server-prefork --example ping-prefork -- 127.0.0.1:8080` listens on
+//! that address; without an address the kernel chooses a port.
 //! SIGTERM and SIGINT (Ctrl-C) stop it.
 
 use std::env;

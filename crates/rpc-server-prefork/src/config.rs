@@ -18,8 +18,8 @@ pub struct Config {
 }
 
 impl Config {
-    /// Twice as many workers as there are processors, and one: Gunicorn's rule of thumb for
-    /// workers that also wait for their peers.
+    /// The defaults: twice as many workers as processors, plus one, which is Gunicorn's rule of
+    /// thumb for workers that also wait for their peers. Each option below states its default.
     pub fn new() -> Config {
         let processors = thread::available_parallelism().map_or(1, usize::from);
         Config {
@@ -32,33 +32,32 @@ impl Config {
         }
     }
 
-    /// How many workers there are, at least one. SIGTTIN and SIGTTOU change it while the server
-    /// runs.
+    /// How many workers there are, at least one; default: twice the number of processors, plus one.
+    /// SIGTTIN adds a worker while the server runs, SIGTTOU removes one.
     #[must_use]
     pub fn workers(mut self, workers: usize) -> Config {
         self.workers = workers.max(1);
         self
     }
 
-    /// How long a new worker may take until it accepts; 60 s unless told. Then it is killed, and
-    /// another is tried.
+    /// How long a new worker may take until it accepts; default: 60 s. After that it gets SIGALRM,
+    /// which ends it, and SIGKILL 1 s later; then another one is tried.
     #[must_use]
     pub fn boot_timeout(mut self, timeout: Duration) -> Config {
         self.timeouts.boot = timeout;
         self
     }
 
-    /// How long the connections of a worker that was replaced may go on; 30 s unless told. Then
-    /// they are closed between two calls, and a call that is not done a second later is answered
-    /// with -32002.
+    /// How long the connections of a replaced worker may continue; default: 30 s. After that they
+    /// are closed between two calls, and a call that still runs 1 s later is answered with -32002.
     #[must_use]
     pub fn drain(mut self, time: Duration) -> Config {
         self.timeouts.drain = time;
         self
     }
 
-    /// How long a worker may stand still that somebody stopped (SIGSTOP); 30 s unless told. Then
-    /// it is told to end, and killed two seconds later if it does not. Noticed only if the
+    /// How long a worker may stay stopped (SIGSTOP); default: 30 s. After that it gets SIGTERM, and
+    /// SIGKILL 2 s later if it has not ended. The master notices stopped workers only if the
     /// acceptor stops on signals.
     #[must_use]
     pub fn hung_after(mut self, time: Duration) -> Config {
@@ -66,39 +65,40 @@ impl Config {
         self
     }
 
-    /// Replaces a worker once it has served so many calls, and up to a tenth more, drawn for each
-    /// worker so that they do not come all at once; no bound unless told. For handlers that leak.
+    /// Replaces a worker after it has served this number of calls; default: never. For handlers
+    /// that leak. Each worker serves up to a tenth more, drawn at random, so that not all workers
+    /// are replaced at once.
     ///
-    /// The worker accepts until its replacement is ready, and one is replaced at a time. Then it
-    /// serves the connections that it has until they end, at most for the
-    /// [drain time](Config::drain).
+    /// The worker accepts until its replacement is ready, and one worker is replaced at a time. It
+    /// then serves its connections until they end, for at most the [drain time](Config::drain).
     ///
     /// At most as many replaced workers drain at the same time as there are workers, so there are
-    /// never more than twice as many processes, and the same worker slot is recycled at most once a
-    /// second. Until a worker may be replaced it goes on serving, beyond its number of calls.
+    /// never more than twice as many processes, and a worker slot is recycled at most once per
+    /// second. A worker that cannot be replaced yet serves on, beyond its number of calls.
     #[must_use]
     pub fn max_requests(mut self, calls: u64) -> Config {
         self.max_requests = Some(calls.max(1));
         self
     }
 
-    /// As [`max_requests`](Config::max_requests), with up to `jitter` times as many calls more.
+    /// Like [`max_requests`](Config::max_requests), but each worker serves up to `jitter` times
+    /// `calls` more; default: 0.1.
     #[must_use]
     pub fn max_requests_with_jitter(self, calls: u64, jitter: f64) -> Config {
         Config { jitter, ..self.max_requests(calls) }
     }
 
-    /// Whether each worker keeps to one processor, in turn, of those that this process may use
-    /// (sched_setaffinity(2)); not unless told. Its threads and children keep to it too.
+    /// Whether each worker is pinned to one processor (sched_setaffinity(2)), in turn to one of
+    /// those that this process may use; default: no. Its threads and children inherit this.
     #[must_use]
     pub fn pin_workers(mut self, pin: bool) -> Config {
         self.pin_workers = pin;
         self
     }
 
-    /// Says that this process holds a pidfile, whose name the new server will want when the program
-    /// is upgraded (SIGUSR2). Until this process ends the file is then called `….oldbin`; it gets
-    /// its name back if the new server fails.
+    /// The pidfile that this process holds; default: none. During an upgrade (SIGUSR2) the new
+    /// server needs its name, so the file is renamed to `….oldbin` until this process ends. If the
+    /// new server fails, it is renamed back.
     #[must_use]
     pub fn pid_file(mut self, pid_file: &PidFile) -> Config {
         self.pid_file = Some(pid_file.clone());

@@ -1,13 +1,13 @@
-//! What can keep this model from serving.
+//! The error that only this model has.
 
 use rpc_core::ServeError;
 
-/// Not one worker has ever become ready, however often it was tried.
+/// No worker ever became ready: every worker slot has failed five times in a row.
 #[derive(Debug, thiserror::Error)]
-#[error("no worker got ready; the last one {reason}")]
+#[error("no worker became ready; the last one {reason}")]
 #[non_exhaustive]
 pub struct NeverReady {
-    /// What became of the last one, such as "was not ready in time".
+    /// How the last worker failed, such as "was not ready in time".
     pub reason: String,
 }
 

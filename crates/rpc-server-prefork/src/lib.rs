@@ -1,7 +1,7 @@
 //! A blocking RPC server with worker processes that are forked before the connections come.
 //!
 //! ```text
-//!   master: forks, waits, replaces the dead; never accepts and never serves
+//!   master: forks, waits, replaces workers that end; never accepts and never serves
 //!     │
 //!     ├─ worker 1 ─┐
 //!     ├─ worker 2 ─┼─ each: accept ──▶ serve_conn ──▶ accept …   on one shared socket
@@ -10,14 +10,18 @@
 //!
 //! # When to use it
 //!
-//! When handlers may crash and connections are short: the fork is paid ahead, a worker that dies
-//! takes down the one connection that it served and is replaced. With a threaded worker
-//! ([`Config::serve_with`]) a few processes hold many connections, and a crash takes down only
-//! those of one process.
+//! Use it when handlers may crash and connections are short: no connection pays for a fork, and a
+//! worker that dies takes down only the connection that it served, and is replaced. With threads in
+//! the workers ([`Config::serve_with`]) a few processes hold many connections, and a crash takes
+//! down only those of one worker.
 //!
-//! It is the wrong choice when handlers share state in memory (each worker has a copy), when there
-//! are more lasting connections than workers (the default worker serves one at a time; the rest
-//! wait in the kernel's queue), and in a program with other threads.
+//! State in memory becomes one copy per process. A worker starts with a copy of the master's memory
+//! at the fork; neither the master nor another worker sees its changes, and they end with it. All
+//! connections that one worker serves share its copy.
+//!
+//! It is the wrong choice when handlers must share state in memory, when there are more lasting
+//! connections than workers (the default worker serves one at a time; the rest wait in the kernel's
+//! queue), and in a program with other threads, which `serve` refuses to fork.
 //!
 //! # Example
 //!
@@ -37,7 +41,7 @@
 //!
 //! # Where to read next
 //!
-//! `docs/models.md` in the repository, for what the four models cost and survive.
+//! `docs/models.md` in the repository, which says what the four models cost and survive.
 
 #![forbid(unsafe_code)]
 
@@ -61,21 +65,23 @@ pub use rpc_core::{
 pub use rpc_daemon::PidFile;
 pub use rpc_process::ForkError;
 
-/// Serves with worker processes that are forked ahead, with the default [`Config`].
+/// Serves with worker processes that are forked in advance, with the default [`Config`]. Blocks
+/// like [`Config::serve_with`].
 ///
 /// # Errors
 ///
-/// As [`Config::serve_with`].
+/// Like [`Config::serve_with`].
 pub fn serve(acceptor: Acceptor, service: &Service) -> Result<(), ServeError> {
     Config::new().serve(acceptor, service)
 }
 
 impl Config {
-    /// Serves with workers that serve one connection at a time.
+    /// Serves with workers that serve one connection at a time. Blocks like
+    /// [`serve_with`](Config::serve_with).
     ///
     /// # Errors
     ///
-    /// As [`serve_with`](Config::serve_with).
+    /// Like [`serve_with`](Config::serve_with).
     pub fn serve(&self, acceptor: Acceptor, service: &Service) -> Result<(), ServeError> {
         self.serve_with(acceptor, service, |mut acceptor, service| {
             while let Some(conn) = acceptor.accept()? {
@@ -86,20 +92,24 @@ impl Config {
     }
 
     /// Serves with workers that each run `worker` on the shared socket; this process only forks,
-    /// waits and replaces workers. `docs/signals.md` in the repository lists what it obeys.
+    /// waits and replaces workers. Handlers run on a copy of its memory, made when their worker was
+    /// forked. `docs/signals.md` in the repository lists the signals.
     ///
     /// `worker` is the `serve` of another model, such as `rpc_server_thread::serve`, or a closure
-    /// around it.
+    /// that calls it.
     ///
-    /// Blocks until the acceptor is told to stop, and then until the workers have answered the
-    /// requests that they have received; who needs longer than the acceptor's grace is killed.
+    /// Blocks until the server stops, and then until the workers have answered the requests that
+    /// they had received, for at most the acceptor's grace and 1 s: at the end of the grace a
+    /// worker that still runs answers -32002 and ends, and 1 s later it is killed. Also returns
+    /// when a new program has taken over (SIGUSR2) and the workers of this one have ended.
     ///
     /// # Errors
     ///
     /// [`ServeError::Model`] with a [`ForkError`] at once when the process has other threads, and
-    /// with [`NeverReady`] when each worker failed five times in a row before it accepted, and none
-    /// ever did; [`ServeError::Unfinished`] when workers did not end by themselves in
-    /// time. A worker that cannot be forked is tried again later.
+    /// with [`NeverReady`] when every worker slot has failed five times in a row and no worker ever
+    /// accepted; [`ServeError::Unfinished`] when workers did not finish within the grace; another
+    /// [`ServeError`] when the socket cannot be shared or workers cannot be watched. Nothing that a
+    /// client does ends the loop, and neither does a failed fork: the master tries again later.
     pub fn serve_with(
         &self,
         mut acceptor: Acceptor,

@@ -1,10 +1,10 @@
-//! Keeping a worker to one processor.
+//! Pinning a worker to one processor.
 
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
-/// Keeps this process to one processor, the `number`th of those that it may use, counted round and
-/// round. A system that does not allow this is logged, and the process goes on.
+/// Pins this process to one processor: the `number`th of those that it may use, modulo their count.
+/// A failure is logged, and the process continues unpinned.
 pub(crate) fn pin_to_processor(number: usize) {
     let this = Pid::from_raw(0);
     let pinned = sched_getaffinity(this).and_then(|allowed| {
@@ -15,6 +15,6 @@ pub(crate) fn pin_to_processor(number: usize) {
         sched_setaffinity(this, &one)
     });
     if let Err(error) = pinned {
-        tracing::warn!(%error, "cannot keep a worker to one processor");
+        tracing::warn!(%error, "cannot pin a worker to one processor");
     }
 }

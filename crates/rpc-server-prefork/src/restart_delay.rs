@@ -1,5 +1,5 @@
-//! When a slot gets a new worker whose workers die, and a little chance, so that not all slots get
-//! theirs in step.
+//! The delay before a slot whose workers die gets a new one. It has a random part, so that the
+//! slots do not all get theirs at the same moment.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
@@ -7,24 +7,24 @@ use std::time::Duration;
 
 use rpc_process::Backoff;
 
-/// A worker that lives this long is healthy: what happened in its slot before is forgotten.
+/// A worker that lives this long is healthy: earlier failures in its slot no longer count.
 const HEALTHY_AGE: Duration = Duration::from_secs(60);
 
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 const LONGEST_DELAY: Duration = Duration::from_secs(30);
 
 /// The first worker that dies is replaced at once, the next ones after 100 ms, 200 ms and so on up
-/// to 30 s, each a quarter more or less.
+/// to 30 s, each varied by up to a quarter.
 #[derive(Clone, Debug)]
 pub(crate) struct RestartDelay {
     backoff: Backoff,
-    /// By the master's clock.
+    /// When the next worker may be forked, by the master's clock.
     pub(crate) until: Duration,
 }
 
 impl RestartDelay {
-    /// A worker lived for `age`, which is nothing if it could not even be forked; `chance` is
-    /// between 0 and 1.
+    /// Sets the delay after a worker that lived for `age`, zero if it could not be forked. `chance`
+    /// is between 0 and 1.
     pub(crate) fn after_exit(&mut self, now: Duration, age: Duration, chance: f64) {
         if age >= HEALTHY_AGE {
             self.backoff.reset();
@@ -41,7 +41,7 @@ impl Default for RestartDelay {
     }
 }
 
-/// Between 0 and 1, differently each time: the keys of the standard library's hash maps are random.
+/// A random number between 0 and 1, from the random keys of the standard library's hash maps.
 pub(crate) fn chance() -> f64 {
     let random = RandomState::new().build_hasher().finish();
     random as f64 / u64::MAX as f64

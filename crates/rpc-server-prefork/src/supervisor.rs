@@ -1,21 +1,22 @@
-//! The master's state: worker slots, who works in them, and who is to take over.
+//! The master's state: the worker slots, their current workers, and the next ones during a restart.
 //!
 //! ```text
 //!   slot:  empty ──fork──▶ current (boots ──ready──▶ serves) ──ends──▶ empty, after a delay
-//!                            │ reload, or its own wish
+//!                            │ reload, or it asked for a replacement
 //!                            ▼
 //!                          next (boots ──ready──▶ serves beside current)
-//!                            │ every next of the rolling restart is ready
+//!                            │ every next worker of the rolling restart is ready
 //!                            ▼
-//!                          next becomes current, and current retires: only its process id stays
+//!                          next becomes current, and current retires: it leaves the slot
 //! ```
 //!
-//! Peers can bring about that workers retire, and keep them with open connections. So at most as
-//! many workers retire at a time as there are slots, and a rolling restart begins only when the
-//! workers that it will retire fit in. With its new workers, which take their room ahead, there are
-//! never more workers than twice the slots, unless signals take slots away.
+//! Peers can make workers retire (by calls that are counted), and can keep them alive (by open
+//! connections). Therefore at most as many workers retire at a time as there are slots, and a
+//! rolling restart begins only when the workers that it will retire fit within that limit. So there
+//! are never more workers than twice the slots, the next ones included, unless SIGTTOU has removed
+//! slots.
 //!
-//! Signals, exits and reports come from [`Children`]; this is what they mean.
+//! [`Children`] reports signals, exits and what children say; this file decides what follows.
 
 use std::fmt;
 use std::mem;
@@ -35,18 +36,17 @@ use crate::restart_delay::{RestartDelay, chance};
 use crate::upgrade::Upgrade;
 use crate::worker_slot::{Worker, WorkerSlot};
 
-/// The signals that a master reads besides those that stop it; SIGCHLD tells of stopped workers.
+/// The signals that a master reads, apart from those that stop it. SIGCHLD reports stopped workers.
 const SIGNALS: [Signal; 5] =
     [Signal::SIGHUP, Signal::SIGTTIN, Signal::SIGTTOU, Signal::SIGUSR2, Signal::SIGCHLD];
 
-/// More workers than this are a slip of the finger: each of them is a process from the start.
+/// SIGTTIN adds no more workers than this: each is a process, so more would be a mistake.
 const MAX_WORKERS: usize = 1024;
 
-/// When each slot has failed so often and no worker was ever ready, the server gives up.
+/// When every slot has failed this often and no worker was ever ready, the server gives up.
 const BOOT_ATTEMPTS: u32 = 5;
 
-/// A slot is not recycled again sooner than this after its last replacement took over, whatever
-/// its peers do.
+/// A slot is recycled no sooner than this after its last replacement took over, whatever peers do.
 const RECYCLE_PAUSE: Duration = Duration::from_secs(1);
 
 pub(crate) struct Supervisor {
@@ -55,12 +55,12 @@ pub(crate) struct Supervisor {
     slots: Vec<WorkerSlot>,
     /// Counts the reloads, from 1.
     generation: u32,
-    /// One that has not begun; several are one.
+    /// Whether a reload is wanted that has not begun. Several requests cause one reload.
     reload_is_wanted: bool,
-    /// Whether the log says already that it waits for retiring workers.
+    /// Whether the log already says that the reload waits for retiring workers.
     reload_wait_is_logged: bool,
     was_ever_ready: bool,
-    /// Whether all workers were ready once, and everybody knows.
+    /// Whether readiness was announced, after all workers were ready for the first time.
     has_said_ready: bool,
     gave_up: Option<NeverReady>,
     upgrade: Upgrade,
@@ -84,8 +84,8 @@ impl Supervisor {
         })
     }
 
-    /// Blocks until a worker is missing, and returns the number of its slot; `None` when the server
-    /// is to stop, or when a new server has taken over.
+    /// Blocks until a worker is missing and may be forked; returns the number of its slot. `None`
+    /// when the server stops or gives up, or when a new server has taken over.
     pub(crate) fn next_missing_worker(
         &mut self,
         acceptor: &mut Acceptor,
@@ -110,7 +110,7 @@ impl Supervisor {
         }
     }
 
-    /// Forks the worker that slot `number` lacks; one that cannot be forked is tried again later.
+    /// Forks the worker that slot `number` lacks. If the fork fails, the slot's delay grows.
     pub(crate) fn fork(&mut self, number: usize) -> Result<Fork, ForkError> {
         let more =
             self.config.max_requests.map(|calls| calls as f64 * self.config.jitter * chance());
@@ -118,8 +118,8 @@ impl Supervisor {
         let is_next = slot.current.is_some();
         match self.children.fork_worker(self.generation) {
             Ok(Fork::Parent(pid)) => {
-                let place = if is_next { &mut slot.next } else { &mut slot.current };
-                *place = Some(Worker { pid, ..Worker::default() });
+                let worker = if is_next { &mut slot.next } else { &mut slot.current };
+                *worker = Some(Worker { pid, ..Worker::default() });
                 Ok(Fork::Parent(pid))
             }
             Ok(Fork::Child(child)) => {
@@ -140,8 +140,8 @@ impl Supervisor {
         }
     }
 
-    /// Blocks until all workers have ended: as [`Children::stop`], or, if a new server has taken
-    /// over, as [`Children::drain`].
+    /// Blocks until all workers have ended, like [`Children::stop`], or like [`Children::drain`] if
+    /// a new server has taken over.
     pub(crate) fn stop(self, acceptor: Acceptor) -> Result<(), ServeError> {
         if self.upgrade.is_done {
             return self.upgrade.finish(self.children, acceptor);
@@ -150,7 +150,7 @@ impl Supervisor {
         self.gave_up.map_or(stopped, |never_ready| Err(never_ready.into()))
     }
 
-    /// What each signal that does not stop the master does, and each event of a child.
+    /// Handles the events of children, and each signal that does not stop the master.
     fn on_event(&mut self, event: Event) {
         match event {
             Event::Signal(Signal::SIGHUP) => self.reload_is_wanted = true,
@@ -184,8 +184,9 @@ impl Supervisor {
         self.finish_restart();
     }
 
-    /// Once all slots have a worker that is ready, says so to the program and to the master before
-    /// this one. That may also be because a slot was given up or restarted.
+    /// Announces readiness once, when the workers of all slots are ready: to the program's hook,
+    /// and to the server that this one replaces. Checked after every event, because removing a slot
+    /// or completing a restart can make it true as well.
     fn say_ready(&mut self, acceptor: &mut Acceptor) {
         if !self.has_said_ready && self.slots.iter().all(WorkerSlot::is_ready) {
             self.has_said_ready = true;
@@ -206,7 +207,7 @@ impl Supervisor {
         if !is_next {
             slot.current = None;
         }
-        // A deadline says something about a call and nothing about the worker.
+        // An exit because of a deadline is no sign of an unhealthy worker.
         if exit.reason != ExitReason::Deadline {
             slot.delay.after_exit(now, exit.age, chance());
         }
@@ -215,8 +216,8 @@ impl Supervisor {
         }
     }
 
-    /// A new worker does not get ready. What it lacks, the others of a restart have; and while it
-    /// is waited for, no other restart can begin.
+    /// Records that a new worker of slot `number` failed before it was ready. A restart is called
+    /// off: its other new workers would probably fail too, and waiting would block later restarts.
     fn note_failure(&mut self, number: usize, is_next: bool, reason: &dyn fmt::Display) {
         if is_next {
             self.call_off_restart(reason);
@@ -228,8 +229,9 @@ impl Supervisor {
         }
     }
 
-    /// When the next worker that asked for its replacement may get it, and its slot; who was
-    /// recycled last comes last. `None` also while something else must happen first.
+    /// When the next worker that has asked for a replacement may get it, and the number of its
+    /// slot; the slot that was recycled last comes last. `None` also during a restart, before a
+    /// reload, and while too many workers retire.
     fn next_recycle(&self) -> Option<(Duration, usize)> {
         if self.is_restarting() || self.reload_is_wanted || !self.may_retire(1) {
             return None;
@@ -238,19 +240,18 @@ impl Supervisor {
         slots.filter_map(|(number, slot)| Some((slot.recycle_due()?, number))).min()
     }
 
-    /// How many workers were told to retire and have not ended: they are in no slot any more.
+    /// How many workers retire and have not ended yet. They are no longer in a slot.
     fn retiring(&self) -> usize {
         let workers = self.slots.iter().flat_map(WorkerSlot::workers).count();
         self.children.len() - workers - usize::from(self.upgrade.new_server.is_some())
     }
 
-    /// Whether there is room for `count` more workers that retire.
+    /// Whether `count` more workers may retire.
     fn may_retire(&self, count: usize) -> bool {
         self.retiring() + count <= self.slots.len()
     }
 
-    /// Whether something is being replaced while it still works: either all workers together, or
-    /// one that asked for it.
+    /// Whether running workers are being replaced: all of them, or one that has asked for it.
     fn is_restarting(&self) -> bool {
         self.slots.iter().any(|slot| slot.restart.is_some())
     }
@@ -284,7 +285,7 @@ impl Supervisor {
         }
     }
 
-    /// Once every new worker is ready, lets them take over.
+    /// If every next worker is ready, makes them the current ones and retires the old ones.
     fn finish_restart(&mut self) {
         if self.slots.iter().any(|slot| slot.restart.is_some() && !slot.next_is_ready()) {
             return;
@@ -306,10 +307,11 @@ impl Supervisor {
         }
     }
 
-    /// The old workers go on. One that asked for its replacement gets it later.
+    /// Retires the next workers; the old ones continue. A worker that has asked for a replacement
+    /// gets it later.
     fn call_off_restart(&mut self, reason: &dyn fmt::Display) {
         if self.slots.iter().any(|slot| slot.restart == Some(StopReason::Retire)) {
-            tracing::error!("reload called off, the old workers go on: a new one {reason}");
+            tracing::error!("reload called off, the old workers continue: a new one {reason}");
             notify(Notice::Ready);
         }
         for slot in &mut self.slots {
@@ -324,7 +326,7 @@ impl Supervisor {
         if self.slots.len() < MAX_WORKERS {
             self.slots.push(WorkerSlot::default());
         }
-        tracing::info!(workers = self.slots.len(), "one worker more");
+        tracing::info!(workers = self.slots.len(), "one more worker");
     }
 
     fn remove_slot(&mut self) {
@@ -336,6 +338,6 @@ impl Supervisor {
             }
             self.finish_restart();
         }
-        tracing::info!(workers = self.slots.len(), "one worker less");
+        tracing::info!(workers = self.slots.len(), "one fewer worker");
     }
 }

@@ -1,7 +1,8 @@
-//! SIGUSR2: a new program for the old one, while the old one serves.
+//! SIGUSR2: replaces the program while it serves.
 //!
-//! The new server is started from the path of the old one and gets the listening socket. When it
-//! says that it is ready, this server drains and ends; if it ends before, this one goes on.
+//! The new server is started from the path of this one and inherits the listening socket. When it
+//! reports that it is ready, this server drains and ends; if it ends before that, this one
+//! continues.
 
 use std::fmt;
 
@@ -16,14 +17,14 @@ pub(crate) struct Upgrade {
     pub(crate) is_wanted: bool,
     /// Whether the new server is ready.
     pub(crate) is_done: bool,
-    /// Its process id.
+    /// The process id of the new server.
     pub(crate) new_server: Option<i32>,
-    /// Its name is what the new server will want.
+    /// The pidfile whose name the new server needs.
     pub(crate) pid_file: Option<PidFile>,
 }
 
 impl Upgrade {
-    /// Starts a new server if that is wanted, one at a time.
+    /// Starts a new server if an upgrade is wanted and none is under way.
     pub(crate) fn begin(&mut self, children: &mut Children, acceptor: &Acceptor) {
         let Some(socket) = acceptor.listening_on() else {
             return;
@@ -32,8 +33,8 @@ impl Upgrade {
             return;
         }
         if let Some(Err(error)) = self.pid_file.as_ref().map(PidFile::step_aside) {
-            // The new server will say what it cannot do without.
-            tracing::warn!(%error, "the pidfile cannot be renamed");
+            // If the new server needs the name, it fails and says so.
+            tracing::warn!(%error, "cannot rename the pidfile");
         }
         match children.start_again(socket, STATUS_VARIABLE) {
             Ok(pid) => {
@@ -50,13 +51,14 @@ impl Upgrade {
         self.is_done = true;
     }
 
-    /// The new server has ended, or there is none. This one goes on, under its old name.
+    /// The new server has ended or could not be started. This one continues, and its pidfile gets
+    /// its old name.
     pub(crate) fn call_off(&mut self, reason: &dyn fmt::Display) {
-        tracing::error!("upgrade called off, this server goes on: the new one {reason}");
+        tracing::error!("upgrade called off, this server continues: the new one {reason}");
         self.is_done = false;
         self.new_server = None;
         if let Some(Err(error)) = self.pid_file.as_ref().map(PidFile::come_back) {
-            tracing::warn!(%error, "the pidfile does not get its name back");
+            tracing::warn!(%error, "cannot rename the pidfile back");
         }
     }
 

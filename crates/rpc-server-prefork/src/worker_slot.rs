@@ -1,4 +1,4 @@
-//! A worker slot: who works in it, and who is to take over.
+//! A worker slot: its current worker, and the next one during a restart.
 
 use std::time::Duration;
 
@@ -9,22 +9,22 @@ use crate::restart_delay::RestartDelay;
 #[derive(Default)]
 pub(crate) struct WorkerSlot {
     pub(crate) current: Option<Worker>,
-    /// Takes over when the rolling restart is complete.
+    /// The worker that becomes the current one when the rolling restart is complete.
     pub(crate) next: Option<Worker>,
-    /// Why its worker is being replaced, if it is.
+    /// Why the current worker is being replaced, if it is.
     pub(crate) restart: Option<StopReason>,
     pub(crate) delay: RestartDelay,
-    /// When it may be recycled, by the master's clock.
+    /// The slot may not be recycled before this, by the master's clock.
     pub(crate) rests_until: Duration,
     pub(crate) failed_boots: u32,
 }
 
-/// A worker process, as its master knows it.
+/// What the master knows about a worker process.
 #[derive(Default)]
 pub(crate) struct Worker {
     pub(crate) pid: i32,
     pub(crate) is_ready: bool,
-    /// Whether it asked for a replacement, which it does once: perhaps before it has taken over.
+    /// Whether it has asked for a replacement. It asks once, perhaps before it is the current one.
     pub(crate) wants_replacement: bool,
 }
 
@@ -38,7 +38,7 @@ impl WorkerSlot {
         workers.find(|worker| worker.pid == pid)
     }
 
-    /// Whether a worker is missing, or one that is to take over.
+    /// Whether the current worker is missing, or the next one during a restart.
     pub(crate) fn lacks_worker(&self) -> bool {
         self.current.is_none() || self.restart.is_some() && self.next.is_none()
     }
@@ -51,7 +51,7 @@ impl WorkerSlot {
         self.next.as_ref().is_some_and(|worker| worker.is_ready)
     }
 
-    /// When its worker may be replaced, if it asked for that.
+    /// When the current worker may be recycled, if it has asked for a replacement.
     pub(crate) fn recycle_due(&self) -> Option<Duration> {
         let worker = self.current.as_ref().filter(|worker| worker.wants_replacement);
         worker.map(|_| self.delay.until.max(self.rests_until))

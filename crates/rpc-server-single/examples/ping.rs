@@ -1,7 +1,7 @@
 //! Answers `ping`, one connection at a time.
 //!
-//! `cargo run --package rpc-server-single --example ping-single -- 127.0.0.1:8080` listens there, without
-//! an address on a port of the kernel's choice.
+//! `cargo run --package rpc-server-single --example ping-single -- 127.0.0.1:8080` listens on
+//! that address; without an address the kernel chooses a port.
 //! SIGTERM and SIGINT (Ctrl-C) stop it.
 
 use std::env;

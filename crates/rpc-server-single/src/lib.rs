@@ -1,4 +1,4 @@
-//! A blocking RPC server that serves one connection at a time.
+//! A blocking RPC server that serves one connection at a time, in the thread that calls it.
 //!
 //! ```text
 //!              ┌────────────────────────── one process, one thread ─┐
@@ -9,12 +9,12 @@
 //!
 //! # When to use it
 //!
-//! When there is one client, or calls are short and connections too: a local daemon, a test
-//! double, a device. Handlers share memory without locks that are ever contended, and a call
-//! costs what the kernel costs and nothing more.
+//! Use it when there is one client, or when calls and connections are short: a local daemon, a
+//! test double, a device. Handlers share state in memory, and no lock is ever contended. A call
+//! costs its system calls and nothing more.
 //!
-//! It is the wrong choice as soon as a second client must not wait: a client that keeps its
-//! connection open keeps everybody else out, and a handler that never returns stops the server.
+//! It is the wrong choice when a second client must not wait for the first: a client that keeps
+//! its connection open makes all others wait, and a handler that never returns blocks the server.
 //!
 //! # Example
 //!
@@ -33,7 +33,7 @@
 //!
 //! # Where to read next
 //!
-//! `rpc-server-thread`, where only the body of this loop differs.
+//! `rpc-server-thread`, which differs only in the body of this loop.
 
 #![forbid(unsafe_code)]
 
@@ -44,8 +44,9 @@ pub use rpc_core::{
 
 /// Serves one connection at a time, in this thread.
 ///
-/// Blocks until the acceptor is told to stop; the request that is being handled then is finished
-/// first, without a bound unless the stop came by a signal.
+/// Blocks until the server stops, and then until this thread has answered the requests that it had
+/// received. After a stop by a signal the process exits when the acceptor's grace is over; after
+/// [`Shutdown::stop`] there is no bound.
 ///
 /// # Errors
 ///

@@ -1,7 +1,7 @@
-//! When `serve` has returned, the signals are the host program's again: the end of the grace does
-//! not end it, and SIGTERM does what it did before.
+//! When `serve` has returned, the host program's signal handling is restored: the end of the grace
+//! does not end the program, and SIGTERM does what it did before.
 //!
-//! Without a harness, whose threads could get the signal.
+//! This test runs without a harness, whose threads could get the signal.
 
 #![allow(clippy::print_stdout)]
 
@@ -22,14 +22,14 @@ fn main() {
     let acceptor = Acceptor::bind(&"127.0.0.1:0".parse().unwrap()).unwrap();
     let acceptor = acceptor.stop_on_signals().unwrap();
     assert!(is_caught(Signal::SIGTERM));
-    assert!(!is_caught(Signal::SIGFPE), "who serves nobody has no last words");
+    assert!(!is_caught(Signal::SIGFPE), "no crash handler before the first connection");
     let mut client = TcpStream::connect(acceptor.address().to_string()).unwrap();
     let len = u32::try_from(REQUEST.len()).unwrap();
     client.write_all(&[&len.to_le_bytes(), REQUEST].concat()).unwrap();
 
     let mut registry = Registry::new();
     let stop = |(), _ctx: &_| {
-        assert!(is_caught(Signal::SIGFPE), "a crash would be told");
+        assert!(is_caught(Signal::SIGFPE), "a crash of this handler would be answered");
         raise(Signal::SIGTERM).unwrap();
         Ok(())
     };
@@ -40,15 +40,15 @@ fn main() {
     client.read_to_string(&mut replies).unwrap();
     assert!(replies.contains("stopped"), "{replies}");
 
-    assert_eq!(alarm::cancel(), None, "the alarm for grace and deadline is called off");
-    // std has handlers of its own for two of those that a crash raises.
+    assert_eq!(alarm::cancel(), None, "the timer for grace and deadline is off");
+    // SIGFPE stands for all crash signals: std has its own handlers for two of the others.
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGALRM, Signal::SIGFPE] {
-        assert!(!is_caught(signal), "{signal} is given back");
+        assert!(!is_caught(signal), "the handler of {signal} is removed");
     }
-    println!("after serve the signals are the host program's ... ok");
+    println!("after serve the host program's signal handling is restored ... ok");
 }
 
-/// From the mask of caught signals in proc_pid_status(5).
+/// Whether a handler is installed for `signal`: the mask `SigCgt` of proc_pid_status(5).
 fn is_caught(signal: Signal) -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();

@@ -1,4 +1,4 @@
-//! A blocking RPC server with a thread per connection.
+//! A blocking RPC server with one thread per connection.
 //!
 //! ```text
 //!              ┌────────────────────── one process ─┐
@@ -9,16 +9,16 @@
 //!              └────────────────────────────────────┘
 //! ```
 //!
-//! A thread whose connection has ended waits a while for the next one, so that short connections
-//! do not pay for a new thread each.
+//! A thread whose connection has ended waits 10 s for the next one, so that short connections do
+//! not each pay for a new thread.
 //!
 //! # When to use it
 //!
-//! When clients keep their connections open and are served side by side, and handlers share state
-//! in memory. The usual first choice.
+//! Use it when clients keep their connections open and are served in parallel. Handlers share state
+//! in memory. It is the usual first choice.
 //!
-//! It is the wrong choice when a handler may abort or crash the process: that ends every
-//! connection. And a thread whose handler never returns is lost; nothing can end it from outside.
+//! It is the wrong choice when a handler may abort or crash the process, because that ends all
+//! connections. A thread whose handler never returns is lost: nothing can end it from outside.
 //!
 //! # Example
 //!
@@ -37,7 +37,7 @@
 //!
 //! # Where to read next
 //!
-//! `rpc-server-fork`, where the body of this loop forks.
+//! `rpc-server-fork`, which forks in the body of this loop.
 
 #![forbid(unsafe_code)]
 
@@ -59,11 +59,12 @@ pub use rpc_core::{
 /// How long a thread without a connection waits for the next one before it ends.
 const IDLE_THREAD_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Serves every connection in a thread of its own, with the default [`Config`].
+/// Serves each connection in its own thread, with the default [`Config`]. Blocks like
+/// [`Config::serve`].
 ///
 /// # Errors
 ///
-/// As [`Config::serve`].
+/// Like [`Config::serve`].
 pub fn serve(acceptor: Acceptor, service: &Service) -> Result<(), ServeError> {
     Config::new().serve(acceptor, service)
 }
@@ -75,27 +76,28 @@ pub struct Config {
 }
 
 impl Config {
-    /// At most 1,024 connections at a time.
+    /// The defaults: at most 1,024 connections at a time.
     pub const fn new() -> Config {
         Config { max_connections: 1024 }
     }
 
-    /// How many connections are served at a time. Who comes beyond is told -32000 at once.
+    /// How many connections are served at a time; default: 1,024. Connections over the limit are
+    /// rejected with -32000 at once.
     #[must_use]
     pub const fn max_connections(mut self, connections: usize) -> Config {
         self.max_connections = connections;
         self
     }
 
-    /// Serves every connection in a thread of its own; this thread only accepts.
+    /// Serves each connection in its own thread; this thread only accepts.
     ///
-    /// Blocks until the acceptor is told to stop, and then until the requests in flight are
-    /// answered, at most for the acceptor's grace.
+    /// Blocks until the server stops, and then until the threads have answered the requests that
+    /// they had received, for at most the acceptor's grace.
     ///
     /// # Errors
     ///
-    /// [`ServeError::Unfinished`] when connections were still served at the end of the grace: their
-    /// callers were told -32002, their threads go on until the process ends. Another
+    /// [`ServeError::Unfinished`] when connections were still being served at the end of the grace:
+    /// their callers got -32002, and their threads continue until the process ends. Another
     /// [`ServeError`] when the listening socket breaks. Nothing that a client does ends the loop.
     pub fn serve(&self, mut acceptor: Acceptor, service: &Service) -> Result<(), ServeError> {
         acceptor.serve_in_threads();

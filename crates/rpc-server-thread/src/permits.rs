@@ -1,4 +1,4 @@
-//! Counting the connections that are served: a limit, and a wait until there are none.
+//! Permits limit how many connections are served, and let a stop wait until none is left.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-/// A number of permits, of which each connection takes one.
+/// A limited number of permits. Each connection takes one.
 pub(crate) struct Permits {
     limit: usize,
-    /// What all permits are copies of.
+    /// All permits are clones of this one.
     original: Permit,
-    /// Is disconnected when the last permit is gone.
+    /// Disconnected when the last permit is dropped.
     returns: Receiver<Infallible>,
 }
 
-/// The right to serve one connection; dropping it gives it back.
+/// The right to serve one connection. Dropping it returns it.
 #[derive(Clone)]
 pub(crate) struct Permit(Arc<Sender<Infallible>>);
 
@@ -25,17 +25,19 @@ impl Permits {
         Permits { limit, original: Permit(Arc::new(sender)), returns }
     }
 
-    /// A permit, if one is left. Only one thread may ask, or there could be one too many.
+    /// A permit, if one is left. Takes `&mut self` because two threads at once could take one too
+    /// many.
     pub(crate) fn take(&mut self) -> Option<Permit> {
         let taken = Arc::strong_count(&self.original.0) - 1;
         (taken < self.limit).then(|| self.original.clone())
     }
 
-    /// Blocks until every permit was given back, or for `timeout`. Returns how many are still out.
+    /// Blocks until all permits are returned, for at most `timeout`. Returns how many are still
+    /// taken.
     pub(crate) fn wait_until_all_are_back(self, timeout: Duration) -> usize {
         let permits = Arc::downgrade(&self.original.0);
         drop(self.original);
-        // Nobody sends anything: this ends with the last permit.
+        // Nothing is ever sent: this returns when the last permit is dropped.
         let _ = self.returns.recv_timeout(timeout);
         permits.strong_count()
     }

@@ -1,4 +1,4 @@
-//! What this model promises besides the contract that all models share.
+//! What this model promises beyond the contract that all models share.
 
 use std::error::Error;
 use std::sync::mpsc;
@@ -6,8 +6,8 @@ use std::thread;
 
 use rpc_server_fork::{Acceptor, Registry, ServeError, Service, serve};
 
-/// A child of a fork has one thread and the memory of all: a lock that another thread held would
-/// stay locked in it for ever.
+/// A fork copies the memory of all threads but only one thread, so a lock that another thread held
+/// would stay locked in the child.
 #[test]
 fn a_program_with_threads_is_refused_at_once() {
     let acceptor = Acceptor::bind(&"127.0.0.1:0".parse().unwrap()).unwrap();

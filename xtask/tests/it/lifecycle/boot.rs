@@ -46,7 +46,7 @@ fn a_server_whose_workers_never_get_ready_ends_and_says_why(model: Model) {
         let status = process.wait().expect("it ends");
         assert_eq!(status.code(), Some(3), "{status}: {}", log.text());
         let last = log.text().lines().last().unwrap_or_default().to_owned();
-        assert!(last.contains("no worker got ready"), "{last}");
+        assert!(last.contains("no worker became ready"), "{last}");
         assert!(last.contains(reason), "{last}");
     }
 }
@@ -58,7 +58,7 @@ fn a_server_that_cannot_fork_a_worker_ends_and_says_why(model: Model) {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(3), "{said}");
     let last = said.lines().last().unwrap_or_default();
-    assert!(last.contains("no worker got ready") && last.contains("descriptor"), "{said}");
+    assert!(last.contains("no worker became ready") && last.contains("descriptor"), "{said}");
 }
 
 fn a_worker_that_hangs_at_the_start_is_killed(model: Model) {
