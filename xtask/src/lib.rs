@@ -16,4 +16,5 @@ mod progress;
 mod raw;
 pub mod serve;
 pub mod soak;
+pub mod table;
 pub mod top;
