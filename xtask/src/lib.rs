@@ -4,17 +4,17 @@
 
 #![forbid(unsafe_code)]
 
-pub mod boot;
 pub mod call;
 pub mod demo;
 pub mod fuzz;
 pub mod launch;
 pub mod log;
-pub mod methods;
 pub mod model;
 pub mod package;
 pub mod proc;
 mod progress;
+mod raw;
 pub mod serve;
 pub mod soak;
+pub mod table;
 pub mod top;

@@ -10,7 +10,7 @@ use rpc_core::{Acceptor, MAX_CONNECTIONS, ServeError, Service};
 use rpc_daemon::PidFile;
 use serde::Serialize;
 
-use crate::boot;
+use crate::serve::boot;
 
 /// A way to run the connection loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, ValueEnum)]

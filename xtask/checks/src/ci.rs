@@ -6,7 +6,6 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context as _, bail};
-use cargo_metadata::MetadataCommand;
 
 /// One call of cargo.
 pub(crate) struct Step {
@@ -14,6 +13,9 @@ pub(crate) struct Step {
     /// As one types them; none has a space in it.
     arguments: &'static str,
 }
+
+/// Where this workspace lies.
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
 /// Where `cargo doc` finds what makes a warning an error. It is set for all steps.
 const DOCUMENTATION_FLAGS: (&str, &str) = ("RUSTDOCFLAGS", "--deny warnings");
@@ -45,7 +47,6 @@ pub(crate) const STEPS: &[Step] = &[
 ///
 /// When a step fails; the error names it.
 pub(crate) fn run() -> anyhow::Result<()> {
-    let root = MetadataCommand::new().no_deps().exec()?.workspace_root;
     let count = STEPS.len();
     let mut out = io::stdout();
     let started = Instant::now();
@@ -56,7 +57,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
         let status = Command::new("cargo")
             .args(step.arguments.split(' '))
             .envs([DOCUMENTATION_FLAGS])
-            .current_dir(&root)
+            .current_dir(ROOT)
             .stdin(Stdio::null())
             .status()
             .context("cannot start cargo")?;

@@ -11,10 +11,10 @@ use std::ffi::OsStr;
 use std::io::{self, BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use nix::sys::signal::{Signal, kill};
@@ -30,8 +30,6 @@ use crate::proc;
 #[derive(Debug)]
 pub struct Server {
     process: Child,
-    /// Kept open, so that the server's standard output stays what it was.
-    stdout: Option<BufReader<ChildStdout>>,
     address: Address,
     stop_when_dropped: Option<Duration>,
 }
@@ -66,7 +64,9 @@ impl Server {
     ///
     /// When the program cannot be started, or ends without saying so.
     pub fn start_command(mut command: Command) -> anyhow::Result<Server> {
-        let mut process = spawn(command.stdout(Stdio::piped()))?;
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut process = guard::spawn(&mut command)
+            .with_context(|| format!("cannot start {}", command.get_program().display()))?;
         let stdout = process.stdout.take().context("the server's standard output is a pipe")?;
         let mut stdout = BufReader::new(stdout);
         let mut line = String::new();
@@ -75,45 +75,10 @@ impl Server {
             let status = process.wait()?;
             bail!("the server ended before it was ready ({status}); it said {line:?}");
         };
-        let (address, stdout) = (address.parse()?, Some(stdout));
-        Ok(Server { address, process, stdout, stop_when_dropped: None })
-    }
-
-    /// Starts `command`, which will listen on `address` but may be unable to say so, and waits
-    /// until it takes connections there.
-    ///
-    /// # Errors
-    ///
-    /// When the program cannot be started, ends, or takes no connection within `timeout`.
-    pub fn start_speechless(
-        mut command: Command,
-        address: Address,
-        timeout: Duration,
-    ) -> anyhow::Result<Server> {
-        let process = spawn(&mut command)?;
-        let mut server = Server { address, process, stdout: None, stop_when_dropped: None };
-        let deadline = Instant::now() + timeout;
-        while let Err(error) = server.connect() {
-            if let Some(status) = server.process.try_wait()? {
-                bail!("the server ended before it was ready ({status})");
-            }
-            if Instant::now() > deadline {
-                return Err(error.context("the server is not ready in time"));
-            }
-            // No event tells, so look again.
-            thread::yield_now();
-        }
-        Ok(server)
-    }
-
-    /// Reads and throws away what it prints, which would fill the pipe one day. Blocks nobody: a
-    /// thread does it.
-    #[must_use]
-    pub fn without_output(mut self) -> Server {
-        if let Some(mut stdout) = self.stdout.take() {
-            thread::spawn(move || io::copy(&mut stdout, &mut io::sink()));
-        }
-        self
+        let address = address.parse()?;
+        // What else it prints would fill the pipe one day.
+        thread::spawn(move || io::copy(&mut stdout, &mut io::sink()));
+        Ok(Server { address, process, stop_when_dropped: None })
     }
 
     /// When it is dropped it gets SIGTERM and `timeout` to end in order, before it is killed.
@@ -220,9 +185,4 @@ impl Drop for Server {
         }
         let _ = self.process.wait();
     }
-}
-
-fn spawn(command: &mut Command) -> anyhow::Result<Child> {
-    guard::spawn(command.stdin(Stdio::null()))
-        .with_context(|| format!("cannot start {}", command.get_program().display()))
 }

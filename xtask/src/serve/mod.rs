@@ -1,8 +1,10 @@
 //! `cargo xtask serve MODEL`: one server in the foreground.
 //!
-//! Here belongs what a program does around a model. The models are started in `model`, and the
-//! methods that they serve are in `methods`.
+//! Here belongs what a program does around a model: its methods, its socket, its user. The models
+//! are started in `model`.
 
+pub(crate) mod boot;
+pub mod methods;
 mod start;
 
 use std::time::Duration;
@@ -10,9 +12,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::builder::RangedU64ValueParser;
 use rpc_core::{Address, Service};
+use rpc_proto::MAX_FRAME_LEN;
 
 use crate::log;
-use crate::methods;
 use crate::model::{Model, ModelOptions};
 use start::StartOptions;
 
@@ -50,30 +52,30 @@ pub struct Options {
     start: StartOptions,
     #[command(flatten)]
     model_options: ModelOptions,
-    /// The longest request body, in bytes [default: 8388608]
-    #[arg(long, value_name = "BYTES", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
-    max_frame_len: Option<usize>,
-    /// How long a whole request may take to arrive once it began, such as 250ms or 3s [default: 10s]
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
-    frame_timeout: Option<Duration>,
-    /// How long a peer may take to accept a reply [default: 10s]
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
-    write_timeout: Option<Duration>,
-    /// How long a connection may be silent before its first request [default: 10s]
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
-    first_request_timeout: Option<Duration>,
-    /// How long a connection may be silent between two requests [default: 60s]
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
-    idle_timeout: Option<Duration>,
+    /// The longest request body, in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = MAX_FRAME_LEN, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
+    max_frame_len: usize,
+    /// How long a whole request may take to arrive once it began, such as 250ms or 3s
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
+    frame_timeout: Duration,
+    /// How long a peer may take to accept a reply
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
+    write_timeout: Duration,
+    /// How long a connection may be silent before its first request
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
+    first_request_timeout: Duration,
+    /// How long a connection may be silent between two requests
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = humantime::parse_duration)]
+    idle_timeout: Duration,
     /// How long a call may take that does not say so itself [default: no bound]
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     deadline: Option<Duration>,
     /// How long any call may take, whatever it says [default: no bound]
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     max_deadline: Option<Duration>,
-    /// How long requests in flight may take after SIGTERM or SIGINT [default: 30s]
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
-    grace: Option<Duration>,
+    /// How long requests in flight may take after SIGTERM or SIGINT
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = humantime::parse_duration)]
+    grace: Duration,
     /// Also offer methods that misbehave
     #[arg(long)]
     fault_methods: bool,
@@ -97,32 +99,21 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     if options.fault_methods {
         methods::add_fault_methods(&mut registry)?;
     }
-    let mut service = Service::new(registry).with_stats(true);
-    if let Some(bytes) = options.max_frame_len {
-        service = service.max_frame_len(bytes);
-    }
-    if let Some(timeout) = options.frame_timeout {
-        service = service.frame_timeout(timeout);
-    }
-    if let Some(timeout) = options.write_timeout {
-        service = service.write_timeout(timeout);
-    }
-    if let Some(timeout) = options.first_request_timeout {
-        service = service.first_request_timeout(timeout);
-    }
-    if let Some(timeout) = options.idle_timeout {
-        service = service.idle_timeout(timeout);
-    }
+    let mut service = Service::new(registry)
+        .with_stats(true)
+        .max_frame_len(options.max_frame_len)
+        .frame_timeout(options.frame_timeout)
+        .write_timeout(options.write_timeout)
+        .first_request_timeout(options.first_request_timeout)
+        .idle_timeout(options.idle_timeout);
     if let Some(deadline) = options.deadline {
         service = service.default_deadline(deadline);
     }
     if let Some(deadline) = options.max_deadline {
         service = service.max_deadline(deadline);
     }
-    let (mut acceptor, pid_file) = options.start.start(&options.addr)?;
-    if let Some(grace) = options.grace {
-        acceptor = acceptor.with_grace(grace);
-    }
+    let (acceptor, pid_file) = options.start.start(&options.addr)?;
+    let acceptor = acceptor.with_grace(options.grace);
     log::say(&format!("listening on {}", acceptor.address()));
     options
         .model

@@ -18,7 +18,7 @@ mod figures;
 mod model_run;
 
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 
@@ -62,9 +62,8 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     let load = Duration::from_secs(options.seconds);
     let models = if options.model.is_empty() { Model::ALL.to_vec() } else { options.model.clone() };
     guard::start("soak", load + TIME_BESIDE_THE_LOAD * models.len() as u32)?;
-    // From another number each time, which is told.
-    let since_epoch = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
-    let seed = options.seed.unwrap_or(u64::from(since_epoch.subsec_nanos()));
+    // Short enough to be typed.
+    let seed = options.seed.unwrap_or_else(|| fastrand::u64(..1_000_000_000));
     log::print(&format!("seed {seed}\n"))?;
 
     let progress = Progress::new();

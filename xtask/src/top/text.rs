@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use comfy_table::presets::NOTHING;
-use comfy_table::{CellAlignment, Table};
 use rpc_proto::Address;
 use rpc_proto::stats::Stats;
 
 use super::history::History;
+use crate::table;
 
 /// Everything that is known, and the `trouble` with the newest look if there was some.
 pub(super) fn lines(address: &Address, history: &History, trouble: Option<&str>) -> Vec<String> {
@@ -72,53 +71,38 @@ fn counts(counts: &BTreeMap<String, u64>) -> String {
 }
 
 fn workers(now: &Stats, history: &History) -> Vec<String> {
-    let mut table = new_table(["worker", "gen", "state", "age", "connections", "calls", "calls/s"]);
+    let mut table =
+        table::new(["state", "worker", "gen", "age", "connections", "calls", "calls/s"], 1..7);
     for worker in &now.workers {
         table.add_row([
+            worker.state.name().to_owned(),
             worker.pid.to_string(),
             worker.generation.to_string(),
-            worker.state.name().to_owned(),
             humantime::format_duration(Duration::from_secs(worker.age_ms / 1000)).to_string(),
             worker.connections.to_string(),
             worker.calls.to_string(),
             calls_a_second(history.calls_a_second_of(worker)),
         ]);
     }
-    align_right(&mut table, &[0, 1, 3, 4, 5, 6]);
     table.lines().collect()
 }
 
 fn handling(now: &Stats, history: &History) -> Vec<String> {
-    let mut table = new_table(["process", "method", "for", "place", "call"]);
+    let mut table = table::new(["method", "process", "for", "place", "call"], 1..5);
     for call in &now.handling {
         table.add_row([
-            call.pid.to_string(),
             call.method.clone().unwrap_or_else(|| "?".to_owned()),
+            call.pid.to_string(),
             format!("≥ {:.1} s", history.lasted(call).as_secs_f64()),
             call.place.to_string(),
             call.call.to_string(),
         ]);
     }
-    align_right(&mut table, &[0, 2, 3, 4]);
     let mut lines: Vec<String> = table.lines().collect();
     if now.handling_left_out > 0 {
         lines.push(format!("and {} more", now.handling_left_out));
     }
     lines
-}
-
-fn new_table<const COLUMNS: usize>(header: [&str; COLUMNS]) -> Table {
-    let mut table = Table::new();
-    table.load_preset(NOTHING).set_header(header);
-    table
-}
-
-fn align_right(table: &mut Table, columns: &[usize]) {
-    for &index in columns {
-        if let Some(column) = table.column_mut(index) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
 }
 
 fn calls_a_second(rate: Option<f64>) -> String {
@@ -184,13 +168,15 @@ calls        1000 a second, 62000 in all, 3 being handled, 1 lost
 connections  4 open, 5 accepted; refused: 6 busy
 deaths       8 killed, 7 signal
 
- worker  gen  state    age  connections  calls  calls/s
-   4712    2  ready  1m 1s            4  31000      500
+ state  worker  gen    age  connections  calls  calls/s
+────────────────────────────────────────────────────────
+ ready    4712    2  1m 1s            4  31000      500
 
- process  method      for  place  call
-    4712  sleep   ≥ 3.0 s      0     9
-    4712  ?       ≥ 3.0 s      1     9
-    4712  \u{fffd}[2J    ≥ 3.0 s      2     9
+ method  process      for  place  call
+───────────────────────────────────────
+ sleep      4712  ≥ 3.0 s      0     9
+ ?          4712  ≥ 3.0 s      1     9
+ \u{fffd}[2J       4712  ≥ 3.0 s      2     9
 and 10 more"
         );
     }

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use comfy_table::{CellAlignment, ContentArrangement, Table, TableComponent, presets};
+use comfy_table::ContentArrangement;
 use serde::{Serialize, Serializer};
+use xtask::table;
 
 use crate::quartiles::{Quartiles, number};
 
@@ -180,25 +181,9 @@ pub(crate) struct Report {
 
 impl Report {
     pub(crate) fn table(&self) -> String {
-        let mut table = Table::new();
-        table
-            .load_preset(presets::NOTHING)
-            .set_style(TableComponent::HeaderLines, '─')
-            .set_content_arrangement(ContentArrangement::Dynamic)
-            .set_width(WIDTH)
-            .set_header([
-                "case",
-                "server",
-                "against",
-                "measured",
-                "p99",
-                "floor",
-                "p99",
-                "ratio",
-                "quartiles",
-                "target",
-                "reached",
-            ]);
+        let columns = "case,server,against,measured,p99,floor,p99,ratio,quartiles,target,reached";
+        let mut table = table::new(columns.split(','), 3..9);
+        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH);
         for CaseRow { case, row } in &self.rows {
             let text = |figure: Option<String>| figure.unwrap_or_default();
             table.add_row([
@@ -215,11 +200,8 @@ impl Report {
                 row.verdict.to_string(),
             ]);
         }
-        for (position, column) in table.column_iter_mut().enumerate() {
+        for column in table.column_iter_mut() {
             column.set_padding((0, 1));
-            if (3..9).contains(&position) {
-                column.set_cell_alignment(CellAlignment::Right);
-            }
         }
         let notes = self.rows.iter().filter_map(|CaseRow { case, row }| {
             let note = row.note.as_ref()?;

@@ -12,7 +12,7 @@ use hdrhistogram::Histogram;
 use nix::sys::socket::{setsockopt, sockopt};
 use rpc_client::Client;
 use rpc_core::Address;
-use xtask::methods::ECHO;
+use xtask::serve::methods::ECHO;
 
 use crate::exchange::Exchange;
 

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use comfy_table::{CellAlignment, Table, TableComponent, presets};
+use comfy_table::Table;
 use serde::Serialize;
+use xtask::table;
 
 use crate::quartiles::Quartiles;
 
@@ -90,13 +91,11 @@ impl GrowthReport {
                 models.push(row.model);
             }
         }
-        let mut table = Table::new();
-        table.load_preset(presets::NOTHING).set_style(TableComponent::HeaderLines, '─');
         let header = columns.iter().map(|&connections| match connections {
             1 => "1 connection".to_owned(),
             count => count.to_string(),
         });
-        table.set_header([title.to_owned()].into_iter().chain(header));
+        let mut table = table::new([title.to_owned()].into_iter().chain(header), 1..usize::MAX);
         for model in models {
             let cell = |&connections: &usize| {
                 let is_this =
@@ -106,9 +105,6 @@ impl GrowthReport {
             };
             let cells = columns.iter().map(cell);
             table.add_row([model.to_owned()].into_iter().chain(cells));
-        }
-        for column in table.column_iter_mut().skip(1) {
-            column.set_cell_alignment(CellAlignment::Right);
         }
         table
     }

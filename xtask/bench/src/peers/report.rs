@@ -1,7 +1,7 @@
 //! What was measured of the peers, as a table and as JSON.
 
-use comfy_table::{CellAlignment, Table, TableComponent, presets};
 use serde::Serialize;
+use xtask::table;
 
 use crate::comparison::load::Measure;
 use crate::drivers::drive::Driven;
@@ -72,19 +72,10 @@ pub(crate) struct PeerReport {
 impl PeerReport {
     /// The rows as people read them; `-` is what a client cannot do.
     pub(crate) fn table(&self) -> String {
-        let mut table = Table::new();
-        table.load_preset(presets::NOTHING).set_style(TableComponent::HeaderLines, '─').set_header(
-            ["load", "library", "wire", "calls/s", "p50 µs", "p99 µs", "of ours", "quartiles", ""],
-        );
-        for row in &self.rows {
-            table.add_row(row.cells());
-        }
-        for (position, column) in table.column_iter_mut().enumerate() {
-            column.set_padding((0, 1));
-            if (3..8).contains(&position) {
-                column.set_cell_alignment(CellAlignment::Right);
-            }
-        }
+        let header =
+            ["load", "library", "wire", "calls/s", "p50 µs", "p99 µs", "of ours", "quartiles", ""];
+        let mut table = table::new(header, 3..8);
+        table.add_rows(self.rows.iter().map(PeerRow::cells));
         format!("{table}\n{}\n", self.made.join("\n"))
     }
 }

@@ -32,5 +32,5 @@ pub(crate) fn python_is_there() -> bool {
 pub(crate) fn start(source: &str) -> anyhow::Result<Server> {
     let mut python = Command::new("python3");
     python.args(["-c", source, "127.0.0.1", "0"]);
-    Ok(Server::start_command(python)?.without_output())
+    Server::start_command(python)
 }

@@ -38,7 +38,7 @@ const LIFTED: &[(&str, &str)] = &[
     ("crates/rpc-process/src/child/table.rs", UNSAFE),
     ("crates/rpc-process/src/kernel.rs", UNSAFE),
     // The method `sleep`.
-    ("xtask/src/methods.rs", "clippy::disallowed_methods"),
+    ("xtask/src/serve/methods.rs", "clippy::disallowed_methods"),
     // Generated code.
     ("xtask/peers/varlink/src/main.rs", "clippy::all"),
 ];
@@ -164,7 +164,7 @@ mod tests {
         let (prints, calls) =
             ("1: allows `clippy::print_stdout`", "2: allows `clippy::disallowed_methods`");
         check_what("crates/rpc-client/src/lib.rs", text, &[prints, calls]);
-        check_what("xtask/src/methods.rs", text, &[prints]);
+        check_what("xtask/src/serve/methods.rs", text, &[prints]);
         check_what("crates/rpc-client/tests/it/main.rs", text, &[]);
         let group = ["1: allows `clippy::all`"];
         check_what("crates/rpc-client/src/lib.rs", "#![allow(clippy::all)]", &group);

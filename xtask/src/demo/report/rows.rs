@@ -4,10 +4,14 @@ use crate::demo::report::sentence::count;
 use crate::demo::report::{ModelReport, Report};
 use crate::demo::steps::faults::Aborted;
 use crate::demo::steps::idle::BeforeAndAfter;
+use crate::demo::steps::late::Late;
 use crate::demo::steps::load::{Figures, Load};
 use crate::demo::steps::plan::LOADS;
 use crate::demo::steps::step::Step;
 use crate::model::Model;
+
+const AT_ONCE: &str = "at once";
+const LATER: &str = "later";
 
 /// A label, and a cell a model; none for the heading of the rows below it.
 pub(crate) struct Row {
@@ -32,78 +36,65 @@ pub(crate) fn of(report: &Report) -> Vec<Row> {
 
     rows.heading("a second client, beside an idle first");
     rows.row("  is served", |model| {
-        show(&model.steps.second_client, |found| {
-            Some(if found.waits { "later" } else { "at once" }.into())
-        })
+        model.steps.second_client.cell(|found| if found.waits { LATER } else { AT_ONCE }.to_owned())
     });
     rows.row("  first reply, once it is its turn, µs", |model| {
-        show(&model.steps.second_client, |found| Some(format!("{:.0}", found.first_reply_us)))
+        model.steps.second_client.cell(|found| format!("{:.0}", found.first_reply_us))
     });
 
     rows.heading("two calls of pi at once");
     rows.row("  two at once / one alone, ms", |model| {
-        show(&model.steps.cores, |pi| Some(format!("{:.0} / {:.0}", pi.together_ms, pi.alone_ms)))
+        model.steps.cores.cell(|pi| format!("{:.0} / {:.0}", pi.together_ms, pi.alone_ms))
     });
-    rows.row("  speed-up", |model| {
-        show(&model.steps.cores, |pi| Some(format!("{:.2}", pi.speed_up)))
-    });
+    rows.row("  speed-up", |model| model.steps.cores.cell(|pi| format!("{:.2}", pi.speed_up)));
 
     rows.heading("what a fault takes down");
     rows.row("  a panic", |model| {
-        show(&model.steps.panic, |found| {
+        model.steps.panic.cell(|found| {
             let unharmed = found.connection_goes_on && found.survivors == found.bystanders;
-            Some(if unharmed { "nothing" } else { "more" }.into())
+            if unharmed { "nothing" } else { "more" }.to_owned()
         })
     });
-    rows.row("  an abort", |model| {
-        show(&model.steps.abort, |found| Some(reach(model.model, found)))
-    });
+    rows.row("  an abort", |model| model.steps.abort.cell(|found| reach(model.model, found)));
     rows.row("  its caller is told", |model| {
-        show(&model.steps.abort, |found| {
-            Some(found.code.map_or("nothing".into(), |code| code.to_string()))
-        })
+        model.steps.abort.cell(|found| found.code.map_or("nothing".into(), |code| code.to_string()))
     });
     rows.row("  others that survive the abort", |model| {
-        show(&model.steps.abort, |found| {
-            Some(match found.bystanders {
-                0 => "no others".into(),
-                all => format!("{} of {all}", found.survivors),
-            })
+        model.steps.abort.cell(|found| match found.bystanders {
+            0 => "no others".to_owned(),
+            all => format!("{} of {all}", found.survivors),
         })
     });
     rows.row("  a client is served again after, ms", |model| {
-        show(&model.steps.abort, |found| {
-            let after = found.served_again_ms.map(|ms| format!("{ms:.1}"));
-            Some(after.unwrap_or_else(|| "never".into()))
-        })
+        let after = |found: &Aborted| found.served_again_ms.map(|ms| format!("{ms:.1}"));
+        model.steps.abort.cell(|found| after(found).unwrap_or("never".into()))
     });
 
     rows.heading("a handler that takes too long");
     rows.row("  its caller is told after, of 100 ms", |model| {
-        show(&model.steps.late, |found| Some(format!("{:.0} ms", found.told_after_ms)))
+        model.steps.late.cell(|found| format!("{:.0} ms", found.told_after_ms))
     });
     rows.row("  a new client is served", |model| {
-        show(&model.steps.late, |found| {
-            Some(if found.next_is_served_at_once { "at once" } else { "later" }.into())
-        })
+        let served = |found: &Late| if found.next_is_served_at_once { AT_ONCE } else { LATER };
+        model.steps.late.cell(|found| served(found).to_owned())
     });
 
     rows.heading("idle connections");
-    rows.row("  held", |model| show(&model.steps.idle, |idle| Some(idle.connections.to_string())));
+    rows.row("  held", |model| model.steps.idle.cell(|idle| idle.connections.to_string()));
     rows.row("  processes before → with them", |model| {
-        show(&model.steps.idle, |idle| Some(growth(idle.processes)))
+        model.steps.idle.cell(|idle| growth(idle.processes))
     });
     rows.row("  threads before → with them", |model| {
-        show(&model.steps.idle, |idle| Some(growth(idle.threads)))
+        model.steps.idle.cell(|idle| growth(idle.threads))
     });
     rows.row("  memory (PSS) before, KiB", |model| {
-        show(&model.steps.idle, |idle| Some(count(idle.pss_kib?.before as f64)))
+        model.steps.idle.cell(|idle| Some(count(idle.pss_kib?.before as f64)))
     });
     rows.row("  memory (PSS) a connection, KiB", |model| {
-        show(&model.steps.idle, |idle| Some(format!("{:.0}", idle.pss_kib_per_connection?)))
+        model.steps.idle.cell(|idle| Some(format!("{:.0}", idle.pss_kib_per_connection?)))
     });
     rows.row("  ended after SIGTERM, ms", |model| {
-        show(&model.steps.stop, |stop| Some(format!("{:.1}", stop.millis)))
+        model.steps.stop.cell(|stop| format!("{:.1}", stop.millis))
     });
     rows.rows
 }
@@ -123,19 +114,20 @@ impl Rows<'_> {
         for connections in LOADS {
             let plural = if connections == 1 { "" } else { "s" };
             let text = |load: &Load| Some(cell(load.at(connections)?));
-            self.row(&format!("  {connections} connection{plural}"), |model| {
-                show(&model.steps.load, text)
-            });
+            let label = format!("  {connections} connection{plural}");
+            self.row(&label, |model| model.steps.load.cell(text));
         }
     }
 }
 
-/// A figure; marked where the step did not pass.
-fn show<F>(step: &Step<F>, text: impl Fn(&F) -> Option<String>) -> String {
-    let mark = if step.passed { "" } else { "✗ " };
-    match &step.figures {
-        Some(figures) => format!("{mark}{}", text(figures).unwrap_or_else(|| "unknown".into())),
-        None => "✗".into(),
+impl<Figures> Step<Figures> {
+    /// A figure; marked where the step did not pass.
+    fn cell<Text: Into<Option<String>>>(&self, text: impl Fn(&Figures) -> Text) -> String {
+        let mark = if self.passed { "" } else { "✗ " };
+        match &self.figures {
+            Some(figures) => format!("{mark}{}", text(figures).into().unwrap_or("unknown".into())),
+            None => "✗".into(),
+        }
     }
 }
 

@@ -1,13 +1,14 @@
 //! The table at the end, and what is said around it.
 
 use comfy_table::presets::NOTHING;
-use comfy_table::{CellAlignment, ContentArrangement, Table, TableComponent};
+use comfy_table::{ContentArrangement, Table};
 use console::Term;
 use textwrap::Options;
 
 use crate::demo::report::rows::{self, Row};
 use crate::demo::report::sentence;
 use crate::demo::report::{Circumstances, Report};
+use crate::table;
 
 /// Lines are never wider, however wide the terminal is.
 const WIDEST: usize = 120;
@@ -49,16 +50,11 @@ fn tables(report: &Report, width: usize) -> Vec<String> {
 }
 
 fn table(report: &Report, rows: &[Row], models: &[usize]) -> String {
-    let mut table = Table::new();
-    table.load_preset(NOTHING).set_style(TableComponent::HeaderLines, '─');
     let names = models.iter().map(|&model| report.models[model].model.name());
-    table.set_header([""].into_iter().chain(names));
+    let mut table = table::new([""].into_iter().chain(names), 1..usize::MAX);
     for row in rows {
         let cells = models.iter().filter_map(|&model| row.cells.get(model));
         table.add_row([&row.label].into_iter().chain(cells));
-    }
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
     }
     lines_of(&table)
 }

@@ -7,7 +7,7 @@ use rpc_client::{CallError, Client};
 
 use crate::demo::steps::plan::TIMEOUT;
 use crate::launch::Server;
-use crate::methods::PING;
+use crate::serve::methods::PING;
 
 /// A new connection, whose calls may take as long as a loaded machine needs.
 pub(crate) fn connect(server: &Server) -> anyhow::Result<Client> {
@@ -44,5 +44,20 @@ pub(crate) fn is_served_within(server: &Server, time: Duration) -> anyhow::Resul
     match connect_with(server, time)?.call(PING, &"ireader 0".to_owned()) {
         Err(CallError::TimedOut { .. }) => Ok(false),
         reply => Ok(reply.map(|_| true)?),
+    }
+}
+
+/// The code of the error that the caller was told, if it was one.
+pub(crate) fn code_of(reply: &Result<(), CallError>) -> Option<i32> {
+    reply.as_ref().err().and_then(CallError::rpc_error).map(|error| error.code)
+}
+
+/// What the caller saw of its call, for people.
+pub(crate) fn describe(reply: Result<(), CallError>) -> String {
+    match reply {
+        Ok(()) => "a result".to_owned(),
+        Err(CallError::Rpc(error)) => format!("error {}: {}", error.code, error.message),
+        Err(CallError::Closed(_)) => "its connection closed".to_owned(),
+        Err(error) => error.to_string(),
     }
 }

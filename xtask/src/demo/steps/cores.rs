@@ -12,7 +12,7 @@ use crate::demo::steps::client::connect;
 use crate::demo::steps::plan::Plan;
 use crate::demo::steps::step::millis;
 use crate::launch::Server;
-use crate::methods::PI;
+use crate::serve::methods::PI;
 
 /// Two connections: the demo compares one core with two, however many there are.
 const TOGETHER: usize = 2;

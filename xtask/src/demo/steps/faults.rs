@@ -4,14 +4,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
-use rpc_client::{CallError, Client};
+use rpc_client::Client;
 use serde::Serialize;
 
-use crate::demo::steps::client::{connect, connect_served, connect_with, ping};
+use crate::demo::steps::client::{code_of, connect, connect_served, connect_with, describe, ping};
 use crate::demo::steps::plan::TIMEOUT;
 use crate::demo::steps::step::millis;
 use crate::launch::Server;
-use crate::methods::{ABORT, PANIC};
+use crate::serve::methods::{ABORT, PANIC};
 
 /// How long one of those attempts may take.
 const ATTEMPT: Duration = Duration::from_millis(500);
@@ -98,17 +98,4 @@ fn await_service(server: &Server, since: Instant) -> Option<Duration> {
 
 fn count_survivors(others: &mut [Client]) -> usize {
     others.iter_mut().filter_map(|other| ping(other).ok()).count()
-}
-
-fn code_of(reply: &Result<(), CallError>) -> Option<i32> {
-    reply.as_ref().err().and_then(CallError::rpc_error).map(|error| error.code)
-}
-
-fn describe(reply: Result<(), CallError>) -> String {
-    match reply {
-        Ok(()) => "a result".to_owned(),
-        Err(CallError::Rpc(error)) => format!("error {}: {}", error.code, error.message),
-        Err(CallError::Closed(_)) => "its connection closed".to_owned(),
-        Err(error) => error.to_string(),
-    }
 }

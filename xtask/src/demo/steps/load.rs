@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::demo::steps::client::connect;
 use crate::demo::steps::plan::{LOADS, Plan, TIMEOUT};
 use crate::launch::Server;
-use crate::methods::PING;
+use crate::serve::methods::PING;
 
 /// The longest latency that the histogram holds, in nanoseconds.
 const LONGEST_NANOS: u64 = 60_000_000_000;

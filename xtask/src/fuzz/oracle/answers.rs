@@ -5,7 +5,7 @@ use rpc_proto::{ERROR_KIND, ErrorCode, Response, RpcError};
 
 use super::envelope::{self, Meaning};
 use super::splitting::{End, Split};
-use crate::methods::{ABORT, BROOD, ECHO, HOLD, OVERFLOW, PANIC, PI, RAISE, SLEEP, SPIN};
+use crate::serve::methods::{ABORT, BROOD, ECHO, HOLD, OVERFLOW, PANIC, PI, RAISE, SLEEP, SPIN};
 
 /// Beyond this, `pi` takes its time.
 const MAX_PI: u64 = 1000;

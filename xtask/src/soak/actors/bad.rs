@@ -10,7 +10,7 @@ use rpc_client::ErrorCode::{
 use rpc_client::{CallError, Executed};
 
 use crate::model::Model;
-use crate::soak::actors::raw::{Raw, frame, request};
+use crate::raw::{Raw, frame, request};
 use crate::soak::context::Context;
 use crate::soak::context::plan::{self, TIMEOUT};
 use crate::soak::context::rng::SeededRng;
@@ -105,7 +105,7 @@ pub(crate) fn misbehave(context: &Context<'_>, name: &str) {
         };
         let since = context.since_now();
         let begun = Instant::now();
-        let connected = Raw::connect(context.address).map_err(Unexpected::from);
+        let connected = Raw::connect(context.address, TIMEOUT).map_err(Unexpected::from);
         let done = connected.and_then(|peer| misbehave(context, &mut rng, peer));
         let quiet = begun.elapsed();
         context.results.bad.add(1);

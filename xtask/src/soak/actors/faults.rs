@@ -9,9 +9,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rpc_client::{CallError, Client, ErrorCode, Executed};
 
-use crate::methods::{ABORT, OVERFLOW, RAISE};
 use crate::model::Model;
 use crate::proc;
+use crate::serve::methods::{ABORT, OVERFLOW, RAISE};
 use crate::soak::context::Context;
 use crate::soak::context::plan;
 use crate::soak::context::rng::SeededRng;

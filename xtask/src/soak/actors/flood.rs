@@ -4,10 +4,10 @@ use std::time::Instant;
 
 use rpc_client::{CallError, ErrorCode};
 
-use crate::soak::actors::raw::{Raw, request};
+use crate::raw::{Raw, request};
 use crate::soak::context::Context;
 use crate::soak::context::expected_failure::Since;
-use crate::soak::context::plan;
+use crate::soak::context::plan::{self, TIMEOUT};
 
 const PING: &str = "\"is there a place?\"";
 const PONG: &[u8] = br#"{"out":"pong","result":"is there a place?"}"#;
@@ -30,7 +30,7 @@ fn flood(context: &Context<'_>, name: &str) -> anyhow::Result<()> {
     let begun = Instant::now();
     let mut connections = Vec::new();
     for _ in 0..plan::flood(context.model) {
-        let mut connection = Raw::connect(context.address)?;
+        let mut connection = Raw::connect(context.address, TIMEOUT)?;
         // Who is refused may notice it here already.
         let _ = connection.send(&request("ping", PING));
         connections.push(connection);

@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use rpc_client::{CallError, Client, Method, Pool};
 
-use crate::methods::{ECHO, PING};
 use crate::model::Model;
+use crate::serve::methods::{ECHO, PING};
 use crate::soak::context::Context;
 use crate::soak::context::expected_failure::Since;
 use crate::soak::context::plan::{self, TIMEOUT};

@@ -1,6 +1,6 @@
 //! A client that makes the server leak, to see whether the soak notices.
 
-use crate::methods::LEAK;
+use crate::serve::methods::LEAK;
 
 use crate::soak::context::Context;
 

@@ -10,4 +10,3 @@ pub(super) mod flood;
 pub(super) mod good;
 pub(super) mod leak;
 pub(super) mod pipelined;
-mod raw;

@@ -4,10 +4,10 @@ use std::time::Instant;
 
 use rpc_client::CallError;
 
-use crate::soak::actors::raw::{Raw, frame, request};
+use crate::raw::{Raw, frame, request};
 use crate::soak::context::Context;
 use crate::soak::context::expected_failure::Since;
-use crate::soak::context::plan;
+use crate::soak::context::plan::{self, TIMEOUT};
 use crate::soak::context::rng::SeededRng;
 
 pub(crate) fn pipelined(context: &Context<'_>, name: &str) {
@@ -15,7 +15,7 @@ pub(crate) fn pipelined(context: &Context<'_>, name: &str) {
     while context.goes_on() {
         let since = context.since_now();
         let begun = Instant::now();
-        match Raw::connect(context.address) {
+        match Raw::connect(context.address, TIMEOUT) {
             Ok(mut connection) => {
                 let batches = 1 + rng.below(plan::calls_a_connection(context.model) / 10);
                 let mut goes_on = true;

@@ -95,25 +95,20 @@ pub(crate) fn time_between_deaths(model: Model, load: Duration) -> Duration {
 }
 
 pub(crate) fn arguments(model: Model) -> Vec<String> {
-    let duration = |option: &str, time: Duration| [option.to_owned(), format!("{time:?}")];
-    let number = |option: &str, number: usize| [option.to_owned(), number.to_string()];
-    let mut arguments = Vec::from(["--fault-methods", "--log", "warn"].map(str::to_owned));
-    arguments.extend(number("--max-frame-len", MAX_FRAME_LEN));
-    arguments.extend(duration("--first-request-timeout", FIRST_REQUEST));
-    arguments.extend(duration("--idle-timeout", IDLE));
-    arguments.extend(duration("--frame-timeout", TRANSFER));
-    arguments.extend(duration("--write-timeout", TRANSFER));
-    arguments.extend(duration("--grace", GRACE));
+    let mut arguments = format!(
+        "--fault-methods --log warn --max-frame-len {MAX_FRAME_LEN} --idle-timeout {IDLE:?} \
+         --first-request-timeout {FIRST_REQUEST:?} --frame-timeout {TRANSFER:?} \
+         --write-timeout {TRANSFER:?} --grace {GRACE:?}"
+    );
     if matches!(model, Model::Thread | Model::PreforkThread) {
-        arguments.extend(number("--max-connections", MAX_CONNECTIONS));
+        arguments += &format!(" --max-connections {MAX_CONNECTIONS}");
     }
     if model == Model::Fork {
-        arguments.extend(number("--max-children", MAX_CONNECTIONS));
+        arguments += &format!(" --max-children {MAX_CONNECTIONS}");
     }
     if model.has_workers() {
-        arguments.extend(number("--workers", workers(model)));
-        arguments.extend(number("--max-requests", 5000));
-        arguments.extend(duration("--drain", DRAIN));
+        let workers = workers(model);
+        arguments += &format!(" --workers {workers} --max-requests 5000 --drain {DRAIN:?}");
     }
-    arguments
+    arguments.split(' ').map(str::to_owned).collect()
 }

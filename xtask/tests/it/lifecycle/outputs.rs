@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{PipeReader, PipeWriter, Write, pipe};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::Signal;
@@ -10,7 +10,7 @@ use serde_json::Value;
 use xtask::launch::Server;
 use xtask::model::Model;
 
-use super::{Caller, Directory, PATIENCE, command_in, promises, stop_cleanly};
+use super::{Caller, Directory, command_in, promises, stop_cleanly, wait_until};
 
 promises! {
     closed_outputs_change_nothing: single thread fork prefork prefork_thread;
@@ -22,40 +22,28 @@ promises! {
 }
 
 fn closed_outputs_change_nothing(model: Model) {
-    serves(model, ">&- 2>&-", |_| {}, 3);
+    serves(model, ">&- 2>&-", Stdio::null(), 3);
 }
 
 fn full_outputs_change_nothing(model: Model) {
-    let full = || File::options().write(true).open("/dev/full").expect("the device");
-    serves(
-        model,
-        "",
-        |command| {
-            command.stdout(full()).stderr(full());
-        },
-        3,
-    );
+    let full = File::options().write(true).open("/dev/full").expect("the device");
+    serves(model, ">&2", full, 3);
 }
 
 fn outputs_whose_reader_has_gone_change_nothing(model: Model) {
     let (_, writer) = pipe().expect("a pipe");
-    serves(model, "", |command| into_pipe(command, writer), 3);
+    serves(model, ">&2", writer, 3);
 }
 
 fn full_pipes_that_nobody_reads_change_nothing(model: Model) {
     let (_reader, writer) = full_pipe();
-    serves(model, "", |command| into_pipe(command, writer), 3);
+    serves(model, ">&2", writer, 3);
 }
 
 /// Each panic is a line: they are more than a pipe holds.
 fn thousands_of_panics_into_an_unread_pipe_change_nothing(model: Model) {
     let (_reader, writer) = pipe().expect("a pipe");
-    serves(model, "", |command| into_pipe(command, writer), 2000);
-}
-
-fn into_pipe(command: &mut Command, writer: PipeWriter) {
-    let again = writer.try_clone().expect("a descriptor");
-    command.stdout(writer).stderr(again);
+    serves(model, ">&2", writer, 2000);
 }
 
 fn full_pipe() -> (PipeReader, PipeWriter) {
@@ -73,21 +61,18 @@ fn full_pipe() -> (PipeReader, PipeWriter) {
     (reader, writer)
 }
 
-/// Starts a server with the given outputs. It answers, also `panics` calls of a handler that
-/// panics and thereby writes, and it stops as ever.
-fn serves(model: Model, redirection: &str, outputs: impl FnOnce(&mut Command), panics: usize) {
+/// Starts a server with the given standard error, and with standard output as the redirection of
+/// the shell makes it. It answers, also `panics` calls of a handler that panics and thereby writes,
+/// and it stops as ever.
+fn serves(model: Model, redirection: &str, stderr: impl Into<Stdio>, panics: usize) {
     let directory = Directory::new();
     let address = directory.socket();
-    let preparation = match redirection {
-        "" => String::new(),
-        redirection => format!("exec {redirection}"),
-    };
+    // The shell says in the server's place what that cannot say.
+    let preparation = format!("echo listening on {address}; exec {redirection}");
     let mut command = command_in(&preparation, model, &address, &["--workers", "1"]);
-    command.stdout(Stdio::null()).stderr(Stdio::null());
-    outputs(&mut command);
-    let address = address.parse().expect("an address");
-    let mut server =
-        Server::start_speechless(command, address, PATIENCE).expect("the server starts");
+    command.stderr(stderr);
+    let mut server = Server::start_command(command).expect("the shell starts");
+    wait_until("the server listens", || server.connect().is_ok());
     let mut caller = Caller::served(&server);
     for _ in 0..panics {
         caller.send("panic", Value::Null);

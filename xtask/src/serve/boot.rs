@@ -18,7 +18,7 @@ use rpc_core::ServeError;
 /// # Panics
 ///
 /// For `panic`.
-pub fn look_for_fault(file: &Path) -> Result<(), ServeError> {
+pub(crate) fn look_for_fault(file: &Path) -> Result<(), ServeError> {
     let fault = fs::read_to_string(file).unwrap_or_default();
     match fault.trim() {
         "fail" => Err(ServeError::Setup(io::Error::other("told to fail"))),

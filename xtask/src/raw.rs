@@ -1,4 +1,5 @@
-//! A connection that sends any bytes, for clients who pipeline and for clients who misbehave.
+//! A connection that sends any bytes, for clients who pipeline, who misbehave, or who look at what
+//! `rpc-client` does not show.
 
 use std::io::{self, ErrorKind, Write};
 use std::net::{Shutdown, TcpStream};
@@ -9,11 +10,10 @@ use nix::sys::socket::{setsockopt, sockopt};
 use rpc_client::CallError;
 use rpc_proto::{Address, ERROR_KIND, FrameReader, MAX_FRAME_LEN, Response, RpcError};
 
-use crate::soak::context::plan::TIMEOUT;
-
 pub(crate) struct Raw {
     stream: TcpStream,
     replies: FrameReader,
+    timeout: Duration,
 }
 
 /// `body` behind its length.
@@ -28,16 +28,18 @@ pub(crate) fn request(method: &str, params: &str) -> Vec<u8> {
 }
 
 impl Raw {
-    pub(crate) fn connect(address: &Address) -> Result<Raw, CallError> {
+    /// Reading and writing may take `timeout` each time.
+    pub(crate) fn connect(address: &Address, timeout: Duration) -> Result<Raw, CallError> {
         let connect = || {
             let stream = TcpStream::connect(address.to_string())?;
             stream.set_nodelay(true)?;
-            stream.set_read_timeout(Some(TIMEOUT))?;
-            stream.set_write_timeout(Some(TIMEOUT))?;
+            stream.set_read_timeout(Some(timeout))?;
+            stream.set_write_timeout(Some(timeout))?;
             Ok(stream)
         };
         let failed = |source| CallError::Connect { address: address.clone(), source };
-        Ok(Raw { stream: connect().map_err(failed)?, replies: FrameReader::new(MAX_FRAME_LEN) })
+        let (stream, replies) = (connect().map_err(failed)?, FrameReader::new(MAX_FRAME_LEN));
+        Ok(Raw { stream, replies, timeout })
     }
 
     pub(crate) fn send(&mut self, bytes: &[u8]) -> Result<(), CallError> {
@@ -56,7 +58,7 @@ impl Raw {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if is_a_timeout(&error) => {
                     let executed = rpc_client::Executed::Maybe;
-                    return Err(CallError::TimedOut { limit: TIMEOUT, executed });
+                    return Err(CallError::TimedOut { limit: self.timeout, executed });
                 }
                 Err(error) => return Err(CallError::Closed(error)),
             }
