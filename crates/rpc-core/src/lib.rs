@@ -70,7 +70,6 @@ pub use serve::service::Service;
 pub use stop::control::Shutdown;
 pub use sys::exit::{EXIT_DEADLINE, EXIT_GRACE_EXPIRED};
 
-pub use rpc_proto::stats::WorkerState;
 pub use rpc_proto::{Address, ErrorCode, Method, RpcError};
 
 /// What only the crates of this workspace need from each other.
