@@ -33,7 +33,7 @@ pub fn bench(options: BenchOptions) -> anyhow::Result<()> {
 ///
 /// # Errors
 ///
-/// As [`bench`].
+/// As [`bench()`].
 pub fn check(what: &str) -> anyhow::Result<()> {
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/checks/Cargo.toml");
     become_program(cargo().args(["run", "--quiet", "--manifest-path", manifest, "--", what]))
