@@ -76,7 +76,7 @@ pub(crate) fn on_crash(signal: libc::c_int, handler: &InHandler) {
 /// Stops the server because this process crashes, so that another worker gets new connections.
 /// Waits a moment until the accepting thread has stopped. Async-signal-safe.
 fn stop_in_crash(control: &Control) {
-    const MAX_TRIES: usize = 1000;
+    const MAX_TRIES: usize = 10_000;
     control.stop();
     for _ in 0..MAX_TRIES {
         if control.listening.is_over() {
