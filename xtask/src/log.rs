@@ -1,6 +1,6 @@
 //! Standard output and standard error of a server that must not depend on who reads them.
 //!
-//! A pipe that nobody reads fills up, and the next write to it blocks for ever. A server must go
+//! A pipe that nobody reads fills up, and the next write to it blocks forever. A server must go
 //! on serving, so what cannot be written at once is dropped.
 
 use std::fs::{File, OpenOptions};

@@ -59,7 +59,7 @@ pub struct Account {
 }
 
 impl Account {
-    /// Looks up `user`, by name or number, and `group`, which is the user's own unless told.
+    /// Looks up `user`, by name or number, and `group`, by default the user's own.
     ///
     /// May block for as long as the system's sources of users do (nsswitch.conf(5)).
     ///

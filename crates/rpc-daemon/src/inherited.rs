@@ -26,9 +26,8 @@ const READY: &[u8] = b"r\n";
 /// The writing end of that pipe, until it was used.
 static STATUS_PIPE: Mutex<Option<OwnedFd>> = Mutex::new(None);
 
-/// Takes the listening socket that whoever started this program has passed on, as systemd's socket
-/// units do: sd_listen_fds(3). `None` when nothing was passed on to this process, or when it was
-/// taken before.
+/// Takes the listening socket that the parent process has passed on, as systemd's socket units do:
+/// sd_listen_fds(3). `None` when nothing was passed on to this process, or when it was taken before.
 ///
 /// `LISTEN_PID` has to be this process, `LISTEN_FDS` to be 1, and descriptor 3 a listening stream
 /// socket. To be called at the start, before anything else could have opened descriptor 3. Does

@@ -25,7 +25,7 @@ pub enum Notice {
     /// The server is about to end.
     Stopping,
     /// This process is the main one from now on. A manager believes it from the main process only,
-    /// unless told otherwise (systemd.service(5), `NotifyAccess`).
+    /// by default (systemd.service(5), `NotifyAccess`).
     MainProcess(i32),
 }
 

@@ -1,7 +1,7 @@
 //! Speaking with the kernel about processes: the only file that forks.
 //!
 //! A process with more than one thread is never forked: the child would have the memory of all
-//! threads and only one of them, so a lock that another thread held stays locked for ever.
+//! threads and only one of them, so a lock that another thread held stays locked forever.
 #![allow(unsafe_code)]
 
 use std::fs;
@@ -26,7 +26,7 @@ const SOCKET: RawFd = 3;
 pub(crate) const STATUS_PIPE: RawFd = SOCKET + 1;
 
 /// The proof that this process had one thread a moment ago. Only that thread could have started
-/// another since, so whoever got the proof and started none still is the only one.
+/// another since, so if it started none after it got the proof, it still is the only one.
 pub(crate) struct OneThread(());
 
 /// fork(2), with all signals blocked, so that none is lost between the two sides. In the child they

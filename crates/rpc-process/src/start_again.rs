@@ -2,8 +2,8 @@
 //!
 //! The listening socket is passed on as sd_listen_fds(3) describes, and behind it a status pipe like
 //! a worker's, through which the successor says that it is ready. It is not asked to say so to a
-//! socket of ours in `NOTIFY_SOCKET`: later notices must reach the real service manager, and whoever
-//! knows a socket's name could send the good news in its place.
+//! socket of ours in `NOTIFY_SOCKET`: later notices must reach the real service manager, and any
+//! process that knows a socket's name could send the good news in its place.
 
 use std::env;
 use std::os::fd::{AsFd, BorrowedFd};

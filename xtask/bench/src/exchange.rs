@@ -46,7 +46,7 @@ impl Exchange {
         }
     }
 
-    /// As `rpc-client` spells it, which says how long it waits: 30 s unless told.
+    /// As `rpc-client` spells it, which says how long it waits: 30 s by default.
     pub(crate) fn of_client(payload: usize) -> Exchange {
         let method = Called::Echo.method();
         let text = text(payload);

@@ -289,7 +289,7 @@ fn models(options: &Options) -> Vec<Model> {
 }
 
 fn custom_steps(options: &Options, load: Load) -> Vec<(String, Step)> {
-    // Single serves one connection at a time: the others would wait for ever.
+    // Single serves one connection at a time: the others would wait forever.
     let possible = |model: &Model| *model != Model::Single || load.connections == 1 || load.churn;
     let step = |model| {
         let begin = move |settings: &_| cases::comparison(settings, model, load, Target::None);

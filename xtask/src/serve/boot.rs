@@ -7,7 +7,7 @@ use std::path::Path;
 use nix::poll::{PollTimeout, poll};
 use rpc_core::ServeError;
 
-/// Does what the file says, each time that a worker starts: `fail` with an error, `hang` for ever,
+/// Does what the file says, each time that a worker starts: `fail` with an error, `hang` forever,
 /// `panic`, `exit` without a word, or `abort`. An empty or missing file is no fault, so a test can
 /// let one start fail and the next succeed.
 ///
@@ -23,7 +23,7 @@ pub(crate) fn look_for_fault(file: &Path) -> Result<(), ServeError> {
     match fault.trim() {
         "fail" => Err(ServeError::Setup(io::Error::other("told to fail"))),
         "hang" => {
-            // From here on it hangs for ever, whatever the file says next.
+            // From here on it hangs forever, whatever the file says next.
             tracing::warn!("told to hang");
             loop {
                 let _ = poll(&mut [], PollTimeout::NONE);

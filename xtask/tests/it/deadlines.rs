@@ -270,7 +270,7 @@ fn a_result_and_a_deadline_at_the_same_moment_give_one_answer(model: Model) {
     assert_eq!(results + deadlines, rounds);
 }
 
-/// Its handler would run for ever, and take a processor.
+/// Its handler would run forever, and take a processor.
 fn a_process_whose_only_thread_is_lost_ends(model: Model) {
     if !matches!(model, Model::Fork | Model::Prefork) {
         return;

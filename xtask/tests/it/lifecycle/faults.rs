@@ -149,7 +149,7 @@ fn a_hard_stop_ends_everything(model: Model) {
     }
 }
 
-/// All processes are gone when it returns, and no caller waits for ever.
+/// All processes are gone when it returns, and no caller waits forever.
 fn stop_under_load(server: &mut Server, signals: &[Signal], status: i32) -> Seen {
     let (pid, address) = (server.pid(), server.address().clone());
     let mut tree = Vec::new();
