@@ -1,4 +1,4 @@
-//! Becoming an ordinary user after what only root may do is done, for good.
+//! Becoming an ordinary user for good, after the steps that only root may do.
 
 use std::ffi::CString;
 use std::io;
@@ -9,7 +9,7 @@ use nix::unistd::{
     setresuid,
 };
 
-/// Why this process is not the user that it should be.
+/// Why this process cannot become the user.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AccountError {
@@ -19,54 +19,54 @@ pub enum AccountError {
     /// There is no such group, by name or number.
     #[error("there is no group `{0}`")]
     NoGroup(String),
-    /// The database of users or groups cannot be read.
+    /// The user or group database cannot be read.
     #[error("cannot look up `{name}`")]
     LookUp {
-        /// What was looked for.
+        /// The user or group that was looked up.
         name: String,
-        /// What the system said.
+        /// The error of the system call.
         source: io::Error,
     },
-    /// That user, or that group, is root.
+    /// The user or the group is root.
     #[error("dropping privileges to root would drop none")]
     Root,
-    /// Only root may become somebody else.
+    /// Only root can become another user.
     #[error("only root can become another user, and this process belongs to user {uid}")]
     NotRoot {
-        /// Whose process it is.
+        /// The effective user id of this process.
         uid: u32,
     },
-    /// The system refused one of the steps. The process has lost some of its privileges, perhaps.
+    /// The system refused one of the steps. The process may have lost some of its privileges.
     #[error("cannot {step}")]
     Drop {
-        /// What was tried.
+        /// The step that failed.
         step: &'static str,
-        /// What the system said.
+        /// The error of the system call.
         source: io::Error,
     },
-    /// The steps succeeded, and yet the process could become root again.
-    #[error("the privileges that were dropped could be had again")]
+    /// All steps succeeded, but the process could still become root again.
+    #[error("the dropped privileges can be regained")]
     NotDropped,
 }
 
-/// A user and a group, whose rights a process is to have.
+/// The user and the group that a process is to run as.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
-    /// The name of the user, by which its further groups are found.
+    /// The name of the user, by which its supplementary groups are looked up.
     name: CString,
     uid: Uid,
     gid: Gid,
 }
 
 impl Account {
-    /// Looks up `user`, by name or number, and `group`, by default the user's own.
+    /// Looks up `user` and `group`, each by name or number; default for `group`: the user's own.
     ///
-    /// May block for as long as the system's sources of users do (nsswitch.conf(5)).
+    /// Blocks for as long as the system's sources of users need (nsswitch.conf(5)).
     ///
     /// # Errors
     ///
-    /// [`AccountError`] when there is no such user or group, or when either is root: a process
-    /// in the group root can write what that group can.
+    /// [`AccountError`] when there is no such user or group, when they cannot be looked up, or when
+    /// either is root: a process in the group root can write all that this group can.
     pub fn find(user: &str, group: Option<&str>) -> Result<Account, AccountError> {
         let failed = |name: &str, errno: Errno| AccountError::LookUp {
             name: name.to_owned(),
@@ -96,30 +96,32 @@ impl Account {
         Ok(Account { name, uid: found.uid, gid })
     }
 
-    /// The number of the user.
+    /// The user id.
     pub fn uid(&self) -> u32 {
         self.uid.as_raw()
     }
 
-    /// The number of the group.
+    /// The group id.
     pub fn gid(&self) -> u32 {
         self.gid.as_raw()
     }
 
-    /// Makes the whole process, with all its threads, one of this user and group, with the further
-    /// groups of the user, and makes sure that there is no way back. Does nothing in a process
-    /// that is this user's already, such as one that was started anew by one that had dropped its
-    /// privileges.
+    /// Makes the whole process, with all its threads, run as this user and group, with the user's
+    /// supplementary groups, and checks that it cannot become root again. Does nothing in a process
+    /// that runs as this user already, for instance after an upgrade of a server that had dropped
+    /// its privileges.
     ///
-    /// To be called after everything that needs root: binding a port below 1024, the pidfile. What
-    /// is open stays open. The process writes no core files from now on (proc(5),
+    /// Call this after everything that needs root: binding a port below 1024, creating the pidfile.
+    /// Open descriptors stay open. From now on the process writes no core files (proc(5),
     /// `fs.suid_dumpable`). The order, groups before user, is that of "Setuid Demystified" (Chen,
-    /// Wagner and Dean, 2002): who has given up root cannot change groups any more.
+    /// Wagner and Dean, 2002): a process that is no longer root cannot change its groups.
+    ///
+    /// Blocks for as long as the system's sources of groups need (nsswitch.conf(5)).
     ///
     /// # Errors
     ///
     /// [`AccountError`]. After [`Drop`](AccountError::Drop) and
-    /// [`NotDropped`](AccountError::NotDropped) the process should end: it is neither root nor
+    /// [`NotDropped`](AccountError::NotDropped) the process should end: it may be neither root nor
     /// the user.
     pub fn assume(&self) -> Result<(), AccountError> {
         if self.is_assumed()? {
@@ -143,11 +145,11 @@ impl Account {
         Ok(())
     }
 
-    /// Whether all of the process's ids are those of this account, and it is not in root's group.
+    /// Whether all ids of this process are those of this account, and it is not in the group root.
     fn is_assumed(&self) -> Result<bool, AccountError> {
-        let user = drop_step("tell the user", getresuid())?;
-        let group = drop_step("tell the group", getresgid())?;
-        let groups = drop_step("tell the groups", getgroups())?;
+        let user = drop_step("read the user ids", getresuid())?;
+        let group = drop_step("read the group ids", getresgid())?;
+        let groups = drop_step("read the groups", getgroups())?;
         Ok([user.real, user.effective, user.saved] == [self.uid; 3]
             && [group.real, group.effective, group.saved] == [self.gid; 3]
             && !groups.contains(&Gid::from_raw(0)))

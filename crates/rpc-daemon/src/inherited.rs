@@ -1,5 +1,5 @@
-//! What the program that started this one has passed on: descriptors from 3, as sd_listen_fds(3)
-//! describes. systemd's socket units do it, and so does a server that starts its new version.
+//! Descriptors that the parent program passed on, numbered from 3, as sd_listen_fds(3) describes.
+//! systemd passes on sockets in this way, and so does a server during an upgrade.
 #![allow(unsafe_code)]
 
 use std::env;
@@ -13,37 +13,37 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::socket::{getsockopt, sockopt};
 use nix::unistd::write;
 
-/// sd_listen_fds(3), SD_LISTEN_FDS_START.
+/// SD_LISTEN_FDS_START of sd_listen_fds(3).
 const SOCKET: i32 = 3;
 
-/// Names the descriptor of the pipe through which this program says to the server that it replaces
-/// that it is ready.
+/// The environment variable with the descriptor of the status pipe. Through this pipe a program
+/// reports to the server that it replaces that it is ready.
 pub const STATUS_VARIABLE: &str = "RPC_STATUS_FD";
 
-/// What a worker says to its master, too, when it is ready.
+/// The report, which is the same as a worker's report to its master.
 const READY: &[u8] = b"r\n";
 
-/// The writing end of that pipe, until it was used.
+/// The writing end of the status pipe, until the report is sent.
 static STATUS_PIPE: Mutex<Option<OwnedFd>> = Mutex::new(None);
 
-/// Takes the listening socket that the parent process has passed on, as systemd's socket units do:
-/// sd_listen_fds(3). `None` when nothing was passed on to this process, or when it was taken before.
+/// Takes the listening socket that was passed on to this process, as systemd's socket units do:
+/// sd_listen_fds(3). `None` when nothing was passed on, or when the socket was taken before.
 ///
-/// `LISTEN_PID` has to be this process, `LISTEN_FDS` to be 1, and descriptor 3 a listening stream
-/// socket. To be called at the start, before anything else could have opened descriptor 3. Does
-/// not block. The socket is closed on exec from now on.
+/// `LISTEN_PID` must be this process, `LISTEN_FDS` must be 1, and descriptor 3 must be a listening
+/// stream socket. Call this at the start, before other code could have opened descriptor 3. Does
+/// not block. The socket gets the close-on-exec flag.
 ///
-/// The socket belongs to others as well. The two variables stay in the environment, since removing
-/// them is not safe once there are threads. Programs that this one starts have other process ids
-/// and do not take them for theirs; one that replaces this process by exec(3) must remove or
-/// replace them.
+/// Other processes may share the socket. The two variables stay in the environment, since removing
+/// them is not safe once there are threads. Programs that this one starts have other process ids,
+/// so they ignore the variables; before this process executes another program with exec(3), it must
+/// remove or replace them.
 ///
 /// # Errors
 ///
-/// When the variables are no numbers, or when something else was passed on.
+/// When the variables are not numbers, or when anything but one listening socket was passed on.
 pub fn inherited_socket() -> io::Result<Option<OwnedFd>> {
-    // The process id tells whether the variables are meant for this process: they are inherited
-    // by everything that it starts.
+    // The process id shows whether the variables are meant for this process: all programs that
+    // the addressee starts inherit them.
     if number("LISTEN_PID")? != Some(process::id()) {
         return Ok(None);
     }
@@ -59,54 +59,54 @@ pub fn inherited_socket() -> io::Result<Option<OwnedFd>> {
         return Ok(None);
     }
     let socket = look_at(SOCKET)?;
-    // Should the variables be wrong, then what this process has opened itself is at least no
-    // listening socket, and is left alone.
+    // If the variables are wrong, descriptor 3 is something that this process has opened itself. It
+    // is not a listening socket then, and stays untouched.
     if !getsockopt(&socket, sockopt::AcceptConn)? {
         return Err(invalid(format_args!("it is not a listening stream socket")));
     }
     fcntl(socket, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
     *was_taken = true;
-    // SAFETY: it is open, came from outside, and this happens once, so nobody else owns it.
+    // SAFETY: it is open, was inherited, and is taken only once, so nothing else owns it.
     let socket = unsafe { OwnedFd::from_raw_fd(SOCKET) };
 
     if let Some(pipe) =
         number(STATUS_VARIABLE)?.map(|pipe| pipe as i32).filter(|&pipe| pipe > SOCKET)
         && fcntl(look_at(pipe)?, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).is_ok()
     {
-        // SAFETY: as above: the same environment, which means this process, names it.
+        // SAFETY: as above; the same environment, which is meant for this process, names it.
         let pipe = unsafe { OwnedFd::from_raw_fd(pipe) };
         *STATUS_PIPE.lock().unwrap_or_else(PoisonError::into_inner) = Some(pipe);
     }
     Ok(Some(socket))
 }
 
-/// Says to the server that this program replaces, if there is one, that it is ready. A second call
-/// does nothing.
+/// Reports to the server that this program replaces, if there is one, that this program is ready.
+/// A second call does nothing. Does not block.
 pub fn report_ready() {
     let pipe = STATUS_PIPE.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(pipe) = pipe
         && let Err(error) = write(&pipe, READY)
     {
-        tracing::debug!(%error, "the server before this one was not told");
+        tracing::debug!(%error, "cannot report readiness to the server that this one replaces");
     }
 }
 
-/// The open descriptor `number`, for a call or two.
+/// Borrows the descriptor `number` after checking that it is open. Use it only for a short time.
 fn look_at(number: i32) -> io::Result<BorrowedFd<'static>> {
-    // SAFETY: F_GETFD of a number that is not open fails and does nothing else.
+    // SAFETY: until F_GETFD has shown that it is open, it is used for nothing else.
     let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
     fcntl(borrowed, FcntlArg::F_GETFD)?;
     Ok(borrowed)
 }
 
-/// The variable `name` as a number, `None` if it is not set.
+/// The environment variable `name` as a number; `None` if it is not set.
 fn number(name: &str) -> io::Result<Option<u32>> {
     let Some(value) = env::var_os(name) else {
         return Ok(None);
     };
     match value.to_str().and_then(|value| value.parse().ok()) {
         Some(number) => Ok(Some(number)),
-        None => Err(invalid(format_args!("{name} is {value:?}, which is no number"))),
+        None => Err(invalid(format_args!("{name} is {value:?}, which is not a number"))),
     }
 }
 

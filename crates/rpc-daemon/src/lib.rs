@@ -1,20 +1,23 @@
-//! What a program needs beside its server to be a good service.
+//! What a program needs besides its server to be a good service.
 //!
 //! ```text
 //!   service manager ── LISTEN_FDS ──▶ inherited_socket ──▶ the server
-//!                   ◀─ NOTIFY_SOCKET ─ notify ◀─────────── accepting has begun, listening ends
+//!                   ◀─ NOTIFY_SOCKET ─ notify ◀─────────── begins to accept, ends listening
 //!   root            ── Account::assume ──▶ an ordinary user
 //!   operator        ── kill $(cat …) ──▶ PidFile
 //! ```
 //!
 //! # When to use it
 //!
-//! In a program that a service manager starts, or that is started as root and should not stay
-//! root. A program in a container that gives it its user and its port needs none of it.
+//! Use it in a program that a service manager starts, or that is started as root and should not
+//! stay root.
+//!
+//! It is the wrong choice for a program that is started by hand, or in a container that sets its
+//! user and port: such a program needs none of it.
 //!
 //! # Example
 //!
-//! The order matters: binding and the pidfile may need rights that [`Account::assume`] gives up.
+//! The order matters: binding and the pidfile may need privileges that [`Account::assume`] drops.
 //!
 //! ```no_run
 //! use rpc_daemon::{Account, Notice, PidFile, inherited_socket, notify};
@@ -35,7 +38,7 @@
 //!
 //! # Where to read next
 //!
-//! `docs/deploy.md` in the repository, which has the files for systemd.
+//! `docs/deploy.md` in the repository, which has the unit files for systemd.
 
 mod account;
 mod inherited;

@@ -1,7 +1,9 @@
-//! Telling a service manager what a server is about: the protocol of sd_notify(3), by hand.
+//! Notifying a service manager of a server's state: the protocol of sd_notify(3), without its
+//! library.
 //!
-//! One datagram a notice, to the Unix socket that `NOTIFY_SOCKET` names. Nothing depends on it: a
-//! server without a manager, or whose manager does not listen, serves all the same.
+//! It sends one datagram per notice to the Unix socket that `NOTIFY_SOCKET` names. Nothing depends
+//! on it: a server without a service manager, or whose manager does not listen, serves all the
+//! same.
 
 use std::env;
 use std::ffi::OsStr;
@@ -14,27 +16,27 @@ use nix::time::{ClockId, clock_gettime};
 
 use crate::inherited::report_ready;
 
-/// What a service manager can be told, sd_notify(3).
+/// A notice for a service manager: sd_notify(3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Notice {
-    /// Start or reload is complete: connections are accepted.
+    /// The start or a reload is complete: the server accepts connections.
     Ready,
-    /// A reload has begun; [`Ready`](Notice::Ready) tells its end.
+    /// A reload has begun; [`Ready`](Notice::Ready) ends it.
     Reloading,
     /// The server is about to end.
     Stopping,
-    /// This process is the main one from now on. A manager believes it from the main process only,
-    /// by default (systemd.service(5), `NotifyAccess`).
+    /// The process with this id is the main one from now on. By default a manager accepts this only
+    /// from the present main process (systemd.service(5), `NotifyAccess`).
     MainProcess(i32),
 }
 
-/// Sends `notice` to the service manager, if there is one: if `NOTIFY_SOCKET` is set.
+/// Sends `notice` to the service manager, if `NOTIFY_SOCKET` is set.
 ///
 /// Does not block. A notice that cannot be sent at once is logged at the level `debug` and lost.
 ///
-/// [`Notice::Ready`] also goes to the server that this program replaces, if that has started it: it
-/// goes on until it hears this.
+/// [`Notice::Ready`] also goes to the server that this program replaces, if that server has started
+/// it in an upgrade: the old server continues until it gets this.
 pub fn notify(notice: Notice) {
     if notice == Notice::Ready {
         report_ready();
@@ -43,7 +45,7 @@ pub fn notify(notice: Notice) {
         return;
     };
     if let Err(error) = message(notice).and_then(|message| send(&name, &message)) {
-        tracing::debug!(?notice, socket = ?name, %error, "the service manager was not told");
+        tracing::debug!(?notice, socket = ?name, %error, "cannot notify the service manager");
     }
 }
 
@@ -51,8 +53,8 @@ fn message(notice: Notice) -> io::Result<String> {
     Ok(match notice {
         Notice::Ready => "READY=1\n".to_owned(),
         Notice::Reloading => {
-            // systemd tells by the time whether this belongs to its latest request; both lines
-            // have to be in one message (systemd.service(5), Type=notify-reload).
+            // From the time systemd sees whether this belongs to its latest request. Both lines
+            // must be in one message (systemd.service(5), Type=notify-reload).
             let now = clock_gettime(ClockId::CLOCK_MONOTONIC)?;
             let micros = now.tv_sec() * 1_000_000 + now.tv_nsec() / 1000;
             format!("RELOADING=1\nMONOTONIC_USEC={micros}\n")
@@ -87,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn each_notice_is_an_assignment_a_line() {
+    fn each_notice_is_one_assignment_per_line() {
         check(Notice::Ready, "READY=1\n");
         check(Notice::Stopping, "STOPPING=1\n");
         check(Notice::MainProcess(4711), "MAINPID=4711\n");

@@ -1,8 +1,8 @@
-//! Not to try again and again what has just failed.
+//! Growing delays between attempts that fail.
 
 use std::time::Duration;
 
-/// Delays that double, from the first to the longest.
+/// A delay that doubles with each failure, from the first to the longest.
 #[derive(Clone, Debug)]
 pub struct Backoff {
     first: Duration,
@@ -11,22 +11,22 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// No failure yet.
+    /// A backoff without failures.
     pub const fn new(first: Duration, longest: Duration) -> Backoff {
         Backoff { first, longest, delay: Duration::ZERO }
     }
 
-    /// How long to wait before the next attempt; not at all before the first failure.
+    /// How long to wait before the next attempt; zero while there is no failure.
     pub fn delay(&self) -> Duration {
         self.delay
     }
 
-    /// It has failed.
+    /// Call this after a failure.
     pub fn grow(&mut self) {
         self.delay = (self.delay * 2).clamp(self.first, self.longest);
     }
 
-    /// It has worked.
+    /// Call this after a success.
     pub fn reset(&mut self) {
         self.delay = Duration::ZERO;
     }

@@ -1,7 +1,7 @@
-//! The children of a server: watched through pidfds (pidfd_open(2), Linux 5.3), told to end step by
-//! step, reaped one by one.
+//! The children of a server: watched through pidfds (pidfd_open(2), Linux 5.3), ended step by step,
+//! reaped one by one.
 //!
-//! Nobody calls `waitpid(-1)`, so children that the host program started itself are never touched.
+//! `waitpid(-1)` is never called, so children that the host program started itself are not touched.
 
 use std::fmt;
 use std::io::{self, Write as _};
@@ -23,37 +23,36 @@ use crate::kernel::{Change, check_system, look_for_end, look_for_stop, reap, ref
 use crate::signal_queue::SignalQueue;
 use crate::worker_timeouts::WorkerTimeouts;
 
-/// The signals that every parent reads: they stop it.
+/// The signals that every parent reads, and that stop it.
 const STOPS: [Signal; 3] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT];
 
-/// What an event of the epoll set is about: one of these, and the child's process id.
+/// The data of an event in the epoll set: one of these, plus the child's process id.
 const EXIT: u64 = 0;
 const STATUS: u64 = 1 << 32;
 const SIGNALS: u64 = 2 << 32;
 const WAKE: u64 = 3 << 32;
 
-/// What happened to the children of a server, or a signal that is for their owner.
+/// Something that happened to a child, or a signal that the owner of the children handles.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event {
     /// The child with this process id is about to accept for the first time.
     Ready(i32),
-    /// The child with this process id goes on, but somebody else should take its place.
+    /// The child with this process id serves on, but asks for a replacement.
     WantsReplacement(i32),
     /// A child has ended and was reaped.
     Exited(ChildExit),
-    /// This process got a signal that does not stop the server.
+    /// This process received a signal that does not stop the server.
     Signal(Signal),
 }
 
-/// The children of one server. The owner never serves a connection itself.
-#[must_use = "dropping it leaves the children without anybody who waits for them"]
+/// The children of one server. The process that owns them never serves a connection itself.
+#[must_use = "after dropping it, nothing waits for the children"]
 pub struct Children {
     pub(crate) supervision: Supervision,
-    /// Tells which children have ended or said something, and of signals. `None` on the child's
-    /// side of a fork.
+    /// Reports children that have ended or written a report, signals, and stops. `None` in a child.
     pub(crate) epoll: Option<Epoll>,
-    /// `None` where signals are handled and not read.
+    /// `None` if the acceptor does not stop on signals, and in a child.
     pub(crate) signals: Option<SignalQueue>,
     pub(crate) clock: Clock,
     pub(crate) timeouts: WorkerTimeouts,
@@ -62,34 +61,35 @@ pub struct Children {
 }
 
 impl Children {
-    /// No children yet; they will serve what `acceptor` accepts and stop when it is told to.
+    /// Creates an empty set of children. They will serve what `acceptor` accepts, and stop when its
+    /// server stops. Does not block.
     ///
-    /// If `acceptor` stops on signals, they are read from now on and no handler runs in this
-    /// process any more; SIGQUIT ends it and its children at once, with status 131. Until the
-    /// children are dropped SIGTERM, SIGINT and SIGQUIT are blocked, also in programs that the
-    /// host program starts meanwhile.
+    /// If `acceptor` stops on signals, this process reads them from now on, and their handlers no
+    /// longer run. SIGQUIT then ends this process and its children at once, with status 131. Until
+    /// the returned value is dropped, SIGTERM, SIGINT and SIGQUIT are blocked, also in programs
+    /// that the host program starts meanwhile.
     ///
-    /// Standard output is flushed here and not at each fork, since a lock that the parent takes
-    /// after a fork is a page that each child has of its own. So what this process prints later
-    /// should end its lines: a child has a copy of a line that is not ended, and prints it too.
+    /// Standard output is flushed here and not at each fork: taking its lock after a fork would
+    /// write a page, which each child then has as its own copy. So this process should end the
+    /// lines that it prints later: a child has a copy of an unfinished line, and prints it too.
     ///
     /// # Errors
     ///
     /// [`ServeError::Model`] with a [`ForkError`](crate::ForkError) when this process has other
-    /// threads, or when the system does not have or forbids what watching children takes;
+    /// threads, or when the system lacks or forbids a call that watching children needs;
     /// [`ServeError::Watch`] and [`ServeError::Signals`] when there is no descriptor for watching
-    /// children or for signals.
+    /// children or for reading signals.
     pub fn new(acceptor: &Acceptor) -> Result<Children, ServeError> {
         Children::of_workers(acceptor, &[], WorkerTimeouts::default())
     }
 
-    /// As [`new`](Children::new), for [workers](Children::fork_worker). `signals` become
-    /// [`Event::Signal`], if `acceptor` stops on signals. With SIGCHLD among them, workers that
-    /// somebody stops are noticed: a worker that nobody lets go on in time is made to end.
+    /// Like [`new`](Children::new), for [workers](Children::fork_worker). If `acceptor` stops on
+    /// signals, `signals` are reported as [`Event::Signal`]. If SIGCHLD is among them, stopped
+    /// workers (SIGSTOP) are noticed, and one that is not continued in time is made to end.
     ///
     /// # Errors
     ///
-    /// As [`new`](Children::new).
+    /// Like [`new`](Children::new).
     pub fn of_workers(
         acceptor: &Acceptor,
         signals: &[Signal],
@@ -123,29 +123,29 @@ impl Children {
         })
     }
 
-    /// How many children there are that were not reaped yet.
+    /// The number of children that are not reaped yet.
     pub fn len(&self) -> usize {
         self.table.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no children.
     pub fn is_empty(&self) -> bool {
         self.table.len() == 0
     }
 
-    /// Whether the server was told to stop.
+    /// Whether the server stops.
     pub fn is_stopping(&self) -> bool {
         self.supervision.stop_order().is_some()
     }
 
-    /// The time of this process, which stands still while it is suspended; as of the last
-    /// [`wait`](Children::wait).
+    /// The time that this process has spent waiting for events, as of the last
+    /// [`wait`](Children::wait). It stands still while the process is stopped.
     pub fn now(&self) -> Duration {
         self.clock.now()
     }
 
-    /// Blocks until something happened, the server is told to stop, or `timeout` is over. `None`
-    /// waits without a bound. Meanwhile children that are to end are told so, step by step.
+    /// Blocks until something has happened, the server stops, the next signal to a child is due, or
+    /// `timeout` is over; `None` waits without a bound. Then sends the signals that are due.
     ///
     /// # Errors
     ///
@@ -157,21 +157,21 @@ impl Children {
         let limit = timeout.into_iter().chain(due).min();
         self.handle_events(limit, &mut |event| events.push(event))
             .map_err(|errno| ServeError::Watch(errno.into()))?;
-        // What has happened came first, so that nobody is punished who was in time.
+        // After the events, so that a child that was in time gets no signal.
         let now = self.clock.now();
         self.table.iter_mut().for_each(|child| child.escalate(now));
         Ok(events)
     }
 
-    /// What has happened, without waiting. Reaps every child that has ended; nothing else waits for
-    /// them, so no zombie stays, however many end at once.
+    /// Like [`wait`](Children::wait), but does not block. Reaps every child that has ended, so no
+    /// zombie stays, however many end at once.
     pub fn look(&mut self) -> Vec<Event> {
         self.wait(Some(Duration::ZERO)).unwrap_or_default()
     }
 
-    /// Waits for at most `limit`, and tells what has happened; makes no list. Not inlined: its
-    /// buffer would make the stack deeper that parent and child write after a fork, and each page
-    /// of it is copied.
+    /// Waits for at most `limit`, and calls `on_event` with each event; allocates no list. Not
+    /// inlined: its buffer would deepen the stack that parent and child write after a fork, and
+    /// each page of it is copied.
     #[inline(never)]
     fn handle_events(
         &mut self,
@@ -237,13 +237,13 @@ impl Children {
                     on_event(Event::Ready(pid));
                 }
                 Report::Replace => on_event(Event::WantsReplacement(pid)),
-                // Its end follows, and then this is the reason.
+                // Its exit follows, and contains this reason.
                 Report::Failed(_) => {}
             }
         }
     }
 
-    /// Reaps the child, if it has ended.
+    /// Reaps the child `pid` if it has ended.
     fn reap(&mut self, pid: i32, on_event: &mut dyn FnMut(Event)) {
         let Some(Change::Ended(status)) = look_for_end(pid) else {
             return;
@@ -255,7 +255,8 @@ impl Children {
         self.refused_forks.forget();
         let exit = child.exit(status);
         if exit.was_hard() {
-            // What its handlers had started. Until it is waited for, the number is its own.
+            // Programs that its handlers started. The group's number is not reused before the child
+            // is reaped.
             let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
         }
         self.supervision.child_gone(pid, exit.reason);
@@ -269,16 +270,16 @@ impl Children {
         on_event(Event::Exited(exit));
     }
 
-    /// Lets the epoll set tell of a child.
+    /// Adds a child to the epoll set.
     pub(crate) fn watch(&self, child: &ChildHandle) -> io::Result<()> {
         let Some(epoll) = &self.epoll else {
             return Ok(());
         };
         let pid = child.pid as u64;
-        // Each change is told once, and not again and again while it lasts: somebody who traces the
-        // child (ptrace(2)) can keep its end from us, and when it lets go, the kernel tells us
-        // again; a child can close its pipe and live; and a sibling that was just forked has copies
-        // of what we have closed.
+        // Edge-triggered, because these descriptors can stay readable although nothing can be done:
+        // a tracer (ptrace(2)) can keep the end of a child from us, and the kernel reports it again
+        // when the tracer lets go; a child can close its pipe and live; and a child that was just
+        // forked has copies of descriptors that we have closed, which keeps them in the set.
         let once = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
         epoll.add(&child.pidfd, EpollEvent::new(once, EXIT | pid))?;
         if let Some(status) = &child.status {
@@ -287,9 +288,10 @@ impl Children {
         Ok(())
     }
 
-    /// Retires the child `pid`, if it is not ending already: it accepts no more and goes when its
-    /// connections have ended. After the [drain time](WorkerTimeouts::drain) they are closed
-    /// between two calls. One that is not ready yet has a second.
+    /// Retires the child `pid`, unless it is ending already: it accepts no more connections and
+    /// ends when its connections have ended. After the [drain time](WorkerTimeouts::drain) they are
+    /// closed between two calls. A worker that is not ready yet must end within 1 s. Does not
+    /// block.
     pub fn retire(&mut self, pid: i32, why: StopReason) {
         let now = self.clock.now();
         if let Some(child) = self.table.find(pid).filter(|child| !child.is_ending()) {
@@ -298,22 +300,23 @@ impl Children {
         }
     }
 
-    /// Lets the child `pid` go its own way: it is nobody's child when this process has ended.
+    /// Forgets the child `pid`: this process no longer watches, ends or reaps it, and it may
+    /// outlive this process.
     pub fn disown(&mut self, pid: i32) {
         self.table.remove(pid);
     }
 
-    /// Tells every child to stop, closes `acceptor`, and blocks until all children have ended:
-    /// those that are idle at once, the others after the requests that they have received. Who
-    /// has not ended a second after the grace is killed. After a second SIGINT, or SIGQUIT, all
-    /// are killed at once, and this process ends too.
+    /// Stops every child, closes `acceptor`, and blocks until all children have ended: idle ones
+    /// end at once, the others after they have answered the requests that they had received. A
+    /// child that has not ended 1 s after the acceptor's grace is killed. A second SIGINT, or
+    /// SIGQUIT, kills all children at once and ends this process too.
     ///
     /// # Errors
     ///
-    /// [`ServeError::Unfinished`] when children were killed, or ended by themselves because the
-    /// grace was over; [`ServeError::Watch`] when waiting failed.
+    /// [`ServeError::Unfinished`] when children were killed, or exited with unfinished handlers
+    /// because the grace was over; [`ServeError::Watch`] when waiting failed.
     pub fn stop(mut self, mut acceptor: Acceptor) -> Result<(), ServeError> {
-        // Before the workers let go of the socket: the last who does so resets the queue.
+        // Before the workers close the socket: the last close resets the connections in the queue.
         acceptor.admit_no_more();
         let grace = acceptor.grace();
         self.stop_all(StopOrder { grace, at_once: None });
@@ -324,9 +327,9 @@ impl Children {
         }
     }
 
-    /// Retires every child, closes `acceptor`, and blocks until all children have ended, at the
-    /// latest two seconds after the [drain time](WorkerTimeouts::drain). A stop that comes
-    /// meanwhile is obeyed.
+    /// Retires every child, closes `acceptor`, and blocks until all children have ended, at most
+    /// until 2 s after the [drain time](WorkerTimeouts::drain). A stop that comes meanwhile is
+    /// obeyed.
     ///
     /// # Errors
     ///
@@ -339,8 +342,8 @@ impl Children {
         self.wait_for_all(acceptor).map(drop)
     }
 
-    /// Closes `acceptor` as soon as nobody comes any more, and blocks until all children have
-    /// ended. How many did not finish what they had begun.
+    /// Closes `acceptor` when no more connections can enter its queue, and blocks until all
+    /// children have ended. Returns how many left calls unfinished.
     fn wait_for_all(&mut self, acceptor: Acceptor) -> Result<usize, ServeError> {
         let mut acceptor = Some(acceptor);
         let mut unfinished = 0;
@@ -367,7 +370,7 @@ impl Children {
         }
     }
 
-    /// Tells the children that were not told yet to stop, or kills all.
+    /// Stops the children that are not stopping yet, or kills all.
     fn stop_all(&mut self, order: StopOrder) {
         let now = self.clock.now();
         self.table.iter_mut().for_each(|child| child.stop(now, order));
@@ -384,12 +387,12 @@ impl EventSource for Children {
     }
 }
 
-/// As [`Acceptor::accept`], and meanwhile reaps the children that end. After `None` it is for
-/// [`Children::stop`] to close the acceptor.
+/// Like [`Acceptor::accept`], and reaps the children that end meanwhile. After `None` the caller
+/// must call [`Children::stop`], which closes the acceptor.
 ///
 /// # Errors
 ///
-/// As [`Acceptor::accept`].
+/// Like [`Acceptor::accept`].
 pub fn accept_and_reap(
     acceptor: &mut Acceptor,
     children: &mut Children,
@@ -406,9 +409,9 @@ impl fmt::Debug for Children {
 
 impl Drop for Children {
     fn drop(&mut self) {
-        // What has come since the last look was meant for a server that has ended. Let through, it
-        // would do to the program what it does by default: a second SIGTERM kills it, a SIGTTIN
-        // stops it. In a child there is no queue any more, so nothing that is the child's is lost.
+        // Discards signals that are still pending: they were meant for the server, which has ended.
+        // Once unblocked, their default action would hit the program: a second SIGTERM would kill
+        // it, a SIGTTIN would stop it. A child has no queue, so it loses no signal here.
         while self.signals.as_ref().and_then(SignalQueue::next).is_some() {}
         if let Some(signals) = self.signals.take() {
             signals.end();

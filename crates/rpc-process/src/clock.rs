@@ -1,25 +1,25 @@
-//! The clock of a process that supervises.
+//! The clock of a supervising process.
 
 use std::time::Duration;
 
-/// A wait that took this much longer than it was to take did not wait: the process was stopped.
+/// If a wait took this much longer than its limit, the process was stopped meanwhile.
 const SLACK: Duration = Duration::from_millis(500);
 
-/// Counts the time that was waited. A supervisor that is stopped (SIGSTOP, a debugger, a machine
-/// that sleeps) and goes on finds every deadline as far away as it was, and punishes nobody for
-/// the time that it could not watch.
+/// Counts the time spent waiting. When a supervisor was stopped (SIGSTOP, a debugger, a suspended
+/// machine) and continues, every deadline is as far away as before, so no child is ended for the
+/// time in which the supervisor could not watch it.
 #[derive(Default)]
 pub(crate) struct Clock {
     now: Duration,
 }
 
 impl Clock {
-    /// The time that was waited so far.
+    /// The time spent waiting so far.
     pub(crate) fn now(&self) -> Duration {
         self.now
     }
 
-    /// After a wait that took `passed` and was to end after `limit` at the latest.
+    /// Adds a wait that took `passed` and had the limit `limit`.
     pub(crate) fn pass(&mut self, passed: Duration, limit: Option<Duration>) {
         if limit.is_none_or(|limit| passed <= limit.saturating_add(SLACK)) {
             self.now += passed;

@@ -1,4 +1,4 @@
-//! Why there is no new child.
+//! The errors of a fork.
 
 use std::io;
 
@@ -9,26 +9,26 @@ use rpc_core::ServeError;
 #[non_exhaustive]
 pub enum ForkError {
     /// The process has other threads.
-    #[error("refusing to fork a process with {threads} threads: only one may run")]
+    #[error("refusing to fork a process with {threads} threads: it must have only one")]
     Threads {
-        /// How many there are.
+        /// The number of threads.
         threads: u64,
     },
     /// The threads of this process cannot be counted.
     #[error("cannot count the threads of this process in /proc/self/task")]
     CountThreads(#[source] io::Error),
-    /// The system does not have, or forbids, what having children takes.
-    #[error("cannot do without {call}")]
+    /// The system lacks or forbids a call that is needed to have children.
+    #[error("cannot use {call}, which is required")]
     Missing {
         /// The system call.
         call: &'static str,
-        /// What the system said.
+        /// The error of the system call.
         source: io::Error,
     },
-    /// No descriptor to watch the child with.
-    #[error("no descriptor left to watch a child with")]
+    /// No descriptor is left for watching the child.
+    #[error("no descriptor is left for watching a child")]
     Descriptor(#[source] io::Error),
-    /// fork(2) failed: a limit on processes, or no memory.
+    /// fork(2) failed: a limit on processes is reached, or memory is short.
     #[error("cannot fork")]
     Fork(#[source] io::Error),
     /// The child cannot be watched. It was killed; it may have begun to serve.

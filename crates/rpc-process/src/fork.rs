@@ -1,5 +1,5 @@
-//! The fork of a child: nothing is lost between the two sides, and nothing is shared that should
-//! not be.
+//! Forking a child, so that no signal is lost between the two processes, and nothing is shared that
+//! should not be.
 
 use std::io::{self, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -21,9 +21,9 @@ use crate::children::Children;
 use crate::error::ForkError;
 use crate::kernel::{fork_only_thread, pidfd_open, reap, refuse_threads};
 
-/// What [`Children::fork`] is, on either side.
+/// What [`Children::fork`] returns, once in each process.
 #[derive(Debug)]
-#[must_use = "both sides have work to do"]
+#[must_use = "both processes have work to do"]
 pub enum Fork {
     /// This is the parent; the child has this process id.
     Parent(i32),
@@ -31,8 +31,8 @@ pub enum Fork {
     Child(InChild),
 }
 
-/// The child's side of a fork. However it is dropped, the process ends: control never returns to
-/// the frames that it shares with its parent.
+/// The child's side of a fork. Dropping it in any way ends the process: control never returns to
+/// the stack frames that the child shares with its parent.
 #[derive(Debug)]
 #[must_use = "dropping it ends the process"]
 pub struct InChild {
@@ -40,14 +40,14 @@ pub struct InChild {
 }
 
 impl InChild {
-    /// Lets this process ask its parent for a replacement once it has served so many calls. It
-    /// goes on serving until the parent retires it.
+    /// Makes this process ask its parent for a replacement after it has served this number of
+    /// calls. It serves on until the parent retires it.
     pub fn replaced_after(&self, calls: u64) {
         self.server.limit_calls(calls);
     }
 
     /// Runs `work` and ends this process: with status 0, with 1 if `work` failed, with 101 if it
-    /// panicked. The parent is told why.
+    /// panicked. A failure is reported to the parent with its reason.
     pub fn run(self, work: impl FnOnce() -> Result<(), ServeError>) -> ! {
         let (status, reason) = match catch_unwind(AssertUnwindSafe(work)) {
             Ok(Ok(())) => self.exit(0),
@@ -58,7 +58,8 @@ impl InChild {
         self.exit(status)
     }
 
-    /// Ends this process with `status`. Destructors of the parent's values do not run.
+    /// Ends this process with `status`, after flushing standard output. The destructors of values
+    /// that came from the parent do not run.
     pub fn exit(self, status: i32) -> ! {
         let _ = io::stdout().flush();
         exit_now(status)
@@ -72,16 +73,16 @@ impl Drop for InChild {
 }
 
 impl Children {
-    /// What a child does first, in this order. All signals are blocked meanwhile.
+    /// All that a child does first, in this order, with all signals blocked.
     fn become_child(&mut self, parent: i32, server: &ServingChild) -> io::Result<()> {
-        // What the parent watches its other children with.
+        // The descriptors with which the parent watches its other children.
         self.table.close_in_child();
         self.epoll = None;
-        // So that what a handler starts can be killed with it.
+        // So that programs which a handler starts can be killed with the child.
         let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
-        // A wake-up of its own, handlers, and no timer.
+        // Its own wake-up, signal handlers, and no timer.
         server.begin()?;
-        // The kernel tells it of its parent's death, unless that was before.
+        // The kernel signals the parent's death from now on; an earlier death is checked for.
         prctl::set_pdeathsig(Signal::SIGTERM)?;
         if getppid().as_raw() != parent {
             return Err(io::Error::other("the parent died before it could be watched"));
@@ -89,29 +90,30 @@ impl Children {
         Ok(())
     }
 
-    /// Forks this process. Returns twice: [`Fork::Parent`] here, [`Fork::Child`] in the child.
+    /// Forks this process; does not wait for the child. Returns twice: [`Fork::Parent`] here,
+    /// [`Fork::Child`] in the child, which has a copy of this process's memory.
     ///
-    /// The child is the first of a process group of its own and has handlers for three signals.
-    /// SIGTERM and SIGINT let it finish its requests, SIGHUP lets it accept no more. When its
-    /// parent dies the kernel sends it SIGTERM (`PR_SET_PDEATHSIG`, prctl(2)), unless a handler has
-    /// changed the user of its process. A signal that arrives between the fork and the child's
-    /// first instruction waits until the child can act on it.
+    /// The child leads its own process group and handles three signals: after SIGTERM and SIGINT it
+    /// finishes its requests and ends, after SIGHUP it accepts no more connections. When the parent
+    /// dies, the kernel sends SIGTERM to the child (`PR_SET_PDEATHSIG`, prctl(2)), unless a handler
+    /// has changed the user of the child's process. A signal that arrives between the fork and the
+    /// child's first instruction stays pending until the child can act on it.
     ///
     /// # Errors
     ///
-    /// [`ForkError`]; the process goes on as if nothing had been tried. When the system has
-    /// refused a fork, the next ones fail at once, for 10 ms at first and up to 1 s, or until a
+    /// [`ForkError`]; no child is left then, and this process can continue. After the system has
+    /// refused a fork, further forks fail at once, for 10 ms at first and up to 1 s, or until a
     /// child has ended.
     pub fn fork(&mut self) -> Result<Fork, ForkError> {
         self.fork_as(None)
     }
 
-    /// As [`fork`](Children::fork), of a worker that says when it is ready. The server's stats show
-    /// it as one of this generation, counted from 1.
+    /// Like [`fork`](Children::fork), but forks a worker, which reports when it is ready. The
+    /// server's stats show it with this generation, counted from 1.
     ///
     /// # Errors
     ///
-    /// As [`fork`](Children::fork).
+    /// Like [`fork`](Children::fork).
     pub fn fork_worker(&mut self, generation: u32) -> Result<Fork, ForkError> {
         self.fork_as(Some(generation))
     }
@@ -121,7 +123,8 @@ impl Children {
         self.refused_forks.check()?;
         let pipe = generation.map(|_| StatusPipe::new());
         let (status, reporter) = pipe.transpose().map_err(ForkError::Descriptor)?.unzip();
-        // The pidfd needs a number. Holding one now means that only the parent can fail for it.
+        // Reserves a descriptor number for the pidfd, so that a lack of descriptors fails here and
+        // not when the child already runs.
         let wake = self.supervision.wake();
         let reserve = wake.try_clone_to_owned().map_err(ForkError::Descriptor)?;
         let parent = getpid().as_raw();
@@ -155,13 +158,12 @@ impl Children {
         }
     }
 
-    /// What the host program had blocked, and not what its supervision blocks, which is part of
-    /// `now`.
+    /// The signal mask of the host program: `now` without the signals that supervision blocks.
     pub(crate) fn mask_before(&self, now: SigSet) -> SigSet {
         self.signals.as_ref().map_or(now, |signals| signals.mask_before)
     }
 
-    /// Looks after the new child `pid` from now on.
+    /// Watches the new child `pid` from now on.
     pub(crate) fn add(&mut self, pid: i32, status: Option<StatusPipe>) -> Result<(), ForkError> {
         let watched = pidfd_open(pid).and_then(|pidfd| {
             let (now, boot) = (self.clock.now(), self.timeouts.boot);
@@ -175,7 +177,7 @@ impl Children {
 
     #[cold]
     fn kill_unwatched(&self, pid: i32, error: io::Error) -> ForkError {
-        // ESRCH: it has ended and was waited for, since SIGCHLD is ignored.
+        // ESRCH: it has ended and was reaped by the kernel, since SIGCHLD is ignored.
         if error.raw_os_error() != Some(libc::ESRCH) {
             let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
             reap(pid);
@@ -186,11 +188,11 @@ impl Children {
     }
 }
 
-/// The time after a fork that the system refused: 10 ms, doubling to 1 s. A fork is expensive, most
-/// of all where memory is short, and who asks meanwhile can be told at once.
+/// The pause after a fork that the system refused: 10 ms, doubling to 1 s. Trying to fork is
+/// expensive, above all when memory is short; during the pause forks fail at once.
 pub(crate) struct RefusedForks {
     backoff: Backoff,
-    /// Until when, and what had failed.
+    /// The end of the pause, and the error of the refused fork.
     last: Option<(Instant, Errno)>,
 }
 
@@ -200,7 +202,7 @@ impl RefusedForks {
         RefusedForks { backoff, last: None }
     }
 
-    /// The error of the last attempt, while another one makes no sense.
+    /// Fails with the error of the last attempt during the pause.
     fn check(&self) -> Result<(), ForkError> {
         match self.last {
             Some((until, errno)) if Instant::now() < until => Err(ForkError::Fork(errno.into())),
@@ -213,7 +215,7 @@ impl RefusedForks {
         self.last = Some((Instant::now() + self.backoff.delay(), errno));
     }
 
-    /// A fork has worked, or there is room again.
+    /// A fork has succeeded, or a child has ended, so there may be room again.
     pub(crate) fn forget(&mut self) {
         if self.last.take().is_some() {
             self.backoff.reset();

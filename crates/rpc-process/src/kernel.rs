@@ -1,7 +1,7 @@
-//! Speaking with the kernel about processes: the only file that forks.
+//! System calls about processes. This is the only file that forks.
 //!
 //! A process with more than one thread is never forked: the child would have the memory of all
-//! threads and only one of them, so a lock that another thread held stays locked forever.
+//! threads but only one thread, so a lock that another thread held would never be unlocked.
 #![allow(unsafe_code)]
 
 use std::fs;
@@ -21,16 +21,16 @@ use rpc_core::internal::{EXIT_NOT_EXECUTED, exit_now};
 use crate::child::{ExitStatus, Report};
 use crate::error::ForkError;
 
-/// sd_listen_fds(3), SD_LISTEN_FDS_START, and the descriptor behind the only one.
+/// SD_LISTEN_FDS_START of sd_listen_fds(3), and the next descriptor.
 const SOCKET: RawFd = 3;
 pub(crate) const STATUS_PIPE: RawFd = SOCKET + 1;
 
-/// The proof that this process had one thread a moment ago. Only that thread could have started
-/// another since, so if it started none after it got the proof, it still is the only one.
+/// The proof that this process had one thread when it was made. Only that thread can start others,
+/// so if it has started none since, it is still the only one.
 pub(crate) struct OneThread(());
 
-/// fork(2), with all signals blocked, so that none is lost between the two sides. In the child they
-/// stay blocked; the mask of before is returned.
+/// fork(2), with all signals blocked, so that none is lost between the two processes. They stay
+/// blocked in the child. Returns the mask from before.
 pub(crate) fn fork_only_thread(_proof: OneThread) -> nix::Result<(ForkResult, SigSet)> {
     let mask = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
     // SAFETY: this is the only thread, so the child's memory is consistent and it may run any
@@ -42,11 +42,12 @@ pub(crate) fn fork_only_thread(_proof: OneThread) -> nix::Result<(ForkResult, Si
     Ok((forked?, mask))
 }
 
-/// Tries what every child will need: a system that lacks or forbids it is better told at the start.
+/// Tries the system calls that every child will need, so that a system which lacks or forbids one
+/// is reported at the start.
 pub(crate) fn check_system() -> Result<(), ForkError> {
     let missing = |call| move |source| ForkError::Missing { call, source };
     pidfd_open(getpid().as_raw()).map_err(missing("pidfd_open(2)"))?;
-    // Sets what is set already.
+    // Sets the present value again.
     prctl::get_pdeathsig()
         .and_then(prctl::set_pdeathsig)
         .map_err(io::Error::from)
@@ -60,29 +61,31 @@ pub(crate) fn refuse_threads() -> Result<OneThread, ForkError> {
     }
 }
 
-/// How many threads this process has. One stat(2): the link count of /proc/self/task is the number
-/// of its subdirectories, one a thread, and two.
+/// The number of threads of this process, with one stat(2): the link count of /proc/self/task is
+/// two plus its number of subdirectories, one per thread.
 fn count_threads() -> io::Result<u64> {
     Ok(fs::metadata("/proc/self/task")?.nlink().saturating_sub(2))
 }
 
-/// Executes `program`, which finds `socket` as descriptor 3 and `status_pipe` as descriptor 4. If
-/// that fails, says so through the pipe and ends this process.
+/// Executes `program`, with `socket` as descriptor 3 and `status_pipe` as descriptor 4. If that
+/// fails, reports why through the pipe and ends this process.
 ///
-/// Whatever had these numbers is closed. Nobody misses it, since this never returns.
+/// Descriptors that had these numbers are closed. Nothing can use them afterwards, since this never
+/// returns.
 pub(crate) fn execute(
     mut program: Command,
     socket: BorrowedFd<'_>,
     status_pipe: BorrowedFd<'_>,
 ) -> ! {
-    // Copies that are in nobody's way first.
+    // First copies with higher numbers, which neither dup2(2) overwrites.
     let copy = |descriptor| fcntl(descriptor, FcntlArg::F_DUPFD_CLOEXEC(STATUS_PIPE + 1));
     if let (Ok(socket), Ok(status_pipe)) = (copy(socket), copy(status_pipe)) {
-        // SAFETY: dup2(2) takes two integers, and no value is used again whose descriptor it closes.
+        // SAFETY: dup2(2) takes two integers, and no value is used again whose descriptor it
+        // closes.
         let passed =
             unsafe { libc::dup2(socket, SOCKET) >= 0 && libc::dup2(status_pipe, STATUS_PIPE) >= 0 };
         let error = if passed { program.exec() } else { io::Error::last_os_error() };
-        // SAFETY: nobody closes this copy.
+        // SAFETY: this copy is never closed.
         let status_pipe = unsafe { BorrowedFd::borrow_raw(status_pipe) };
         let _ = write(status_pipe, &Report::failed(&error.to_string()));
     }
@@ -103,20 +106,20 @@ pub(crate) fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
 ///
 /// # Safety
 ///
-/// The caller owns all of them, and forgets them: nobody else may use or close them.
+/// The caller must own all of them and forget their owners: nothing may use or close them later.
 pub(crate) unsafe fn close_range(first: RawFd, last: RawFd) {
     // SAFETY: close_range(2) takes three integers, and these descriptors are the caller's.
     if unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } == 0 {
         return;
     }
-    // Before Linux 5.9, or where a filter of system calls does not know it.
+    // The call is missing before Linux 5.9, and where a system call filter does not know it.
     for fd in first..=last {
         // SAFETY: as above.
         unsafe { libc::close(fd) };
     }
 }
 
-/// What waitid(2) tells of a child.
+/// A change of a child's state, from waitid(2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
     Ended(ExitStatus),
@@ -124,12 +127,12 @@ pub(crate) enum Change {
     Continued,
 }
 
-/// Whether the child has ended, without reaping it: until [`reap`] its number is its own.
+/// Whether the child has ended. Does not reap it: until [`reap`] its process id is not reused.
 pub(crate) fn look_for_end(pid: i32) -> Option<Change> {
     wait_for(pid, libc::WEXITED | libc::WNOHANG | libc::WNOWAIT)
 }
 
-/// Whether the child was stopped, or went on, since the last look.
+/// Whether the child was stopped or continued since the last call.
 pub(crate) fn look_for_stop(pid: i32) -> Option<Change> {
     wait_for(pid, libc::WSTOPPED | libc::WCONTINUED | libc::WNOHANG)
 }
@@ -139,8 +142,8 @@ pub(crate) fn reap(pid: i32) {
     wait_for(pid, libc::WEXITED);
 }
 
-/// waitid(2) for one child of ours; `None` when there is nothing to tell. Not through nix, whose
-/// status type has no room for a death by a real-time signal.
+/// waitid(2) for one child; `None` if its state has not changed. Not through nix, whose status type
+/// cannot represent a death by a real-time signal.
 fn wait_for(pid: i32, options: libc::c_int) -> Option<Change> {
     // SAFETY: all-zero is a valid siginfo_t.
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };

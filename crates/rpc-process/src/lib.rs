@@ -1,4 +1,4 @@
-//! The children of a server: forked, watched, ended, reaped.
+//! The children of a server: forking, watching, ending and reaping them.
 //!
 //! ```text
 //!   parent: Children ── fork ──▶ InChild ── serves, then exits
@@ -8,13 +8,14 @@
 //!
 //! # When to use it
 //!
-//! To write a model whose connections are served by other processes than the one that accepts or
-//! supervises. It is the wrong choice in a program with several threads: a process with more than
-//! one thread is never forked here.
+//! Use it to write your own model whose connections are served in child processes.
+//!
+//! It is the wrong choice in a program with other threads: it never forks a process with more than
+//! one thread.
 //!
 //! # Example
 //!
-//! A server with a process per connection:
+//! A server with one process per connection:
 //!
 //! ```no_run
 //! use rpc_core::{Acceptor, Method, Registry, Service};
@@ -43,7 +44,7 @@
 //!
 //! # Where to read next
 //!
-//! [`Children::fork`], whose file begins with what a child does first; then `rpc-server-fork`.
+//! [`Children::fork`], whose source also shows what a child does first; then `rpc-server-fork`.
 
 mod backoff;
 mod child;

@@ -1,9 +1,9 @@
-//! A new program for the old one: this process starts itself again and passes the socket on.
+//! Upgrading the program: this process starts itself again and passes the socket on.
 //!
-//! The listening socket is passed on as sd_listen_fds(3) describes, and behind it a status pipe like
-//! a worker's, through which the successor says that it is ready. It is not asked to say so to a
-//! socket of ours in `NOTIFY_SOCKET`: later notices must reach the real service manager, and any
-//! process that knows a socket's name could send the good news in its place.
+//! The listening socket is passed on as sd_listen_fds(3) describes, and after it a status pipe like
+//! a worker's, through which the new server reports that it is ready. The report does not go to a
+//! socket of ours in `NOTIFY_SOCKET`, because later notices must reach the real service manager,
+//! and any process that knows a socket's name could send a false report.
 
 use std::env;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -19,20 +19,21 @@ use crate::kernel::{STATUS_PIPE, execute, fork_only_thread, refuse_threads};
 
 impl Children {
     /// Starts the program of this process again, with its arguments, its environment and the
-    /// listening socket, and returns its process id. What becomes of it is told by
-    /// [`wait`](Children::wait): [`Event::Ready`](crate::Event::Ready) or
-    /// [`Event::Exited`](crate::Event::Exited). One that is not ready in time is killed.
+    /// listening socket, and returns the process id of the new one. Does not wait for it:
+    /// [`wait`](Children::wait) reports what becomes of it, as
+    /// [`Event::Ready`](crate::Event::Ready) or [`Event::Exited`](crate::Event::Exited). If it is
+    /// not ready within the [boot timeout](crate::WorkerTimeouts::boot), it is made to end.
     ///
-    /// The variable `status_variable` names the descriptor of the pipe through which it says that
-    /// it is ready, with the line `r`.
+    /// The variable `status_variable` contains the descriptor number of the pipe through which the
+    /// new process reports that it is ready, with the line `r`.
     ///
-    /// The program is what the first argument names, now: with a slash a path, otherwise looked
-    /// for in `PATH`. The link /proc/self/exe would lead to the old file, also when a new one
-    /// stands in its place.
+    /// The program is the file that the first argument names now: a path if it contains a slash,
+    /// otherwise a file found through `PATH`. The link /proc/self/exe would lead to the old file
+    /// even if a new one has replaced it.
     ///
     /// # Errors
     ///
-    /// [`ForkError`]. A program that cannot be executed is a child that ends.
+    /// [`ForkError`]. If the program cannot be executed, that is no error here: the child ends.
     pub fn start_again(
         &mut self,
         socket: BorrowedFd<'_>,
@@ -51,7 +52,7 @@ impl Children {
     }
 }
 
-/// The program of this process, told what it finds: sd_listen_fds(3).
+/// The program of this process, with the variables of sd_listen_fds(3) in its environment.
 fn this_program(status_variable: &str) -> Command {
     let mut arguments = env::args_os();
     let mut program = Command::new(arguments.next().unwrap_or_default());

@@ -1,21 +1,21 @@
-//! How long a parent waits for its workers.
+//! The time limits of workers.
 
 use std::time::Duration;
 
 /// How long a parent waits for its workers.
 #[derive(Clone, Copy, Debug)]
 pub struct WorkerTimeouts {
-    /// Until a new worker is ready. Then it is killed.
+    /// Until a new worker is ready. After that it is made to end. Default: 60 s.
     pub boot: Duration,
-    /// Until the connections of a worker that retires have ended by themselves.
+    /// Until the connections of a worker that retires have ended. After that they are closed
+    /// between two calls. Default: 30 s, as Gunicorn's `graceful_timeout`.
     pub drain: Duration,
-    /// Until somebody lets a stopped worker (SIGSTOP) go on. Then it is told to end.
+    /// Until a stopped worker (SIGSTOP) is continued. After that it is made to end. Default: 30 s,
+    /// as Gunicorn's `timeout`.
     pub hung: Duration,
 }
 
 impl Default for WorkerTimeouts {
-    /// 60 s to be ready, 30 s to drain, as Gunicorn's `graceful_timeout`, and 30 s of standstill,
-    /// as Gunicorn's `timeout`.
     fn default() -> WorkerTimeouts {
         let seconds = Duration::from_secs;
         WorkerTimeouts { boot: seconds(60), drain: seconds(30), hung: seconds(30) }

@@ -9,9 +9,6 @@
 //!              └────────────────────────────────────┘
 //! ```
 //!
-//! A thread whose connection has ended waits 10 s for the next one, so that short connections do
-//! not each pay for a new thread.
-//!
 //! # When to use it
 //!
 //! Use it when clients keep their connections open and are served in parallel. Handlers share state
@@ -89,7 +86,9 @@ impl Config {
         self
     }
 
-    /// Serves each connection in its own thread; this thread only accepts.
+    /// Serves each connection in its own thread; this thread only accepts. A thread whose
+    /// connection has ended waits 10 s for the next one, so that short connections do not each pay
+    /// for a new thread.
     ///
     /// Blocks until the server stops, and then until the threads have answered the requests that
     /// they had received, for at most the acceptor's grace.

@@ -1,4 +1,4 @@
-//! Making a child end: told first, told louder, killed. One way for every reason.
+//! Making a child end in steps, the last of which is SIGKILL: one mechanism for all reasons.
 
 use std::mem;
 use std::time::Duration;
@@ -7,31 +7,32 @@ use nix::sys::signal::Signal::{self, SIGALRM, SIGHUP, SIGKILL, SIGTERM};
 
 use super::StopReason;
 
-/// How long a child that was told its last words, or to end at once, has before the next step.
+/// How long a child that must end at once has before the next step.
 const SHORT: Duration = Duration::from_secs(1);
 
 /// The signals that a child gets, one after the other, until it has ended.
 ///
-/// What they do in a child is the same for every reason. SIGHUP: accept no more, and go when the
-/// last connection is closed. SIGTERM: close connections between two calls. SIGALRM: answer in
-/// the place of the handlers that still run. SIGKILL: kill the process and its group.
+/// Each means the same for every reason. SIGHUP: accept no more connections, and exit when the last
+/// one is closed. SIGTERM: close connections between two calls, and exit. SIGALRM: answer in place
+/// of the handlers that still run, and exit. SIGKILL: kills the process and its group.
 #[derive(Debug)]
 pub(crate) struct Escalation {
     pub(crate) why: StopReason,
-    /// The next step is the last of these: a signal, and when it is due by the parent's clock.
+    /// The steps that are left, the next one last: a signal, and when it is due by the parent's
+    /// clock.
     left: Vec<(Signal, Duration)>,
     /// The last signal that was sent.
     sent: Option<Signal>,
-    /// The steps that count instead when the child says that it is ready.
+    /// The steps that replace these if the child reports that it is ready.
     if_ready: Vec<(Signal, Duration)>,
 }
 
 impl Escalation {
-    /// What a child gets that is to end for this reason. `time` is what it has until it must have
-    /// ended by itself: the grace after a stop, the drain time of its connections, the time until
-    /// it is ready, when nobody is connected to it, or until somebody lets it go on.
+    /// The steps for this reason. `time` is how long the child has before it must end: the grace
+    /// after a stop, the drain time of its connections, the boot timeout (no peer is connected
+    /// then), or the time until it must be continued.
     pub(crate) fn new(why: StopReason, now: Duration, time: Duration) -> Escalation {
-        // Each step, and how long after the one before it is due.
+        // Each step, and its delay after the previous one.
         let steps: &[(Signal, Duration)] = match why {
             StopReason::Stop => &[(SIGTERM, Duration::ZERO), (SIGALRM, time)],
             StopReason::Retire | StopReason::Recycle => {
@@ -50,14 +51,14 @@ impl Escalation {
         Escalation { why, left, sent: None, if_ready: Vec::new() }
     }
 
-    /// The server stops at once: nothing but the last step.
+    /// Only SIGKILL: the server stops at once.
     pub(crate) fn kill(now: Duration) -> Escalation {
         let (why, left) = (StopReason::Stop, vec![(SIGKILL, now)]);
         Escalation { why, left, sent: None, if_ready: Vec::new() }
     }
 
-    /// The same beginning, and then no more time: for a child that is not ready yet. Should its
-    /// word that it is be on the way, it has all the time of this one.
+    /// The same first step, and then the shortest delays: for a child that is not ready yet. If its
+    /// report that it is ready still arrives, the original steps apply again.
     pub(crate) fn unless_ready(mut self, now: Duration) -> Escalation {
         let first = self.left.last().copied();
         let hurried = [(SIGKILL, now + 2 * SHORT), (SIGALRM, now + SHORT)].into_iter().chain(first);
@@ -65,14 +66,14 @@ impl Escalation {
         self
     }
 
-    /// The child has said that it is ready.
+    /// The child has reported that it is ready.
     pub(crate) fn become_ready(&mut self) {
         if !self.if_ready.is_empty() {
             self.left = mem::take(&mut self.if_ready);
         }
     }
 
-    /// Whether the child was told to end already; before that it can be called off.
+    /// Whether a signal was sent already; before that the escalation can be called off.
     pub(crate) fn has_begun(&self) -> bool {
         self.sent.is_some()
     }

@@ -1,4 +1,4 @@
-//! Why a child ended, in words: what the kernel says, what the child said, what its parent did.
+//! Why a child ended, in words: derived from its exit status, its reports, and what its parent did.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,42 +8,42 @@ use nix::sys::signal::Signal;
 use rpc_core::internal::EXIT_PANICKED;
 use rpc_core::{EXIT_DEADLINE, EXIT_GRACE_EXPIRED, ExitReason};
 
-/// Why a parent tells a child to end.
+/// Why a parent makes a child end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StopReason {
     /// The server stops.
     Stop,
-    /// A reload, or one worker less.
+    /// A reload replaces it, or the number of workers is reduced.
     Retire,
-    /// It asked for its replacement, which is ready.
+    /// It has asked for a replacement, which is ready.
     Recycle,
-    /// It was neither ready nor failed when its time for that was over.
+    /// It was not ready when the boot timeout was over.
     BootTimeout,
-    /// Somebody stopped it (SIGSTOP) and nobody let it go on.
+    /// It was stopped (SIGSTOP) and not continued in time.
     Hung,
 }
 
 impl fmt::Display for StopReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            StopReason::Stop => "the server stops",
-            StopReason::Retire => "it was to retire",
-            StopReason::Recycle => "it was recycled",
+            StopReason::Stop => "the server was stopping",
+            StopReason::Retire => "it was retiring",
+            StopReason::Recycle => "it was being recycled",
             StopReason::BootTimeout => "it was not ready in time",
-            StopReason::Hung => "it was stopped and nobody let it go on",
+            StopReason::Hung => "it was stopped for too long",
         })
     }
 }
 
-/// How a child ended, as the kernel says.
+/// How a child ended, according to the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ExitStatus {
     /// It exited with this status.
     Status(i32),
-    /// This signal ended it.
+    /// This signal killed it.
     Signal(i32),
-    /// Somebody else has waited for it, or SIGCHLD is ignored.
+    /// Other code in this process has waited for it, or SIGCHLD is ignored.
     Unknown,
 }
 
@@ -60,25 +60,26 @@ impl fmt::Display for ExitStatus {
     }
 }
 
-/// What a child has said of itself until it ended.
+/// What a child has reported.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Reported {
-    /// That it serves; also of a child that says nothing and serves from the start.
+    /// Whether it serves. Always true for a child without a status pipe, which serves from the
+    /// start.
     pub(crate) is_ready: bool,
-    /// Why it cannot, or no longer.
+    /// Why it cannot serve, or cannot go on.
     pub(crate) failure: Option<String>,
 }
 
-/// A child that has ended and was reaped. `Display` is a sentence without its subject, such as
+/// A child that has ended and was reaped. `Display` writes a sentence without a subject, such as
 /// "killed by SIGSEGV".
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ChildExit {
-    /// Its process id, which may belong to somebody else by now.
+    /// Its process id, which another process may have by now.
     pub pid: i32,
     /// Why it ended.
     pub reason: ExitReason,
-    /// Whether it served, or could have.
+    /// Whether it was ready to serve.
     pub was_ready: bool,
     /// How long it lived.
     pub age: Duration,
@@ -88,8 +89,8 @@ pub struct ChildExit {
 }
 
 impl ChildExit {
-    /// From the kernel's word (`status`), the reason for which the parent had told it to end,
-    /// whether the parent sent SIGKILL, and what the child said on its status pipe if it has one.
+    /// Derives the reason from `status`, from the reason for which the parent made the child end
+    /// (if it did), from whether the parent sent SIGKILL, and from what the child has reported.
     pub(crate) fn new(
         pid: i32,
         age: Duration,
@@ -101,7 +102,7 @@ impl ChildExit {
         let reason = match (status, stop_reason) {
             (ExitStatus::Signal(libc::SIGKILL), Some(_)) if killed => ExitReason::Killed,
             (_, Some(StopReason::BootTimeout)) => ExitReason::BootTimedOut,
-            // The last words of one that had nobody to say them to are in order too.
+            // A child that was not ready had no callers, so an exit after SIGALRM is in order too.
             (ExitStatus::Status(status), Some(why))
                 if status == 0 || status == EXIT_GRACE_EXPIRED && !reported.is_ready =>
             {
@@ -126,18 +127,20 @@ impl ChildExit {
         ChildExit { pid, reason, was_ready: is_ready, age, status, stop_reason, failure }
     }
 
-    /// Whether the end was in order: wanted by somebody, and every caller has an answer.
+    /// Whether the exit was in order: the parent or the child wanted it, and every caller got an
+    /// answer.
     pub fn is_in_order(&self) -> bool {
         use ExitReason::{Clean, Recycled, Retired, Stopped};
         matches!(self.reason, Clean | Recycled | Retired | Stopped)
     }
 
-    /// Whether requests were still in flight when it was made to end.
+    /// Whether it was made to end while calls were unfinished.
     pub fn is_unfinished(&self) -> bool {
         matches!(self.reason, ExitReason::GraceExpired | ExitReason::Killed)
     }
 
-    /// Whether it was ended in the middle of its work: nothing that it had started may go on.
+    /// Whether it was ended in the middle of its work, so that programs which it had started must
+    /// be killed.
     pub(crate) fn was_hard(&self) -> bool {
         self.is_unfinished()
             || matches!(self.reason, ExitReason::Deadline | ExitReason::BootTimedOut)
@@ -155,10 +158,10 @@ impl fmt::Display for ChildExit {
             ExitReason::BootTimedOut => "was not ready in time",
             ExitReason::Panicked => "panicked",
             ExitReason::KilledByOthers => {
-                "killed by SIGKILL that the server did not send (out of memory?)"
+                "killed by a SIGKILL that the server did not send (out of memory?)"
             }
             ExitReason::Killed => "killed by the server",
-            ExitReason::Hung => "was stopped for too long and left when told",
+            ExitReason::Hung => "was stopped for too long and ended on request",
             ExitReason::GraceExpired => "left a handler unfinished: the grace was over",
             ExitReason::Deadline => "ended by itself: a handler was past its deadline",
             _ => &self.status.to_string(),
@@ -232,7 +235,7 @@ mod tests {
         check(Status(0), Some(Stop), false, &ready, "stopped", "stopped with the server");
         check(Status(0), Some(Retire), false, &ready, "retired", "retired");
         check(Status(0), Some(Recycle), false, &ready, "recycled", "recycled");
-        let words = "was stopped for too long and left when told";
+        let words = "was stopped for too long and ended on request";
         check(Status(0), Some(Hung), false, &ready, "hung", words);
         let words = "left a handler unfinished: the grace was over";
         check(Status(124), Some(Retire), false, &ready, "grace_expired", words);
@@ -241,7 +244,7 @@ mod tests {
         check(Status(124), Some(BootTimeout), false, &silent, "boot_timed_out", words);
         let words = "killed by the server: it was not ready in time";
         check(Signal(9), Some(BootTimeout), true, &silent, "killed", words);
-        let words = "killed by SIGKILL that the server did not send (out of memory?)";
+        let words = "killed by a SIGKILL that the server did not send (out of memory?)";
         check(Signal(9), Some(Retire), false, &ready, "killed_by_others", words);
         check(Signal(9), None, false, &ready, "killed_by_others", words);
     }

@@ -1,4 +1,4 @@
-//! One child of a server, as its parent knows it.
+//! What a parent knows about one child of a server.
 
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -12,13 +12,13 @@ use super::{ChildExit, Escalation, ExitStatus, Reported, StatusPipe, StopReason}
 pub(crate) struct ChildHandle {
     pub(crate) pid: i32,
     born: Instant,
-    /// Readable when it has ended, pidfd_open(2).
+    /// Readable when the child has ended: pidfd_open(2).
     pub(crate) pidfd: OwnedFd,
-    /// `None` for a child that says nothing and serves from the start.
+    /// `None` for a child that reports nothing and serves from the start.
     pub(crate) status: Option<Box<StatusPipe>>,
-    /// How it is being made to end, or will be if nobody calls that off.
+    /// How it is being made to end, or will be unless that is called off.
     pub(crate) escalation: Option<Box<Escalation>>,
-    /// Whether somebody has stopped it (SIGSTOP) and nobody has let it go on.
+    /// Whether it is stopped (SIGSTOP).
     is_stopped: bool,
 }
 
@@ -37,12 +37,12 @@ impl ChildHandle {
         ChildHandle { pid, born: Instant::now(), pidfd, status, escalation, is_stopped: false }
     }
 
-    /// Whether it was told to end.
+    /// Whether it was sent a signal to end.
     pub(crate) fn is_ending(&self) -> bool {
         self.escalation.as_ref().is_some_and(|escalation| escalation.has_begun())
     }
 
-    /// Makes it end within `time`; in a hurry if it is not ready yet, since nobody depends on it.
+    /// Makes it end within `time`; within 1 s if it is not ready yet, since no peer depends on it.
     pub(crate) fn end(&mut self, why: StopReason, now: Duration, time: Duration) {
         let escalation = Escalation::new(why, now, time);
         self.escalation = Some(Box::new(match &self.status {
@@ -52,7 +52,7 @@ impl ChildHandle {
         self.escalate(now);
     }
 
-    /// The server stops: makes it end, unless it was told so before, or kills it.
+    /// The server stops: makes it end unless it is stopping already, or kills it.
     pub(crate) fn stop(&mut self, now: Duration, order: StopOrder) {
         let is_stopping = |escalation: &Escalation| escalation.why == StopReason::Stop;
         if order.at_once.is_some() {
@@ -63,13 +63,12 @@ impl ChildHandle {
         }
     }
 
-    /// It need not end for that reason any more, unless it was told to already.
+    /// Calls off ending it for this reason, unless a signal was sent already.
     fn call_off(&mut self, why: StopReason) {
         self.escalation.take_if(|escalation| escalation.why == why && !escalation.has_begun());
     }
 
-    /// Somebody has stopped it. It has `limit` until somebody must have let it go on, unless it is
-    /// ending anyway.
+    /// It was stopped (SIGSTOP). It must be continued within `limit`, unless it is ending anyway.
     pub(crate) fn on_stopped(&mut self, now: Duration, limit: Duration) {
         self.is_stopped = true;
         if self.escalation.is_none() {
@@ -78,13 +77,13 @@ impl ChildHandle {
         }
     }
 
-    /// Somebody has let it go on.
+    /// It was continued (SIGCONT).
     pub(crate) fn on_continued(&mut self) {
         self.is_stopped = false;
         self.call_off(StopReason::Hung);
     }
 
-    /// It has said that it is ready. It may have been stopped before its word arrived.
+    /// It has reported that it is ready. It may have been stopped before the report arrived.
     pub(crate) fn on_ready(&mut self, now: Duration, standstill_limit: Duration) {
         self.call_off(StopReason::BootTimeout);
         if let Some(escalation) = &mut self.escalation {
@@ -102,26 +101,26 @@ impl ChildHandle {
         }
     }
 
-    /// Sends a signal. SIGKILL also reaches what the handlers of the child have started.
+    /// Sends a signal. SIGKILL also goes to programs that the child's handlers have started.
     fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.pid);
-        tracing::debug!(pid = self.pid, %signal, "telling a child to end");
+        tracing::debug!(pid = self.pid, %signal, "sending a signal to a child");
         let _ = kill(pid, signal);
         if signal == Signal::SIGKILL {
             let _ = killpg(pid, signal);
         } else {
-            // A process that is stopped acts on nothing else.
+            // A stopped process acts on no other signal before this one.
             let _ = kill(pid, Signal::SIGCONT);
         }
     }
 
-    /// The end of this child, of which the kernel says `status`.
+    /// Describes the end of this child; `status` is from the kernel.
     pub(crate) fn exit(self, status: ExitStatus) -> ChildExit {
-        let told = self.escalation.filter(|escalation| escalation.has_begun());
-        let killed = told.as_ref().is_some_and(|escalation| escalation.has_killed());
+        let begun = self.escalation.filter(|escalation| escalation.has_begun());
+        let killed = begun.as_ref().is_some_and(|escalation| escalation.has_killed());
         let serves_from_the_start = Reported { is_ready: true, failure: None };
         let reported = self.status.map_or(serves_from_the_start, |status| status.reported);
-        let why = told.map(|escalation| escalation.why);
+        let why = begun.map(|escalation| escalation.why);
         ChildExit::new(self.pid, self.born.elapsed(), status, why, killed, reported)
     }
 }

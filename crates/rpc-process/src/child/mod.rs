@@ -1,4 +1,4 @@
-//! What a parent knows of one child: its record, how it is made to end, and how it has ended.
+//! What a parent knows about one child: its handle, how it is made to end, and how it has ended.
 //! Forking, and what a child does itself, do not belong here.
 
 mod escalation;

@@ -1,5 +1,5 @@
-//! What a child says through its status pipe: that it is ready, that it wants a replacement, or why
-//! it fails. This is the parent's end; the child's is the core's.
+//! The reports that a child sends through its status pipe: it is ready, it wants a replacement, or
+//! why it fails. This is the parent's end; rpc-core has the child's.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -11,23 +11,23 @@ use rpc_core::internal::{READY, REPLACE};
 
 use super::Reported;
 
-/// A reason is cut to this many bytes, so that every report of a worker fits into the smallest
-/// pipe that there is.
+/// The longest reason, in bytes. A longer one is cut, so that all reports of a worker fit into the
+/// smallest possible pipe.
 const MAX_REASON_LEN: usize = 1024;
 
-/// What a worker says.
+/// One report of a worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Report {
     /// It is about to accept for the first time.
     Ready,
-    /// It goes on, but somebody else should take its place.
+    /// It serves on, but asks for a replacement.
     Replace,
     /// It ends, for this reason.
     Failed(String),
 }
 
 impl Report {
-    /// That it ends, for this reason, as it travels.
+    /// The line that reports [`Failed`](Report::Failed) with this reason.
     pub(crate) fn failed(reason: &str) -> Vec<u8> {
         let bytes = reason.bytes().take(MAX_REASON_LEN);
         let mut line = vec![b'f'];
@@ -36,7 +36,7 @@ impl Report {
         line
     }
 
-    /// `None` for what no worker of ours says: handlers share its process and may write anywhere.
+    /// `None` for a line that no worker sends: handlers run in its process and may write anything.
     fn parse(line: &[u8]) -> Option<Report> {
         match line {
             READY => Some(Report::Ready),
@@ -49,22 +49,22 @@ impl Report {
     }
 }
 
-/// The parent's end, and what was heard through it.
+/// The parent's end, and what was reported through it.
 pub(crate) struct StatusPipe {
     pub(crate) reader: OwnedFd,
     pub(crate) reported: Reported,
 }
 
 impl StatusPipe {
-    /// This end and the child's, which does not block.
+    /// The parent's end and the child's. Neither blocks.
     pub(crate) fn new() -> io::Result<(StatusPipe, OwnedFd)> {
         let (reader, writer) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
         Ok((StatusPipe { reader, reported: Reported::default() }, writer))
     }
 
-    /// What has come since the last look.
+    /// The reports since the last call. Does not block.
     pub(crate) fn read_reports(&mut self) -> Vec<Report> {
-        // As much as a pipe holds: a worker that writes without a pause gains one look.
+        // As much as a pipe holds, so a worker that writes without end cannot hold up the parent.
         let mut buffer = vec![0; 64 * 1024];
         let mut len = 0;
         loop {

@@ -1,4 +1,4 @@
-//! The children that were not reaped yet, kept so that a fork copies little.
+//! The children that are not reaped yet, stored so that a fork copies few pages.
 #![allow(unsafe_code)]
 
 use std::mem;
@@ -7,18 +7,18 @@ use std::os::fd::{AsRawFd, RawFd};
 use super::ChildHandle;
 use crate::kernel::close_range;
 
-/// How many children are kept in the value itself.
+/// How many children are stored in the value itself.
 const NEWEST: usize = 4;
 
-/// How many descriptor numbers one look at the table covers.
+/// How many descriptor numbers one pass over the table covers.
 const WINDOW: usize = 1024;
 
-/// In no order.
+/// The children, in no order.
 ///
-/// A page that the parent writes between two forks is copied, and the child of the first keeps the
-/// old copy for as long as it lives. The stack is such a page anyway. So the newest children are in
-/// the value itself, which its owner has on the stack, and the heap is written once in a while. A
-/// map would write many pages.
+/// A page that the parent writes between two forks is copied, and the first child keeps the old
+/// copy for as long as it lives. Pages of the stack are written anyway. Therefore the newest
+/// children are stored in the value itself, which its owner keeps on the stack, and the heap is
+/// written only now and then. A map would write many pages.
 pub(crate) struct ChildTable {
     newest: [Option<ChildHandle>; NEWEST],
     others: Vec<ChildHandle>,
@@ -49,24 +49,25 @@ impl ChildTable {
         if self.newest.iter().all(Option::is_some) {
             self.others.extend(self.newest.iter_mut().filter_map(Option::take));
         }
-        let free = self.newest.iter_mut().find(|place| place.is_none());
-        *free.expect("there is a free place, or all were made free") = Some(child);
+        let free = self.newest.iter_mut().find(|entry| entry.is_none());
+        *free.expect("an entry was free, or all were emptied") = Some(child);
     }
 
     pub(crate) fn remove(&mut self, pid: i32) -> Option<ChildHandle> {
         let is_it = |child: &ChildHandle| child.pid == pid;
-        if let Some(place) = self.newest.iter_mut().find(|place| place.as_ref().is_some_and(is_it))
+        if let Some(entry) = self.newest.iter_mut().find(|entry| entry.as_ref().is_some_and(is_it))
         {
-            return place.take();
+            return entry.take();
         }
         let at = self.others.iter().position(is_it)?;
         Some(self.others.swap_remove(at))
     }
 
-    /// In a new child: closes its copies of what its parent has of its siblings.
+    /// Called in a new child: closes its copies of its siblings' pidfds and status pipes.
     ///
-    /// In a few system calls, since there may be hundreds. Nothing on the heap is written or given
-    /// back: either would copy pages. Not inlined, because the stack is copied too.
+    /// There may be hundreds, so this takes a few system calls for all. It neither writes nor frees
+    /// heap memory: either would copy pages. Not inlined, because pages of the stack are copied
+    /// too.
     #[inline(never)]
     pub(crate) fn close_in_child(&mut self) {
         let pidfds = self.iter().map(|child| child.pidfd.as_raw_fd());
@@ -79,8 +80,8 @@ impl ChildTable {
     }
 }
 
-/// Calls `act` with the first and the last of descriptors that follow each other, until it has
-/// seen all. Allocates nothing.
+/// Calls `act` with the first and the last descriptor of each run of consecutive numbers. Allocates
+/// nothing.
 fn each_range(descriptors: impl Iterator<Item = RawFd> + Clone, mut act: impl FnMut(RawFd, RawFd)) {
     let mut from = 0;
     while let Some(start) = descriptors.clone().filter(|&fd| fd >= from).min() {
@@ -157,7 +158,8 @@ mod tests {
             assert_eq!(table.len(), left.len());
         }
     }
-    /// The writers see it: a pipe whose last reader is closed takes nothing any more.
+
+    /// The writers notice: writing to a pipe whose last reader is closed fails.
     #[test]
     fn a_child_keeps_no_status_pipe_of_a_sibling() {
         let mut table = ChildTable::new();

@@ -10,7 +10,7 @@ fn a_process_with_threads_is_not_forked_and_can_go_on_without() {
     let (end, ended) = channel::<()>();
     let another = thread::spawn(move || ended.recv().unwrap());
     let mut acceptor = Acceptor::bind(&"127.0.0.1:0".parse().unwrap()).unwrap();
-    let error = Children::new(&acceptor).expect_err("would fork beside another thread");
+    let error = Children::new(&acceptor).expect_err("the process has another thread");
     let ServeError::Model(source) = &error else {
         panic!("{error:?}");
     };
@@ -25,7 +25,7 @@ fn a_process_with_threads_is_not_forked_and_can_go_on_without() {
 
     let address = acceptor.address().to_string();
     let peer = thread::spawn(move || drop(std::net::TcpStream::connect(address).unwrap()));
-    let conn = acceptor.accept().unwrap().expect("nobody stops this server");
+    let conn = acceptor.accept().unwrap().expect("the server does not stop");
     Service::new(Registry::new()).serve_conn(conn);
     peer.join().unwrap();
 }

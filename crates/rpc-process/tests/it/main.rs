@@ -1,4 +1,4 @@
-//! What can be tested of children in a process that has threads: that it has none.
+//! What can be tested in a process with threads, as a test is: that it is not forked.
 
 /// Refusing to fork where it is not safe.
 mod forking;

@@ -109,7 +109,7 @@ fn a_stopped_worker_loses_no_call(model: Model) {
     });
     seen.expect_no_call_lost();
     assert_eq!(seen.refused, 0, "{seen:?}");
-    assert!(log.count("left when told") == 1, "{}", log.text());
+    assert!(log.count("ended on request") == 1, "{}", log.text());
 }
 
 /// Of fork nobody is accepted meanwhile: the parent does it.

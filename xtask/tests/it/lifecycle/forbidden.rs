@@ -19,8 +19,8 @@ promises! {
 
 /// What fork and prefork need, and what they call it.
 const NEEDED: [(libc::c_long, &str); 2] = [
-    (libc::SYS_pidfd_open, "cannot do without pidfd_open(2)"),
-    (libc::SYS_prctl, "cannot do without prctl(2), PR_SET_PDEATHSIG"),
+    (libc::SYS_pidfd_open, "cannot use pidfd_open(2)"),
+    (libc::SYS_prctl, "cannot use prctl(2), PR_SET_PDEATHSIG"),
 ];
 
 /// Does `work` in a thread whose processes are refused this system call.

@@ -134,8 +134,8 @@ fn what_is_no_pidfile_is_left_alone() {
     let directory = Directory::new();
     let precious = directory.path().join("precious");
     for (text, why) in [
-        ("root:x:0:0:root:/root:/bin/bash\n", "other content"),
-        ("123456789012345678901234567890", "other content"),
+        ("root:x:0:0:root:/root:/bin/bash\n", "its content is not a process id"),
+        ("123456789012345678901234567890", "its content is not a process id"),
     ] {
         fs::write(&precious, text).unwrap();
         check_left_alone(&precious, &precious, why);

@@ -34,7 +34,7 @@ fn a_worker_that_stays_stopped_is_told_and_replaced(model: Model) {
     stop_worker(old[0]);
     caller.expect_shutdown();
     wait_for_new_workers(&server, &old, 1);
-    log.wait_for("was stopped for too long and left when told");
+    log.wait_for("was stopped for too long and ended on request");
     Caller::connect(&server).ping();
 }
 
