@@ -11,6 +11,7 @@ use crate::demo::steps::client::{code_of, connect, connect_served, connect_with,
 use crate::demo::steps::plan::TIMEOUT;
 use crate::demo::steps::step::millis;
 use crate::launch::Server;
+use crate::raw::{Raw, request};
 use crate::serve::methods::{ABORT, PANIC};
 
 /// How long one of those attempts may take.
@@ -61,13 +62,15 @@ pub(crate) fn abort(server: &mut Server, bystanders: usize) -> anyhow::Result<Ab
     // They stay open until the end: where each worker serves one connection, a new client can be
     // served only by the worker that replaces the lost one.
     let mut others = connect_served(server, bystanders)?;
-    let mut caller = connect(server)?;
-    let reply = caller.call(ABORT, &());
+    let mut caller = Raw::connect(server.address(), TIMEOUT)?;
+    caller.send(&request(ABORT.name(), "null"))?;
+    let reply = caller.receive().map(drop);
     ensure!(reply.is_err(), "a handler that aborts cannot have a result");
     let code = code_of(&reply);
     let caller_saw = describe(reply);
-    // Its last words come before its end, and the end of the connection with it.
-    let _ = ping(&mut caller);
+    // Its last words come before its end, and the end of the connection with it. The project's
+    // client would not wait for that.
+    let _ = caller.receive();
     let served_again = await_service(server, Instant::now());
     let survivors = count_survivors(&mut others);
 
