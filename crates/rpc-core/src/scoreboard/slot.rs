@@ -329,13 +329,13 @@ mod tests {
     use std::os::unix::net::UnixStream;
     use std::sync::Arc;
 
-    use crate::scoreboard::guard::SlotGuard;
+    use crate::scoreboard::guard::{SlotGuard, SlotOwner};
     use crate::scoreboard::table::Scoreboard;
 
     use super::*;
 
-    impl AsRef<Scoreboard> for Scoreboard {
-        fn as_ref(&self) -> &Scoreboard {
+    impl SlotOwner for Scoreboard {
+        fn scoreboard(&self) -> &Scoreboard {
             self
         }
     }

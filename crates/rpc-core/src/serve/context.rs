@@ -19,7 +19,6 @@ pub enum Peer {
 /// The process that connected to a Unix socket, as the kernel recorded it at the peer's connect(2):
 /// SO_PEERCRED, unix(7). The peer may have passed its end to another process since.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct Credentials {
     /// Its process id. The process may have ended, and another one may have this id by now.
     pub pid: i32,

@@ -166,12 +166,6 @@ impl Control {
     }
 }
 
-impl AsRef<Scoreboard> for Control {
-    fn as_ref(&self) -> &Scoreboard {
-        &self.scoreboard
-    }
-}
-
 impl fmt::Debug for Control {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let stopping = self.is_stopping();

@@ -39,7 +39,7 @@ pub(crate) fn previous_action(signal: libc::c_int) -> Option<libc::sigaction> {
 
 /// Whether our handler for `signal` is installed.
 pub(crate) fn is_installed(signal: Signal) -> bool {
-    previous_action(signal as libc::c_int).is_some()
+    !PREVIOUS[signal as usize].load(Ordering::SeqCst).is_null()
 }
 
 /// The action that is now installed for `signal`.

@@ -12,6 +12,8 @@ use std::sync::atomic::Ordering;
 use nix::libc;
 use nix::sys::signal::{SaFlags, SigSet, Signal};
 
+use crate::scoreboard::guard::SlotOwner;
+use crate::scoreboard::table::Scoreboard;
 use crate::stop::control::Control;
 use crate::stop::crash::{CRASH_SIGNALS, happens_again, on_crash, prepare_crash_frames};
 use crate::stop::deadline_timer::{arm, disarm, on_alarm, reset_child_timer};
@@ -148,8 +150,8 @@ pub(crate) fn stop_on_signals(control: &Arc<Control>) -> io::Result<()> {
 }
 
 /// Installs the handler for deadlines, at the first deadline. `false` if deadlines cannot be
-/// enforced, because the host program has its own handler for SIGALRM and has not called
-/// `stop_on_signals`.
+/// enforced: the host program has its own handler for SIGALRM and has not called `stop_on_signals`,
+/// or too many servers use signals.
 #[cold]
 pub(crate) fn install_deadline_handler(control: &Arc<Control>) -> bool {
     if control.limits.are_unenforceable.is_set() {
@@ -166,7 +168,8 @@ pub(crate) fn install_deadline_handler(control: &Arc<Control>) -> bool {
         control.limits.are_enforced.set();
         return true;
     }
-    tracing::error!("the program has its own handler for SIGALRM: deadlines are not enforced");
+    // The program has its own handler, or too many servers use signals.
+    tracing::error!("SIGALRM cannot be handled: deadlines are not enforced");
     control.limits.are_unenforceable.set();
     false
 }
@@ -211,6 +214,19 @@ pub(crate) fn release_signals(control: &Control) {
         disarm();
         uninstall(Signal::SIGALRM, &lock);
         CRASH_SIGNALS.into_iter().for_each(|signal| uninstall(signal, &lock));
+    }
+}
+
+/// The last connection may end after its server was dropped.
+impl SlotOwner for Control {
+    fn scoreboard(&self) -> &Scoreboard {
+        &self.scoreboard
+    }
+
+    fn slot_released(&self) {
+        if self.role.server_is_dropped.is_set() {
+            release_signals(self);
+        }
     }
 }
 

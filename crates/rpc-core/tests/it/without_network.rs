@@ -6,7 +6,9 @@ use std::thread;
 use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use rpc_core::{Context, ErrorCode, Method, Peer as RemotePeer, Registry, Server, Service};
+use rpc_core::{
+    Context, Credentials, ErrorCode, Method, Peer as RemotePeer, Registry, Server, Service,
+};
 
 use crate::server::{Directory, Peer, frame, ping_service};
 
@@ -104,6 +106,25 @@ fn limits_and_deadlines_are_in_force() {
 }
 
 #[test]
+fn deadlines_are_in_force_however_many_servers_were_dropped_before_their_connections() {
+    let mut registry = Registry::new();
+    let sleep = |(), _ctx: &Context| {
+        thread::sleep(Duration::from_millis(20));
+        Ok(())
+    };
+    registry.register(HANG, sleep).unwrap();
+    let service = Service::new(registry).default_deadline(Duration::from_millis(1));
+    for round in 0..70 {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let serving = serve(&Server::new().unwrap(), &service, ours);
+        let mut peer = Peer::new(theirs);
+        peer.send(&frame(r#"{"in":"hang"}"#));
+        assert_eq!(peer.refusal().known_code(), Some(ErrorCode::DeadlineExceeded), "{round}");
+        serving.join().unwrap();
+    }
+}
+
+#[test]
 fn only_connected_stream_sockets_are_served() {
     let directory = Directory::new();
     let server = Server::new().unwrap();
@@ -136,6 +157,11 @@ fn a_context_can_be_made_for_a_handler_that_is_tested_alone() {
     let context = Context::new(RemotePeer::Tcp(address));
     assert!(!handler((), &context));
     assert!(handler((), &context.with_deadline(Duration::from_secs(60))));
+
+    let peer_is_root =
+        |(), ctx: &Context| matches!(ctx.peer(), RemotePeer::Unix(Credentials { uid: 0, .. }));
+    let peer = RemotePeer::Unix(Credentials { pid: 1, uid: 0, gid: 0 });
+    assert!(peer_is_root((), &Context::new(peer)));
 }
 
 #[test]
