@@ -1,4 +1,5 @@
-//! The server must not wait for children that the host program started itself.
+//! The server must not wait for children that the host program started itself, and the signal that
+//! stops it stops the program's other servers as well.
 //!
 //! This test runs without a harness, which has threads: a program with threads is not forked.
 
@@ -35,12 +36,15 @@ fn serve_beside_own_children() {
     registry.register(PING, |text, _ctx| Ok(text)).unwrap();
     let acceptor =
         Acceptor::bind(&"127.0.0.1:0".parse().unwrap()).unwrap().stop_on_signals().unwrap();
+    let bound_for_later =
+        Acceptor::bind(&"127.0.0.1:0".parse().unwrap()).unwrap().stop_on_signals().unwrap();
     let mut client = Command::new(env::current_exe().unwrap())
         .arg(acceptor.address().to_string())
         .spawn()
         .unwrap();
     serve(acceptor, &Service::new(registry)).unwrap();
 
+    assert!(bound_for_later.shutdown().is_stopping(), "a signal stops every server");
     assert!(client.wait().unwrap().success());
     assert_eq!(ended.wait().unwrap().code(), Some(7));
     assert_eq!(lasting.try_wait().unwrap(), None, "it still runs");

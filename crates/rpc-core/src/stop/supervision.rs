@@ -10,6 +10,7 @@ use nix::libc;
 
 use crate::scoreboard::exit_reason::ExitReason;
 use crate::stop::control::Control;
+use crate::stop::registered::InHandler;
 use crate::stop::signals::{install_crash_handlers, obey, release_signals, reset_child_signals};
 
 /// Held by a process whose children serve. Until it is dropped, signals that stop the server also
@@ -45,9 +46,15 @@ impl Supervision {
         self.control.role.stops_on_signals.is_set()
     }
 
-    /// Does what SIGTERM, SIGINT or SIGQUIT asks for.
+    /// Does what SIGTERM, SIGINT or SIGQUIT asks for. Other servers of this process that stop on
+    /// signals serve nothing meanwhile, so they need no grace.
     pub fn obey(&self, signal: libc::c_int) {
         obey(&self.control, signal, false);
+        InHandler::enter().each_control(|other| {
+            if other.role.stops_on_signals.is_set() {
+                other.stop();
+            }
+        });
     }
 
     /// How to stop the server; `None` while it serves.
