@@ -46,7 +46,7 @@ use rpc_process::{Children, Fork, accept_and_reap};
 
 pub use rpc_core::{
     Acceptor, Address, Connection, Context, Credentials, ErrorCode, Method, Peer, RegisterError,
-    Registry, RpcError, ServeError, Service, Shutdown,
+    Registry, RpcError, ServeError, Server, Service, Shutdown,
 };
 pub use rpc_process::ForkError;
 

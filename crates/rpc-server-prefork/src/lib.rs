@@ -60,7 +60,7 @@ pub use config::Config;
 pub use error::NeverReady;
 pub use rpc_core::{
     Acceptor, Address, Connection, Context, Credentials, ErrorCode, Method, Peer, RegisterError,
-    Registry, RpcError, ServeError, Service, Shutdown,
+    Registry, RpcError, ServeError, Server, Service, Shutdown,
 };
 pub use rpc_daemon::PidFile;
 pub use rpc_process::ForkError;

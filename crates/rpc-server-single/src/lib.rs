@@ -39,7 +39,7 @@
 
 pub use rpc_core::{
     Acceptor, Address, Connection, Context, Credentials, ErrorCode, Method, Peer, RegisterError,
-    Registry, RpcError, ServeError, Service, Shutdown,
+    Registry, RpcError, ServeError, Server, Service, Shutdown,
 };
 
 /// Serves one connection at a time, in this thread.

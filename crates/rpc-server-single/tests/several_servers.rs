@@ -7,10 +7,11 @@
 
 use std::fs;
 use std::thread;
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::getpid;
-use rpc_server_single::{Acceptor, Registry, ServeError, Service, serve};
+use rpc_server_single::{Acceptor, Registry, ServeError, Server, Service, serve};
 
 fn main() {
     let bind = || Acceptor::bind(&"127.0.0.1:0".parse().unwrap()).unwrap();
@@ -36,6 +37,15 @@ fn main() {
     assert!(!stop_third.is_stopping(), "it did not ask for signals");
     stop_third.stop();
     third.join().unwrap().unwrap();
+
+    // The grace is for requests in flight. A program without any may take its time to clean up.
+    let server = Server::new().unwrap().with_grace(Duration::from_millis(1));
+    let server = server.stop_on_signals().unwrap();
+    kill(getpid(), Signal::SIGTERM).unwrap();
+    thread::sleep(Duration::from_millis(50));
+    assert!(server.shutdown().is_stopping());
+    drop(server);
+    assert!(!is_caught(Signal::SIGALRM));
     println!("a signal stops each server that asked for it, and no other ... ok");
 }
 

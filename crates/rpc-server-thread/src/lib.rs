@@ -50,7 +50,7 @@ use rpc_core::{busy, out_of_resources};
 
 pub use rpc_core::{
     Acceptor, Address, Connection, Context, Credentials, ErrorCode, Method, Peer, RegisterError,
-    Registry, RpcError, ServeError, Service, Shutdown,
+    Registry, RpcError, ServeError, Server, Service, Shutdown,
 };
 
 /// How long a thread without a connection waits for the next one before it ends.
@@ -91,13 +91,15 @@ impl Config {
     /// for a new thread.
     ///
     /// Blocks until the server stops, and then until the threads have answered the requests that
-    /// they had received, for at most the acceptor's grace.
+    /// they had received, for at most the acceptor's grace. When that is over after a stop by a
+    /// signal, the process exits.
     ///
     /// # Errors
     ///
-    /// [`ServeError::Unfinished`] when connections were still being served at the end of the grace:
-    /// their callers got -32002, and their threads continue until the process ends. Another
-    /// [`ServeError`] when the listening socket breaks. Nothing that a client does ends the loop.
+    /// [`ServeError::Unfinished`] when connections were still being served at the end of the grace
+    /// after [`Shutdown::stop`]: their callers got -32002, and their threads continue until the
+    /// process ends. Another [`ServeError`] when the listening socket breaks. Nothing that a client
+    /// does ends the loop.
     pub fn serve(&self, mut acceptor: Acceptor, service: &Service) -> Result<(), ServeError> {
         acceptor.serve_in_threads();
         let mut permits = Permits::new(self.max_connections);

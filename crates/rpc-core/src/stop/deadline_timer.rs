@@ -79,12 +79,14 @@ pub(crate) fn on_alarm(is_from_parent: bool, handler: &InHandler) {
     let mut grace_is_over = false;
     handler.each_control(|control| {
         next = next.min(answer_expired(control, now));
-        let grace_ends = match control.limits.grace_ends.load(Ordering::SeqCst) {
-            0 => NEVER,
-            moment => moment,
-        };
-        grace_is_over |= grace_ends <= now || is_from_parent && control.role.is_child.is_set();
-        next = next.min(grace_ends);
+        let is_child = control.role.is_child.is_set();
+        match control.limits.grace_ends.load(Ordering::SeqCst) {
+            0 => {}
+            moment if moment > now => next = next.min(moment),
+            // A program without requests in flight may go on, a child has nothing else to do.
+            _ => grace_is_over |= is_child || control.scoreboard.has_own_slot(),
+        }
+        grace_is_over |= is_child && is_from_parent;
     });
     if grace_is_over {
         handler.each_control(Control::answer_unfinished);
