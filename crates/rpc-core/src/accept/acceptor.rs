@@ -53,9 +53,9 @@ impl Acceptor {
     /// Lets SIGTERM and SIGINT stop the server; a second SIGINT ends the process at once.
     ///
     /// Signal handlers belong to the whole process: a signal stops every server that called this. If
-    /// handlers still run when the grace is over, their callers get -32002 and
-    /// the process exits with the status [`EXIT_GRACE_EXPIRED`](crate::EXIT_GRACE_EXPIRED); this
-    /// uses SIGALRM and setitimer(2).
+    /// handlers still run when the grace is over, their callers get -32002 and the process exits with
+    /// the status [`EXIT_GRACE_EXPIRED`](crate::EXIT_GRACE_EXPIRED); this uses SIGALRM and
+    /// setitimer(2).
     ///
     /// The process also answers before it dies of a crash: the callers whose handlers run get
     /// -32004, and then the process dies as it would have died without this. A handler for SIGSEGV
@@ -313,27 +313,23 @@ impl Acceptor {
         self.must_poll = accepted.as_ref().is_err_and(would_block);
         match accepted {
             Ok((socket, peer)) if !self.is_allowed(peer) => {
+                self.control().scoreboard.counters().count_accepted();
                 self.rejecting.reject(socket, &access_denied(peer));
-                Ok(None)
             }
             Ok((socket, peer)) => match Connection::new(socket, peer, &self.server.control) {
-                Ok(conn) => Ok(Some(conn)),
-                Err(socket) => {
-                    self.rejecting.reject(socket, &busy("connections", MAX_CONNECTIONS));
-                    Ok(None)
-                }
+                Ok(conn) => return Ok(Some(conn)),
+                Err(socket) => self.rejecting.reject(socket, &busy("connections", MAX_CONNECTIONS)),
             },
             // A stop ended the accept(2).
-            Err(_) if self.control().accepts_no_more() => Ok(None),
+            Err(_) if self.control().accepts_no_more() => {}
             Err(error) => match Errno::from_raw(error.raw_os_error().unwrap_or(0)) {
                 // Another process took the connection, or a signal came.
-                Errno::EAGAIN | Errno::EINTR => Ok(None),
+                Errno::EAGAIN | Errno::EINTR => {}
                 Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM => {
                     self.rejecting.reject_next(&listening.listener, &error);
-                    Ok(None)
                 }
                 Errno::EBADF | Errno::EFAULT | Errno::EINVAL | Errno::ENOTSOCK => {
-                    Err(ServeError::Accept(error))
+                    return Err(ServeError::Accept(error));
                 }
                 // accept(2) lists these as errors of the queued connection.
                 Errno::ECONNABORTED
@@ -344,13 +340,11 @@ impl Acceptor {
                 | Errno::ENONET
                 | Errno::EHOSTUNREACH
                 | Errno::EOPNOTSUPP
-                | Errno::ENETUNREACH => Ok(None),
-                _ => {
-                    self.rejecting.pause("cannot accept, pausing", &error);
-                    Ok(None)
-                }
+                | Errno::ENETUNREACH => {}
+                _ => self.rejecting.pause("cannot accept, pausing", &error),
             },
         }
+        Ok(None)
     }
 
     fn is_allowed(&self, peer: Peer) -> bool {
@@ -369,5 +363,23 @@ impl Acceptor {
 impl fmt::Debug for Acceptor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Acceptor").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use super::*;
+
+    #[test]
+    fn a_peer_that_is_not_allowed_counts_as_accepted_and_as_refused() {
+        let acceptor = Acceptor::bind(&"127.0.0.1:0".parse().unwrap()).unwrap();
+        let mut acceptor = acceptor.with_allowed_uids([0]);
+        let _peer = TcpStream::connect(acceptor.address().to_string()).unwrap();
+        assert!(acceptor.accept_now().unwrap().is_none());
+        let stats = acceptor.control().scoreboard.counters().connections();
+        assert_eq!(stats.accepted, 1);
+        assert_eq!(stats.refused.values().sum::<u64>(), 1);
     }
 }

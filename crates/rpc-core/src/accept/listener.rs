@@ -101,7 +101,7 @@ impl Listener {
     pub(crate) fn local_address(&self) -> io::Result<Address> {
         match self {
             Listener::Tcp(listener) => Ok(Address::Tcp(listener.local_addr()?.to_string())),
-            Listener::Unix(Some(file), _) => Ok(Address::unix(file.path())),
+            Listener::Unix(Some(file), _) => Ok(Address::unix(&file.path)),
             Listener::Unix(None, listener) => {
                 let name = local_name(listener)?;
                 let path = name.as_unix_addr().and_then(UnixAddr::path);

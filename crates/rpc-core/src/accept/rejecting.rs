@@ -35,15 +35,13 @@ pub(crate) struct Rejecting {
 
 impl Rejecting {
     pub(crate) fn new(control: Arc<Control>) -> Rejecting {
-        let mut rejecting = Rejecting {
+        Rejecting {
+            reserve_fd: reserve_fd(&control),
             control,
             lingering: Vec::new(),
-            reserve_fd: None,
             paused_until: None,
             next_warning: None,
-        };
-        rejecting.restore_reserve_fd();
-        rejecting
+        }
     }
 
     pub(crate) fn is_idle(&self) -> bool {
@@ -91,7 +89,7 @@ impl Rejecting {
             }
             Err(error) => error.kind() == io::ErrorKind::WouldBlock,
         };
-        self.restore_reserve_fd();
+        self.reserve_fd = reserve_fd(&self.control);
         if !was_answered || self.reserve_fd.is_none() {
             self.pause(MESSAGE, error);
         }
@@ -109,10 +107,6 @@ impl Rejecting {
         self.reserve_fd = None;
     }
 
-    fn restore_reserve_fd(&mut self) {
-        self.reserve_fd = self.control.wake().try_clone_to_owned().ok();
-    }
-
     fn warn(&mut self, message: &str, reason: &dyn std::fmt::Display) {
         let now = Instant::now();
         if self.next_warning.is_none_or(|next| now >= next) {
@@ -120,6 +114,11 @@ impl Rejecting {
             self.next_warning = Some(now + WARN_INTERVAL);
         }
     }
+}
+
+/// A copy of some descriptor, to be closed when descriptors run out.
+fn reserve_fd(control: &Control) -> Option<OwnedFd> {
+    control.wake().try_clone_to_owned().ok()
 }
 
 fn connection_waits(listener: &Listener) -> bool {

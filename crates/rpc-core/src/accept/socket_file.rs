@@ -24,17 +24,13 @@ type Identity = (u64, u64);
 /// The file of a Unix socket. The process that created it removes it on drop, unless another file
 /// stands there by then.
 pub(crate) struct SocketFile {
-    path: PathBuf,
+    pub(crate) path: PathBuf,
     identity: Identity,
     /// The process that created the file; 0 when the file was left to others.
     creator: i32,
 }
 
 impl SocketFile {
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Gives the file to another user and group, which only root may do; chown(2).
     pub(crate) fn change_owner(&self, uid: u32, gid: u32) -> io::Result<()> {
         let file = open_without_access(&self.path)?;

@@ -9,7 +9,6 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::accept::rejecting::{MAX_LINGERING, Rejecting};
 use crate::error::ServeError;
-use crate::serve::lingering_close::LingeringClose;
 use crate::serve::socket::poll_timeout;
 use crate::stop::control::Control;
 
@@ -45,7 +44,7 @@ pub(crate) fn wait(
     let now = Instant::now();
     let lingering = &rejecting.lingering;
     let paused_until = rejecting.paused_until.filter(|until| now < *until);
-    let lingering_ends = lingering.iter().map(LingeringClose::deadline).min();
+    let lingering_ends = lingering.iter().map(|close| close.deadline).min();
     let wake_at = [lingering_ends, paused_until].into_iter().flatten().min();
     let timeout =
         wake_at.map_or(PollTimeout::NONE, |at| poll_timeout(at.saturating_duration_since(now)));
@@ -53,7 +52,10 @@ pub(crate) fn wait(
 
     let wake = control.wake();
     let watch = |fd| PollFd::new(fd, PollFlags::POLLIN);
-    let watched = events.into_iter().chain(listener).chain(lingering.iter().map(AsFd::as_fd));
+    let watched = events
+        .into_iter()
+        .chain(listener)
+        .chain(lingering.iter().map(|close| close.socket.as_fd()));
     let mut polled: [_; MAX_POLLED] = array::from_fn(|_| watch(wake));
     let mut count = 1;
     for (event, fd) in polled[1..].iter_mut().zip(watched) {

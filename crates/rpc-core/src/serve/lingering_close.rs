@@ -6,7 +6,7 @@
 //! writing side, reads and throws away what still comes for a short while, and then closes.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, poll};
@@ -23,8 +23,8 @@ const LINGER_LEN: usize = 64 * 1024;
 
 /// A connection whose last reply is sent, and which waits for its peer to close.
 pub(crate) struct LingeringClose {
-    socket: Socket,
-    deadline: Instant,
+    pub(crate) socket: Socket,
+    pub(crate) deadline: Instant,
     len_left: usize,
 }
 
@@ -41,10 +41,6 @@ impl LingeringClose {
     pub(crate) fn after_last_reply(socket: Socket) -> LingeringClose {
         socket.shut_down(Shutdown::Write);
         LingeringClose { socket, deadline: Instant::now() + LINGER_TIME, len_left: LINGER_LEN }
-    }
-
-    pub(crate) fn deadline(&self) -> Instant {
-        self.deadline
     }
 
     /// Throws away what has come, without blocking. `true` if the connection can be closed.
@@ -74,11 +70,5 @@ impl LingeringClose {
             let mut events = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
             let _ = poll(&mut events, poll_timeout(left));
         }
-    }
-}
-
-impl AsFd for LingeringClose {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
     }
 }
