@@ -29,6 +29,7 @@ const DEFAULT_GRACE: Duration = Duration::from_secs(30);
 /// passed on, standard input under inetd(8).
 ///
 /// ```
+/// use std::io::{Read, Write};
 /// use std::os::unix::net::UnixStream;
 /// use rpc_core::{Method, Registry, Server, Service};
 ///
@@ -38,14 +39,21 @@ const DEFAULT_GRACE: Duration = Duration::from_secs(30);
 /// registry.register(PING, |text, _ctx| Ok(text))?;
 /// let service = Service::new(registry);
 /// let server = Server::new()?;
-/// let (ours, theirs) = UnixStream::pair()?;
+/// let (ours, mut theirs) = UnixStream::pair()?;
 /// let conn = server.connection(ours)?;
-/// let caller = std::thread::spawn(move || {
-///     // … calls through `theirs` …
-///     drop(theirs);
-/// });
-/// service.serve_conn(conn);
-/// # caller.join().unwrap();
+/// let serving = std::thread::spawn(move || service.serve_conn(conn));
+///
+/// let request = br#"{"in":"ping","params":"hello"}"#;
+/// theirs.write_all(&(request.len() as u32).to_le_bytes())?;
+/// theirs.write_all(request)?;
+/// let mut len = [0; 4];
+/// theirs.read_exact(&mut len)?;
+/// let mut reply = vec![0; u32::from_le_bytes(len) as usize];
+/// theirs.read_exact(&mut reply)?;
+/// assert_eq!(reply, br#"{"out":"pong","result":"hello"}"#);
+///
+/// drop(theirs);
+/// serving.join().unwrap();
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
