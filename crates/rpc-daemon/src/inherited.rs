@@ -5,16 +5,22 @@
 use std::env;
 use std::fmt;
 use std::io;
-use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::process;
 use std::sync::{Mutex, PoisonError};
 
+use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::libc;
 use nix::sys::socket::{getsockopt, sockopt};
+use nix::sys::stat::{SFlag, fstat};
 use nix::unistd::write;
 
 /// SD_LISTEN_FDS_START of sd_listen_fds(3).
-const SOCKET: i32 = 3;
+const SOCKET: RawFd = 3;
+
+/// The status pipe follows the only socket.
+const STATUS_PIPE_FD: RawFd = SOCKET + 1;
 
 /// The environment variable with the descriptor of the status pipe. Through this pipe a program
 /// reports to the server that it replaces that it is ready.
@@ -58,23 +64,27 @@ pub fn inherited_socket() -> io::Result<Option<OwnedFd>> {
     if count.is_none() || *was_taken {
         return Ok(None);
     }
-    let socket = look_at(SOCKET)?;
     // If the variables are wrong, descriptor 3 is something that this process has opened itself. It
     // is not a listening socket then, and stays untouched.
-    if !getsockopt(&socket, sockopt::AcceptConn)? {
+    // SAFETY: this function is called before other code runs that might close what it found.
+    let borrowed = unsafe { borrow_open(SOCKET) }?;
+    if !getsockopt(&borrowed, sockopt::AcceptConn)? {
         return Err(invalid(format_args!("it is not a listening stream socket")));
     }
-    fcntl(socket, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+    set_close_on_exec(borrowed)?;
     *was_taken = true;
     // SAFETY: it is open, was inherited, and is taken only once, so nothing else owns it.
     let socket = unsafe { OwnedFd::from_raw_fd(SOCKET) };
 
-    if let Some(pipe) =
-        number(STATUS_VARIABLE)?.map(|pipe| pipe as i32).filter(|&pipe| pipe > SOCKET)
-        && fcntl(look_at(pipe)?, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).is_ok()
+    // The variable may be left from the start of an earlier program, like any other.
+    if number(STATUS_VARIABLE)? == Some(STATUS_PIPE_FD as u32)
+        // SAFETY: as above.
+        && let Ok(borrowed) = unsafe { borrow_open(STATUS_PIPE_FD) }
+        && SFlag::from_bits_truncate(fstat(borrowed)?.st_mode).contains(SFlag::S_IFIFO)
     {
+        set_close_on_exec(borrowed)?;
         // SAFETY: as above; the same environment, which is meant for this process, names it.
-        let pipe = unsafe { OwnedFd::from_raw_fd(pipe) };
+        let pipe = unsafe { OwnedFd::from_raw_fd(STATUS_PIPE_FD) };
         *STATUS_PIPE.lock().unwrap_or_else(PoisonError::into_inner) = Some(pipe);
     }
     Ok(Some(socket))
@@ -91,12 +101,21 @@ pub fn report_ready() {
     }
 }
 
-/// Borrows the descriptor `number` after checking that it is open. Use it only for a short time.
-fn look_at(number: i32) -> io::Result<BorrowedFd<'static>> {
-    // SAFETY: until F_GETFD has shown that it is open, it is used for nothing else.
-    let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
-    fcntl(borrowed, FcntlArg::F_GETFD)?;
-    Ok(borrowed)
+/// Borrows the descriptor `number` after checking that it is open.
+///
+/// # Safety
+///
+/// It must stay open while it is borrowed.
+unsafe fn borrow_open<'fd>(number: RawFd) -> io::Result<BorrowedFd<'fd>> {
+    // SAFETY: F_GETFD takes any number.
+    Errno::result(unsafe { libc::fcntl(number, libc::F_GETFD) })?;
+    // SAFETY: it is open, and stays so by this function's contract.
+    Ok(unsafe { BorrowedFd::borrow_raw(number) })
+}
+
+fn set_close_on_exec(descriptor: BorrowedFd<'_>) -> io::Result<()> {
+    fcntl(descriptor, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+    Ok(())
 }
 
 /// The environment variable `name` as a number; `None` if it is not set.

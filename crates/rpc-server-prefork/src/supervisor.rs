@@ -303,6 +303,13 @@ impl Supervisor {
         }
         if is_reload {
             tracing::info!(workers = self.slots.len(), "reloaded: new workers serve");
+            self.end_reload_notice();
+        }
+    }
+
+    /// Before the server was ready for the first time, [`say_ready`](Supervisor::say_ready) does it.
+    fn end_reload_notice(&self) {
+        if self.has_said_ready {
             notify(Notice::Ready);
         }
     }
@@ -312,7 +319,7 @@ impl Supervisor {
     fn call_off_restart(&mut self, reason: &dyn fmt::Display) {
         if self.slots.iter().any(|slot| slot.restart == Some(StopReason::Retire)) {
             tracing::error!("reload called off, the old workers continue: a new one {reason}");
-            notify(Notice::Ready);
+            self.end_reload_notice();
         }
         for slot in &mut self.slots {
             slot.restart = None;

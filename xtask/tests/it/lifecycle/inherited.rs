@@ -181,6 +181,19 @@ fn what_is_no_listening_stream_socket_is_refused() {
     }
 }
 
+/// The variable that an upgraded server has in its environment, and what it starts inherits.
+#[test]
+fn a_variable_that_is_left_of_an_earlier_upgrade_means_nothing() {
+    for descriptor_4 in ["4>&-", "4>/dev/null"] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let preparation = format!("{PASS_ON} RPC_STATUS_FD=4; exec {descriptor_4}");
+        let command = command(&preparation, Model::Single, listener, &[]);
+        let mut server = Server::start_command(command).expect("the server starts");
+        Caller::served(&server);
+        stop_cleanly(&mut server, Signal::SIGTERM);
+    }
+}
+
 #[test]
 fn variables_that_make_no_sense_are_refused() {
     for (variables, why) in [
