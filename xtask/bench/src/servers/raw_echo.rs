@@ -76,8 +76,12 @@ pub(crate) fn run(options: Options) -> anyhow::Result<()> {
     match options.model {
         Model::Single => serve_in_turn(&listener, &echo),
         Model::Thread => serve_in_threads(&listener, &echo),
-        Model::Fork if options.stops => serve_in_children_until_sigterm(&listener, &echo),
-        Model::Fork => serve_in_children(&listener, &echo),
+        Model::Fork => {
+            let terminate = SigSet::from_iter([Signal::SIGTERM]);
+            let signals = options.stops.then(|| SignalFd::new(&terminate)).transpose()?;
+            signals.as_ref().map_or(Ok(()), |_| terminate.thread_block())?;
+            serve_in_children(&listener, &echo, signals.as_ref())
+        }
         Model::Prefork => serve_in_workers(options.workers, || serve_in_turn(&listener, &echo)),
         Model::PreforkThread => {
             serve_in_workers(options.workers, || serve_in_threads(&listener, &echo))
@@ -102,51 +106,37 @@ fn serve_in_threads(listener: &TcpListener, echo: &Arc<Echo>) -> anyhow::Result<
     }
 }
 
-fn serve_in_children(listener: &TcpListener, echo: &Echo) -> anyhow::Result<()> {
-    let mut children = new_children()?;
-    let mut buffer = echo.buffer();
-    loop {
-        let (stream, _) = listener.accept()?;
-        children.look();
-        if let Fork::Child(child) = children.fork()? {
-            let _ = echo.serve(&stream, &mut buffer);
-            child.exit(0);
-        }
-    }
-}
-
-/// As [`serve_in_children`], with a poll(2) before each accept(2), so that a signal ends it. Nobody is
-/// told: the kernel closes the connections of the children that are killed.
-fn serve_in_children_until_sigterm(listener: &TcpListener, echo: &Echo) -> anyhow::Result<()> {
-    let terminate = SigSet::from_iter([Signal::SIGTERM]);
-    terminate.thread_block()?;
-    let signals = SignalFd::new(&terminate)?;
+/// Until it is killed, or SIGTERM comes through `signals`: then the children are killed. Nobody is
+/// told; the kernel closes their connections.
+fn serve_in_children(
+    listener: &TcpListener,
+    echo: &Echo,
+    signals: Option<&SignalFd>,
+) -> anyhow::Result<()> {
     let mut children = new_children()?;
     let mut pids = Vec::new();
     let mut buffer = echo.buffer();
-    loop {
-        let watch = |fd| PollFd::new(fd, PollFlags::POLLIN);
-        let mut events = [watch(signals.as_fd()), watch(listener.as_fd())];
-        poll(&mut events, PollTimeout::NONE)?;
-        if events[0].any() == Some(true) {
-            break;
-        }
+    while !signals.is_some_and(|signals| comes_before_a_connection(signals, listener)) {
         let (stream, _) = listener.accept()?;
+        children.look();
         match children.fork()? {
-            Fork::Parent(pid) => pids.push(Pid::from_raw(pid)),
+            Fork::Parent(pid) if signals.is_some() => pids.push(Pid::from_raw(pid)),
+            Fork::Parent(_) => {}
             Fork::Child(child) => {
                 let _ = echo.serve(&stream, &mut buffer);
                 child.exit(0);
             }
         }
     }
-    for &pid in &pids {
-        kill(pid, Signal::SIGKILL)?;
-    }
-    for pid in pids {
-        waitpid(pid, None)?;
-    }
+    pids.iter().try_for_each(|&pid| kill(pid, Signal::SIGKILL))?;
+    pids.iter().try_for_each(|&pid| waitpid(pid, None).map(drop))?;
     Ok(())
+}
+
+fn comes_before_a_connection(signals: &SignalFd, listener: &TcpListener) -> bool {
+    let watch = |fd| PollFd::new(fd, PollFlags::POLLIN);
+    let mut events = [watch(signals.as_fd()), watch(listener.as_fd())];
+    poll(&mut events, PollTimeout::NONE).is_ok() && events[0].any() == Some(true)
 }
 
 fn serve_in_workers(count: usize, worker: impl Fn() -> anyhow::Result<()>) -> anyhow::Result<()> {
