@@ -7,7 +7,7 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use hdrhistogram::Histogram;
 use nix::sys::socket::{setsockopt, sockopt};
 use rpc_client::Client;
@@ -94,8 +94,7 @@ pub(crate) fn together<Caller: Send>(
 pub(crate) struct Connection {
     stream: TcpStream,
     requests: Vec<u8>,
-    replies_len: usize,
-    buffer: Vec<u8>,
+    replies: Vec<u8>,
     depth: u64,
 }
 
@@ -113,12 +112,10 @@ impl Connection {
         }
         stream.write_all(&exchange.request)?;
         expect_reply(&mut stream, exchange)?;
-        let replies_len = exchange.reply.len() * depth;
         Ok(Connection {
             stream,
             requests: exchange.request.repeat(depth),
-            replies_len,
-            buffer: vec![0; replies_len],
+            replies: vec![0; exchange.reply.len() * depth],
             depth: depth as u64,
         })
     }
@@ -144,7 +141,7 @@ impl Connection {
     }
 
     fn receive(&mut self) -> anyhow::Result<u64> {
-        read_replies(&mut self.stream, &mut self.buffer, self.replies_len)?;
+        self.stream.read_exact(&mut self.replies).context("no reply")?;
         Ok(self.depth)
     }
 }
@@ -166,22 +163,12 @@ fn send_without_pacing(stream: &TcpStream) -> anyhow::Result<()> {
     Ok(setsockopt(stream, sockopt::TcpCongestion, &OsString::from("reno"))?)
 }
 
-fn read_replies(stream: &mut TcpStream, buffer: &mut [u8], len: usize) -> anyhow::Result<()> {
-    let mut received = 0;
-    while received < len {
-        match stream.read(&mut buffer[received..]).context("no reply")? {
-            0 => bail!("the server closed the connection"),
-            count => received += count,
-        }
-    }
-    Ok(())
-}
-
 pub(crate) fn expect_reply(stream: &mut TcpStream, exchange: &Exchange) -> anyhow::Result<()> {
     let mut prefix = [0; 4];
     stream.read_exact(&mut prefix).context("no reply")?;
     let mut reply = vec![0; u32::from_le_bytes(prefix) as usize];
     stream.read_exact(&mut reply).context("no whole reply")?;
+    let shorten = |body| String::from_utf8_lossy(body).chars().take(200).collect::<String>();
     ensure!(
         prefix == exchange.reply[..4] && reply == exchange.reply[4..],
         "the server answered {:?}, not {:?}",
@@ -189,10 +176,6 @@ pub(crate) fn expect_reply(stream: &mut TcpStream, exchange: &Exchange) -> anyho
         shorten(&exchange.reply[4..]),
     );
     Ok(())
-}
-
-fn shorten(reply: &[u8]) -> String {
-    String::from_utf8_lossy(reply).chars().take(200).collect()
 }
 
 /// Connections that stay open, each driven by a thread of its own.
@@ -245,7 +228,7 @@ impl Driver for Churn {
         together(&mut self.buffers, length, |buffer| {
             let mut stream = TcpStream::connect(address)?;
             stream.write_all(&exchange.request)?;
-            read_replies(&mut stream, buffer, exchange.reply.len())?;
+            stream.read_exact(buffer).context("no reply")?;
             Ok(1)
         })
     }

@@ -23,7 +23,7 @@ use nix::sys::socket::{Backlog, listen, setsockopt, sockopt};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 use rpc_core::Acceptor;
-use rpc_process::{Children, Fork, InChild};
+use rpc_process::{Children, Fork};
 use xtask::log;
 use xtask::model::Model;
 
@@ -143,19 +143,14 @@ fn serve_in_workers(count: usize, worker: impl Fn() -> anyhow::Result<()>) -> an
     let mut workers = new_children()?;
     for _ in 0..count {
         if let Fork::Child(child) = workers.fork()? {
-            run_worker(child, &worker);
+            // The stop signals of a child of rpc-core do not end a blocking accept(2).
+            let served = prctl::set_pdeathsig(Signal::SIGKILL).is_ok() && worker().is_ok();
+            child.exit(i32::from(!served));
         }
     }
     loop {
         workers.wait(None)?;
     }
-}
-
-fn run_worker(child: InChild, worker: impl Fn() -> anyhow::Result<()>) -> ! {
-    // The stop signals of a child of rpc-core do not end a blocking accept(2).
-    let killed_with_parent = prctl::set_pdeathsig(Signal::SIGKILL).is_ok();
-    let served = killed_with_parent && worker().is_ok();
-    child.exit(i32::from(!served))
 }
 
 /// `Children` belong to an acceptor; this one's socket is never used.

@@ -25,11 +25,6 @@ impl Spans {
         Span(self)
     }
 
-    /// How many have ended by now.
-    fn ended(&self) -> u64 {
-        self.ended.load(SeqCst)
-    }
-
     /// Whether one was going on at some moment since so many had ended: all that had ended were
     /// among those that had begun, so one more is one that had not ended.
     fn touch(&self, ended_before: u64) -> bool {
@@ -62,7 +57,8 @@ pub(crate) struct Since {
 
 impl Since {
     pub(crate) fn now(faults: &InjectedFaults) -> Since {
-        Since { at: Instant::now(), deaths: faults.deaths.ended(), floods: faults.floods.ended() }
+        let ended = |spans: &Spans| spans.ended.load(SeqCst);
+        Since { at: Instant::now(), deaths: ended(&faults.deaths), floods: ended(&faults.floods) }
     }
 
     /// How old the connection is.

@@ -1,6 +1,6 @@
 //! What happened to a server and its clients, counted.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -26,7 +26,6 @@ pub(crate) struct Results {
     /// Connections of floods that were refused.
     pub(crate) flooded: Count,
     slowest_nanos: AtomicU64,
-    failed: AtomicBool,
     failures: Mutex<Vec<String>>,
     has_failed: Condvar,
 }
@@ -61,19 +60,17 @@ impl Results {
         if failures.len() < TOLD {
             failures.push(what);
         }
-        self.failed.store(true, Relaxed);
         self.has_failed.notify_all();
     }
 
     /// Returns when the run has failed, at the latest after `time`.
     pub(crate) fn await_failure(&self, time: Duration) {
-        let waited =
-            self.has_failed.wait_timeout_while(self.lock(), time, |failures| failures.is_empty());
-        drop(waited);
+        let failed = &self.has_failed;
+        drop(failed.wait_timeout_while(self.lock(), time, |failures| failures.is_empty()));
     }
 
     pub(crate) fn has_failed(&self) -> bool {
-        self.failed.load(Relaxed)
+        !self.lock().is_empty()
     }
 
     pub(crate) fn failures(&self) -> Vec<String> {
