@@ -33,7 +33,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! It is not run as a test because a test has threads; `examples/ping.rs` is a whole program.
+//! It is not run as a test because the test harness has threads; `examples/ping.rs` is a whole
+//! program.
 //!
 //! # Where to read next
 //!
@@ -108,7 +109,7 @@ impl Config {
                     service.serve_conn(conn);
                     child.exit(0)
                 }
-                // It was killed, but it may have begun to answer.
+                // The child was killed, but it may have begun to answer.
                 Err(ForkError::Watch(_)) => drop(conn),
                 Err(error) => acceptor.refuse(conn, &out_of_resources("no new process", &error)),
             }

@@ -19,7 +19,7 @@
 //! at the fork; neither the master nor another worker sees its changes, and they end with it. All
 //! connections that one worker serves share its copy.
 //!
-//! It is the wrong choice when handlers must share state in memory, when there are more lasting
+//! It is the wrong choice when handlers must share state in memory, when there are more long-lived
 //! connections than workers (the default worker serves one at a time; the rest wait in the kernel's
 //! queue), and in a program with other threads, which `serve` refuses to fork.
 //!
@@ -37,7 +37,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! It is not run as a test because a test has threads; `examples/ping.rs` is a whole program.
+//! It is not run as a test because the test harness has threads; `examples/ping.rs` is a whole
+//! program.
 //!
 //! # Where to read next
 //!
