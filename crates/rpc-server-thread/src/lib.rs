@@ -141,9 +141,13 @@ impl Default for Config {
 
 fn start_thread(inbox: Receiver<(Connection, Permit)>, service: Service) -> io::Result<()> {
     let serve_one_after_another = move || {
-        while let Ok((conn, permit)) = inbox.recv_timeout(IDLE_THREAD_TIMEOUT) {
+        // The connection that it was started for comes without fail, or the next one if a thread
+        // that has become idle takes that: nothing would take it if this one gave up.
+        let mut next = inbox.recv().ok();
+        while let Some((conn, permit)) = next {
             service.serve_conn(conn);
             drop(permit);
+            next = inbox.recv_timeout(IDLE_THREAD_TIMEOUT).ok();
         }
     };
     thread::Builder::new().name("rpc-conn".into()).spawn(serve_one_after_another)?;
