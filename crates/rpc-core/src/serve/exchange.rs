@@ -120,7 +120,7 @@ impl Exchange<'_> {
             Ok(Ok(())) => return true,
             Ok(Err(refusal)) => refusal,
             Err(panic) => {
-                log_panic(&*panic);
+                log_panic(panic);
                 let has_replied = self.replies.as_bytes().len() > waiting_len;
                 if has_replied {
                     // A destructor of the result panicked after the reply was written.
@@ -225,8 +225,10 @@ fn shortest(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> 
 }
 
 #[cold]
-fn log_panic(panic: &(dyn Any + Send)) {
-    tracing::error!(message = panic_message(panic), "handler panicked");
+fn log_panic(panic: Box<dyn Any + Send>) {
+    tracing::error!(message = panic_message(&*panic), "handler panicked");
+    // Its destructor may panic as well.
+    catch_unwind(AssertUnwindSafe(|| drop(panic))).unwrap_or_else(std::mem::forget);
 }
 
 /// The text of a panic that has one.

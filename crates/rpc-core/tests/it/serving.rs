@@ -176,3 +176,28 @@ fn a_panic_after_the_reply_adds_no_second_one() {
     drop(peer);
     server.stop();
 }
+
+/// The payload of a panic that panics as often as it is dropped.
+struct PanicsAgain;
+
+impl Drop for PanicsAgain {
+    fn drop(&mut self) {
+        std::panic::resume_unwind(Box::new(PanicsAgain));
+    }
+}
+
+#[test]
+fn a_panic_whose_payload_panics_is_answered_like_any_other() {
+    let method: Method<(), ()> = Method::new("panic", "never");
+    let mut registry = Registry::new();
+    registry.register(method, |(), _ctx| std::panic::resume_unwind(Box::new(PanicsAgain))).unwrap();
+    registry.register(PING, |text, _ctx| Ok(text)).unwrap();
+    let server = start(Service::new(registry));
+    let mut peer = server.peer();
+    peer.ping();
+    peer.send(&frame(r#"{"in":"panic"}"#));
+    assert_eq!(peer.refusal().known_code(), Some(ErrorCode::InternalError));
+    peer.ping();
+    drop(peer);
+    server.stop();
+}
