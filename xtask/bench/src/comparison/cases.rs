@@ -74,7 +74,7 @@ impl Case {
                 echo(Model::Single, load.churn(), 0.93),
                 echo(Model::Prefork, load.churn(), 0.93),
                 echo(Model::Thread, load.churn(), 1.30),
-                echo(Model::Fork, load.churn(), 0.90),
+                echo(Model::Fork, load.churn(), 0.95),
             ],
             Case::Large => vec![echo(Model::Single, load.payload(LARGE), 0.50)],
             Case::OwnClient => vec![compare(own_client)],
