@@ -40,7 +40,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! It is not run as a test because a test has threads.
+//! It is not run as a test because the test harness has threads.
 //!
 //! # Where to read next
 //!
