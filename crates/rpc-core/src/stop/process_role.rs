@@ -47,6 +47,7 @@ pub(crate) struct TimeLimits {
     pub(crate) grace_ends: AtomicU64,
     /// The handler of SIGALRM enforces the deadlines of this process.
     pub(crate) are_enforced: Flag,
-    /// Deadlines cannot be enforced, because the host program has its own handler for SIGALRM.
+    /// Deadlines cannot be enforced: the host program has its own handler for SIGALRM, or too many
+    /// servers use signals.
     pub(crate) are_unenforceable: Flag,
 }
