@@ -2,6 +2,8 @@ use std::io;
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+use std::sync::Mutex;
+use std::sync::mpsc::{self, Sender};
 use std::thread;
 use std::time::Duration;
 
@@ -19,6 +21,19 @@ fn serve(server: &Server, service: &Service, ours: impl Into<OwnedFd>) -> thread
     let conn = server.connection(ours).unwrap();
     let service = service.clone();
     thread::spawn(move || service.serve_conn(conn))
+}
+
+/// A service whose method `hang` returns when it is told to.
+fn hanging_service() -> (Sender<()>, Service) {
+    let (release, may_return) = mpsc::channel::<()>();
+    let may_return = Mutex::new(may_return);
+    let mut registry = Registry::new();
+    let hang = move |(), _ctx: &Context| {
+        let _ = may_return.lock().unwrap().recv();
+        Ok(())
+    };
+    registry.register(HANG, hang).unwrap();
+    (release, Service::new(registry))
 }
 
 #[test]
@@ -76,16 +91,8 @@ fn a_stop_ends_idle_connections() {
 
 #[test]
 fn limits_and_deadlines_are_in_force() {
-    let (release, may_return) = std::sync::mpsc::channel::<()>();
-    let may_return = std::sync::Mutex::new(may_return);
-    let mut registry = Registry::new();
-    let hang = move |(), _ctx: &Context| {
-        let _ = may_return.lock().unwrap().recv();
-        Ok(())
-    };
-    registry.register(HANG, hang).unwrap();
-    let service =
-        Service::new(registry).max_frame_len(100).default_deadline(Duration::from_millis(30));
+    let (release, service) = hanging_service();
+    let service = service.max_frame_len(100).default_deadline(Duration::from_millis(30));
     let server = Server::new().unwrap();
 
     let (ours, theirs) = UnixStream::pair().unwrap();
@@ -107,19 +114,16 @@ fn limits_and_deadlines_are_in_force() {
 
 #[test]
 fn deadlines_are_in_force_however_many_servers_were_dropped_before_their_connections() {
-    let mut registry = Registry::new();
-    let sleep = |(), _ctx: &Context| {
-        thread::sleep(Duration::from_millis(20));
-        Ok(())
-    };
-    registry.register(HANG, sleep).unwrap();
-    let service = Service::new(registry).default_deadline(Duration::from_millis(1));
-    for round in 0..70 {
+    let (release, service) = hanging_service();
+    let service = service.default_deadline(Duration::from_millis(1));
+    for _ in 0..70 {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let serving = serve(&Server::new().unwrap(), &service, ours);
         let mut peer = Peer::new(theirs);
         peer.send(&frame(r#"{"in":"hang"}"#));
-        assert_eq!(peer.refusal().known_code(), Some(ErrorCode::DeadlineExceeded), "{round}");
+        assert_eq!(peer.refusal().known_code(), Some(ErrorCode::DeadlineExceeded));
+        release.send(()).unwrap();
+        drop(peer);
         serving.join().unwrap();
     }
 }
